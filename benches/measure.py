@@ -1,0 +1,135 @@
+"""One run of one contestant: a clean start, the clock, and what there is to say afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import corpora
+import memory
+from contestants import Contestant, Place, Section, Setting
+
+
+@dataclass
+class Outcome:
+    """What one run took and made."""
+
+    section: str
+    contestant: str
+    round: int
+    wall: float = 0
+    """Seconds of the whole process, measured by the launcher."""
+    cpu: float = 0
+    peak_memory: int = 0
+    size: int = 0
+    files: int = 0
+    bytes_in: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds inside the process, when it reports them: the floor's strict figures."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """The report that the contestant printed as JSON."""
+    others_cpu: float = 0
+    """Seconds of CPU that anything else took meanwhile, the kernel's writers included."""
+    stolen_cpu: float = 0
+    """Seconds of CPU that the host took away meanwhile."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Run:
+    """Prepare, start and clean up one run; only `start` is timed."""
+
+    def __init__(self, setting: Setting, section: Section, contestant: Contestant, number: int) -> None:
+        self.setting, self.section, self.contestant = setting, section, contestant
+        self.scratch = setting.base / "out"
+        self.place = Place(setting, self._source(number), self.scratch / f"out{contestant.suffix}")
+        self.outcome = Outcome(section.name, contestant.name, number)
+
+    def _source(self, number: int) -> Path:
+        if self.section.consumes:
+            position = self.section.contestants.index(self.contestant)
+            return self.scratch / f"clone-{number}-{position}"
+        return self.setting.base / self.contestant.corpus
+
+    def prepare(self) -> None:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.place.output.unlink(missing_ok=True)
+        if self.contestant.corpus:
+            tree = corpora.find(self.contestant.corpus, self.setting.base)
+            if tree is None:
+                raise FileNotFoundError(f"the corpus {self.contestant.corpus} is not complete; benches/corpora.py makes it")
+            self.outcome.files, self.outcome.bytes_in = tree.files, tree.bytes
+            os.sync()
+            memory.touch_free_memory()
+
+    def start(self) -> None:
+        printed = self.scratch / "stdout"
+        command = self.contestant.command(self.place)
+        busy, stolen = cpu_seconds()
+        launched = subprocess.run(
+            [self.setting.floor, "run", "--stdout", printed, "--", *command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.contestant.environment},
+            cwd=self.scratch,
+        )
+        if launched.returncode != 0 or not launched.stdout:
+            raise RuntimeError(f"the launcher failed: {launched.stderr.strip()}")
+        usage = json.loads(launched.stdout)
+        if usage["exit"] != 0:
+            raise RuntimeError(f"`{' '.join(command)}` exited with {usage['exit']}: {launched.stderr.strip()[-500:]}")
+        self.outcome.wall = usage["wall"]
+        self.outcome.cpu = usage["user"] + usage["system"]
+        self.outcome.peak_memory = usage["peak_memory"]
+        later_busy, self.outcome.stolen_cpu = (after - before for after, before in zip(cpu_seconds(), (busy, stolen), strict=True))
+        self.outcome.others_cpu = max(0.0, later_busy - self.outcome.cpu)
+        self._read_report(printed)
+
+    def _read_report(self, printed: Path) -> None:
+        lines = printed.read_text(errors="replace").splitlines()
+        if lines and lines[-1].startswith("{"):
+            said = json.loads(lines[-1])
+            self.outcome.phases = {name: phase["wall"] for name, phase in said.pop("phases", {}).items()}
+            self.outcome.said = {name: value for name, value in said.items() if isinstance(value, int | float | str)}
+
+    def clean(self) -> None:
+        if self.place.output.exists():
+            self.outcome.size = self.place.output.stat().st_size
+            self.place.output.unlink()
+        if self.section.consumes:
+            shutil.rmtree(self.place.source, ignore_errors=True)
+
+
+def warm(setting: Setting, corpus: str) -> None:
+    """Read every file of a corpus into the page cache."""
+    for _ in range(2):
+        ask_floor(setting, "pack", os.fspath(setting.base / corpus), os.devnull)
+
+
+def clone(setting: Setting, run: Run) -> None:
+    """Put a fresh copy of the corpus on disk for a run that will remove it, and warm it like the others."""
+    shutil.rmtree(run.place.source, ignore_errors=True)
+    run.scratch.mkdir(parents=True, exist_ok=True)
+    ask_floor(setting, "clone", os.fspath(setting.base / run.contestant.corpus), os.fspath(run.place.source))
+    ask_floor(setting, "pack", os.fspath(run.place.source), os.devnull)
+
+
+def ask_floor(setting: Setting, *arguments: str) -> dict[str, Any]:
+    finished = subprocess.run([setting.floor, *arguments], capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise RuntimeError(finished.stderr.strip())
+    answer: dict[str, Any] = json.loads(finished.stdout)
+    return answer
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """Give the seconds that all cores have worked, and those that the host has taken."""
+    user, nice, system, _idle, _wait, interrupts, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + interrupts + soft) / ticks, stolen / ticks

@@ -1,0 +1,51 @@
+"""Make the machine's free memory cost the same in every run.
+
+A guest whose balloon reports free pages to its host loses them within seconds, and the first touch of such a page costs more than
+the copy into it: the same pack took 0.7 s and 3.9 s here, both with nothing else running. A scratch file of the output's size
+warms only as much as it takes; this touches all that is free.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from pathlib import Path
+
+GIB = 1 << 30
+HUGE = 2 << 20
+LEAVE = 600 << 20
+"""Left alone, so that the kernel does not start to reclaim the cached corpora."""
+HOT_SECONDS_PER_GIB = 0.09
+"""Touching memory that the host has given takes less than this; slower means that some of it was missing."""
+ATTEMPTS = 5
+
+
+def touch_free_memory() -> None:
+    """Touch all free memory until one pass finds that none of it was missing, five times at most."""
+    for _ in range(ATTEMPTS):
+        size = (free_bytes() - LEAVE) // HUGE * HUGE
+        if size <= 0:
+            return
+        started = time.perf_counter()
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+            for offset in range(0, size, HUGE):
+                memory[offset] = 1
+        if (time.perf_counter() - started) / (size / GIB) < HOT_SECONDS_PER_GIB:
+            return
+
+
+def free_bytes() -> int:
+    return meminfo("MemFree")
+
+
+def total_bytes() -> int:
+    return meminfo("MemTotal")
+
+
+def meminfo(field: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, value = line.split(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise LookupError(f"/proc/meminfo has no line {field}")

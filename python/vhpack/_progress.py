@@ -1,0 +1,107 @@
+"""The progress bar: files, bytes, rate and time left, on a terminal and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from vhpack import sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress as Columns
+    from rich.progress import TaskID
+
+    from vhpack._engine import Progress
+    from vhpack._packing import Watch
+
+_STAGES = {"scan": "Scanning", "pack": "Packing", "commit": "Finishing", "remove": "Removing originals"}
+
+# Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
+_APPEARS_AFTER = 0.3
+
+
+@contextlib.contextmanager
+def watching(progress: Watch) -> Iterator[Callable[[Progress], object] | None]:
+    """Give the engine its observer: the caller's own function, a bar, or none; the bar is wiped off at the end."""
+    if progress is not True:
+        yield progress or None
+    elif not _on_terminal():
+        yield None
+    else:
+        bar = Bar()
+        try:
+            yield bar
+        finally:
+            bar.wipe()
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # stderr is None, or closed
+        return False
+
+
+class Bar:
+    """Draws on stderr what the engine reports."""
+
+    def __init__(self, appears_after: float = _APPEARS_AFTER) -> None:
+        self._appears_at = time.monotonic() + appears_after
+        self._columns: Columns | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._packing_since = time.monotonic()
+
+    def __call__(self, seen: Progress) -> None:
+        """Draw the bar anew."""
+        # The last stage counts as begun only when something is removed: without that wish nothing ever is.
+        stage = "commit" if seen.stage == "remove" and not seen.removed else seen.stage
+        if stage == "pack" and self._stage != "pack":
+            self._packing_since = time.monotonic()
+        changed, self._stage = stage != self._stage, stage
+        if time.monotonic() < self._appears_at:
+            return
+        if self._columns is None:
+            self._columns = _columns()
+            self._columns.start()
+        if changed or self._task is None:
+            if self._task is not None:
+                self._columns.remove_task(self._task)
+            self._task = self._columns.add_task(_STAGES[stage], total=None, counts="")
+        if stage in ("pack", "remove") and seen.total_files:
+            done = seen.removed if stage == "remove" else seen.files
+            counts = self._counts(seen, stage)
+            self._columns.update(self._task, total=seen.total_files, completed=done, counts=counts)
+        self._columns.refresh()
+
+    def _counts(self, seen: Progress, stage: str) -> str:
+        if stage == "remove":
+            return f"{seen.removed:,}/{seen.total_files:,} files"
+        rate = seen.bytes_in / max(time.monotonic() - self._packing_since, 0.001)
+        return f"{seen.files:,}/{seen.total_files:,} files  {sizes.text(seen.bytes_in)}  {sizes.text(rate)}/s"
+
+    def wipe(self) -> None:
+        """Leave the terminal as it was."""
+        if self._columns is not None:
+            self._columns.stop()
+
+
+def _columns() -> Columns:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    # No refresh thread: the engine calls ten times a second, and a thread would not survive a fork.
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        expand=True,
+    )

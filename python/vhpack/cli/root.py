@@ -1,0 +1,99 @@
+"""The program `vhpack` itself: its commands, `--version`, `--help`, and how each way to end becomes an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from vhpack.cli import screen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vhpack.cli.signals import Stop
+
+_COMMANDS = {"compress": "vhpack.cli.compress"}
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_EXAMPLES = """\b
+Examples:
+  vhpack compress 'resized/*.png'            the images of a folder: resized.zip
+  vhpack compress runs/7 -o run7.zip         a folder with everything below it
+  vhpack compress 'data/**/*.json' -o data.zip --level 9
+  vhpack compress 'resized/*.png' --remove-originals
+  find . -name '*.npy' -print0 | vhpack compress --files-from - -0 -o npy.zip
+\b
+Quote patterns: vhpack finds the files itself, however many they are.
+All options: vhpack compress --help
+"""
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is called, so that `--version` is quick however many there are."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    del parameter
+    if wanted and not ctx.resilient_parsing:
+        from vhpack import _engine
+
+        libraries = ", ".join(f"{name} {version}" for name, version in sorted(_engine.versions().items()))
+        screen.put(f"vhpack {_engine.__version__} ({libraries})")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings=_SETTINGS, epilog=_EXAMPLES)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the versions of vhpack and of its codecs, and exit.",
+)
+def program() -> None:
+    """Pack the files that a job leaves behind, fast, and without losing one."""
+
+
+def run(arguments: Sequence[str] | None, stop: Stop) -> int:
+    """Run a command and return the exit status."""
+    screen.prepare()
+    try:
+        status = program.main(arguments, prog_name="vhpack", standalone_mode=False, obj=stop)
+        return status if isinstance(status, int) else os.EX_OK
+    except (KeyboardInterrupt, click.Abort):
+        return stop.status
+    except click.UsageError as error:
+        _say_usage(error)
+        return error.exit_code
+    except (OSError, SystemExit) as error:  # SystemExit is click's own way out of a broken pipe
+        screen.drop_stdout()
+        # What has to do with sources and archives is a PackError by now; what is left is a stream of our own.
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            screen.fail(f"cannot write to standard output: {error.strerror or error}")
+        return 1
+
+
+def _say_usage(error: click.UsageError) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        screen.say(error.format_message())
+        return
+    if error.ctx is not None:
+        screen.say(error.ctx.get_usage())
+        screen.say(f"Try '{error.ctx.command_path} --help' for help.\n")
+    screen.fail(error.format_message())

@@ -1,0 +1,137 @@
+"""What people and programs read: text for people goes to stderr, data to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from vhpack import sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vhpack._engine import PackReport
+
+_SHOWN = 10  # of a long list, unless -v asks for all
+
+
+def visible(text: str) -> str:
+    r"""Return text that a terminal shows and never obeys: on one line, control characters and stray bytes as escapes.
+
+    Example:
+        >>> from vhpack.cli.screen import visible
+        >>> print(visible("a\nb\x1b[2J é"))
+        a\nb\x1b[2J é
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    # Python holds a byte that is no UTF-8 as U+DC00 plus the byte.
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def prepare() -> None:
+    """Make both streams print what they can and escape what their encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Print a line for people; that nobody reads it any more is no failure."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def end_line() -> None:
+    """End the line in which a terminal has echoed the `^C` that was typed."""
+    with contextlib.suppress(ValueError, AttributeError):
+        if sys.stderr.isatty():
+            say("")
+
+
+def fail(text: str) -> None:
+    """Print what went wrong."""
+    say(f"Error: {visible(text)}")
+
+
+def put(text: str) -> None:
+    """Print data, and make sure that it arrived."""
+    print(text)
+    sys.stdout.flush()
+
+
+def put_names(names: Iterable[str]) -> None:
+    """Print names as data, one a line, whatever is in them."""
+    put("\n".join(map(visible, names)))
+
+
+def put_json(value: object) -> None:
+    """Print one JSON object on one line; names that are no UTF-8 keep their bytes as U+DC80 to U+DCFF."""
+    import json
+
+    put(json.dumps(value))
+
+
+def drop_stdout() -> None:
+    """Send what is left for stdout nowhere: its reader has gone, and the interpreter would complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+
+def say_pairs(title: str, pairs: Sequence[tuple[str, str]], *, everything: bool = False) -> None:
+    """Print paths and what is to be said of each, the first ten or all."""
+    say(f"{title}:")
+    shown = pairs if everything else pairs[:_SHOWN]
+    here = os.path.join(os.getcwd(), "")
+    for path, why in shown:
+        say(f"  {visible(path.removeprefix(here))}: {visible(why)}")
+    if len(pairs) > len(shown):
+        say(f"  ... and {len(pairs) - len(shown):,} more (all of them with -v or --json)")
+
+
+def say_names(names: Iterable[str]) -> None:
+    """Print names for people, one a line."""
+    say("\n".join(map(visible, names)))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> from vhpack.cli.screen import counted
+        >>> counted(1, "file"), counted(200_000, "file")
+        ('1 file', '200,000 files')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def closing(report: PackReport) -> str:
+    """Return the line that says what a pack did."""
+    things = [counted(report.files, "file")]
+    if report.directories:
+        things.append(counted(report.directories, "empty folder"))
+    if report.links:
+        things.append(counted(report.links, "link"))
+    ratio = f" ({report.bytes_out / report.bytes_in:.1%})" if report.bytes_in else ""
+    done = [
+        *things,
+        f"{sizes.text(report.bytes_in)} → {sizes.text(report.bytes_out)}{ratio}",
+        f"{report.seconds:.2f} s",
+        f"{report.bytes_in / max(report.seconds, 1e-6) / 1e6:,.0f} MB/s",
+        f"{report.stored:,} stored",
+        f"{report.deflated:,} deflated",
+    ]
+    if report.removed:
+        done.append(counted(report.removed, "original") + " removed")
+    return f"{visible(report.target)}: {', '.join(done)}"

@@ -1,0 +1,53 @@
+"""The environment variables that vhpack knows: the only module that reads or writes `os.environ`."""
+
+import os
+from dataclasses import dataclass
+
+_RUN_ID = "VHPACK_RUN_ID"
+_RUN_BASE = "VHPACK_RUN_BASE"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables as they were when `read` was called; one that is unset is an empty string.
+
+    An empty variable counts as unset, as it does for the platform's own tools.
+    """
+
+    job_id: str
+    """`VH_JOB_ID`: set by the platform for each job; its presence tells a job from a local run."""
+    outputs_dir: str
+    """`VH_OUTPUTS_DIR`: where outputs go, whatever the other variables say."""
+    flat_local_outputs: str
+    """`VH_FLAT_LOCAL_OUTPUTS`: when set, local outputs get no folder for each run."""
+    run_id: str
+    """`VHPACK_RUN_ID`: the name of this run, shared by a process and its children."""
+    run_base: str
+    """`VHPACK_RUN_BASE`: the folder that relative places of this run start from."""
+    source_date_epoch: str
+    """`SOURCE_DATE_EPOCH`: the time of all members of a reproducible archive, in seconds since 1970."""
+
+
+def read() -> Environment:
+    """Read the variables as they are now."""
+    return Environment(
+        job_id=os.environ.get("VH_JOB_ID", ""),
+        outputs_dir=os.environ.get("VH_OUTPUTS_DIR", ""),
+        flat_local_outputs=os.environ.get("VH_FLAT_LOCAL_OUTPUTS", ""),
+        run_id=os.environ.get(_RUN_ID, ""),
+        run_base=os.environ.get(_RUN_BASE, ""),
+        source_date_epoch=os.environ.get("SOURCE_DATE_EPOCH", ""),
+    )
+
+
+def share_run(*, run_id: str = "", run_base: str = "") -> None:
+    """Hand a run's name and base folder to this process's children; what is set already stays as it is."""
+    for name, value in ((_RUN_ID, run_id), (_RUN_BASE, run_base)):
+        if value and not os.environ.get(name):
+            os.environ[name] = value
+
+
+def forget_run() -> None:
+    """Unset what `share_run` set."""
+    for name in (_RUN_ID, _RUN_BASE):
+        os.environ.pop(name, None)

@@ -1,0 +1,158 @@
+"""What can go wrong while packing: every error is a `PackError` and the builtin that a caller already catches.
+
+Those that are also `OSError` carry the operating system's `errno` and the `filename` it is about; the text of every one
+is a sentence that names the path and the next step.
+
+Example:
+    >>> import vhpack
+    >>> try:
+    ...     vhpack.pack("nowhere/*.png", "nowhere.zip")
+    ... except FileNotFoundError as error:
+    ...     print(error.filename, isinstance(error, vhpack.PackError))
+    ... except ValueError as error:
+    ...     print(type(error).__name__)
+    NoFilesError
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "MemberCollisionError",
+    "MemberNameError",
+    "NoFilesError",
+    "NoSpaceError",
+    "OptionError",
+    "PackError",
+    "PackOSError",
+    "PackPermissionError",
+    "PackWarning",
+    "SourceChangedError",
+    "SourceNotFoundError",
+    "SpecialFileError",
+    "TargetExistsError",
+    "TargetIsDirectoryError",
+    "UnknownFormatError",
+]
+
+
+class PackError(Exception):
+    """An archive was not made, and nothing was removed."""
+
+    kind: ClassVar[str] = "error"
+    """The error's stable short name, as `vhpack compress --json` prints it."""
+
+    def __str__(self) -> str:
+        # OSError would put "[Errno 2]" before the sentence and the path behind it; the sentence has both already.
+        sentence = getattr(self, "strerror", None)
+        return sentence if isinstance(sentence, str) else super().__str__()
+
+
+class NoFilesError(PackError, ValueError):
+    """The sources name no file."""
+
+    kind = "no_files"
+
+
+class TargetExistsError(PackError, FileExistsError):
+    """The target exists, and replacing it was not asked for."""
+
+    kind = "target_exists"
+
+
+class TargetIsDirectoryError(PackError, IsADirectoryError):
+    """The target is a directory."""
+
+    kind = "target_is_directory"
+
+
+class UnknownFormatError(PackError, ValueError):
+    """The target's suffix is no archive format that vhpack writes."""
+
+    kind = "unknown_format"
+
+
+class MemberCollisionError(PackError, ValueError):
+    """Two different files would become one member; one of them would be lost to whoever unpacks."""
+
+    kind = "collision"
+
+
+class MemberNameError(PackError, ValueError):
+    """A file's name cannot be a member's name, since readers could not restore it."""
+
+    kind = "unsafe_name"
+
+
+class SourceChangedError(PackError, OSError):
+    """A file changed or vanished while it was packed."""
+
+    kind = "changed"
+
+
+class SourceNotFoundError(PackError, FileNotFoundError):
+    """A source, or the folder of the target, does not exist."""
+
+    kind = "not_found"
+
+
+class PackPermissionError(PackError, PermissionError):
+    """The operating system refused to read a source or to write the target."""
+
+    kind = "permission"
+
+
+class SpecialFileError(PackError, OSError):
+    """A FIFO, socket or device was named where a file was expected."""
+
+    kind = "special_file"
+
+
+class NoSpaceError(PackError, OSError):
+    """The disk, the quota or the limit of a file's size is exhausted."""
+
+    kind = "no_space"
+
+
+class PackOSError(PackError, OSError):
+    """The operating system refused something else."""
+
+    kind = "io"
+
+
+class OptionError(PackError, ValueError):
+    """An option is out of range, or contradicts another."""
+
+    kind = "usage"
+
+
+class PackWarning(UserWarning):
+    """An archive is complete, and there is something about it that the caller should know."""
+
+
+_BY_KIND: dict[str, type[PackError]] = {
+    error.kind: error
+    for error in (
+        NoFilesError,
+        TargetExistsError,
+        TargetIsDirectoryError,
+        UnknownFormatError,
+        MemberCollisionError,
+        MemberNameError,
+        SourceChangedError,
+        SourceNotFoundError,
+        PackPermissionError,
+        SpecialFileError,
+        NoSpaceError,
+        PackOSError,
+        OptionError,
+    )
+}
+
+
+def _from_engine(kind: str, message: str, errno: int | None, filename: str | None) -> PackError:
+    """Make the error that the engine raises; called by the native module."""
+    error = _BY_KIND.get(kind, PackError)
+    if issubclass(error, OSError):
+        # With two arguments at least, OSError fills `errno` and `strerror`, also when the number is not known.
+        return error(errno, message, filename)
+    return error(message)

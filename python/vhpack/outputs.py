@@ -1,0 +1,197 @@
+"""Outputs: where a run's files go, and one archive made of many."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vhpack import env, paths, runs
+from vhpack._packing import Settings, encode, run
+from vhpack.errors import PackWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vhpack._engine import PackReport
+    from vhpack._packing import Codec, OnChange, Patterns, Sources, StrPath, Symlinks, Watch
+
+_SHOWN = 10  # names in one warning; all of them would bury what the warning says
+_SIDECARS = (".metadata.json", "/valohai.metadata.jsonl")
+_AS_SINGLE_CHARACTERS = str.maketrans({"[": "[[]", "*": "[*]", "?": "[?]"})
+
+
+def outputs(name: str = "") -> Outputs:
+    """Return the run's outputs, or those in the folder `name` among them.
+
+    Args:
+        name: A path relative to the outputs folder, or an absolute one below it. Nothing is created yet.
+
+    Example:
+        >>> import vhpack
+        >>> vhpack.outputs("images").path("cat.png", makedirs=False)
+        '/.../.valohai/outputs/...-...-.../images/cat.png'
+    """
+    return Outputs(str(name))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A folder of the run's outputs; `vhpack.outputs(name)` makes it."""
+
+    name: str = ""
+    """The folder, relative to the outputs folder or absolute below it."""
+
+    @property
+    def dir_path(self) -> str:
+        """Absolute path of the folder that holds all outputs of the run, whatever `name` is.
+
+        Example:
+            >>> import vhpack
+            >>> vhpack.outputs("images").dir_path == vhpack.outputs().dir_path
+            True
+        """
+        return paths.outputs_root(env.read(), runs.current())
+
+    def path(self, filename: StrPath, makedirs: bool = True) -> str:  # noqa: FBT001
+        """Return the absolute path of an output file, and see to it that its folder exists.
+
+        The path stays valid after `os.chdir`, and child processes of this run get the same.
+
+        Args:
+            filename: The file, relative to this folder; an absolute path is returned as it is.
+            makedirs: Create the folders above the file.
+
+        Raises:
+            OptionError: `name` leads out of the outputs folder.
+
+        Example:
+            >>> import vhpack
+            >>> with open(vhpack.outputs("logs").path("epoch/1.txt"), "w") as file:
+            ...     print("loss 0.5", file=file)
+        """
+        path = self._join(filename)
+        if makedirs:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
+    def compress(
+        self,
+        source: Sources,
+        filename: StrPath,
+        live_upload: bool = False,  # noqa: FBT001
+        remove_originals: bool = True,  # noqa: FBT001
+        *,
+        level: int | None = None,
+        codec: Codec = "auto",
+        jobs: int | None = None,
+        memory: int | str | None = None,
+        exclude: Patterns = (),
+        reproducible: bool = False,
+        symlinks: Symlinks = "follow",
+        on_change: OnChange = "error",
+        progress: Watch = None,
+    ) -> str:
+        """Pack output files into one archive among the outputs, and remove the originals.
+
+        The originals are removed, unless `remove_originals` is false, once the archive is complete and on disk: exactly
+        the files that were packed, never a folder, never the archive itself. On any failure, and on Ctrl-C, they all
+        stay and no half of an archive is left among the outputs. An archive of an earlier call is replaced.
+
+        Args:
+            source: A file, a folder (the files directly in it) or a pattern under the rules of
+                `glob.glob(recursive=True)`, or any iterable of them; relative to this folder. One that exists is
+                taken as it is before it is read as a pattern. Wildcards take no earlier `filename` and no sidecars
+                (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
+            filename: The archive, relative to this folder; its suffix (`.zip`) says the format. Its folder is created.
+            live_upload: Mark the archive read-only, which tells the platform to upload it at once.
+            remove_originals: Remove the files that were packed.
+            level: Deflate's effort, from 0 (store) to 12 (smallest).
+            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one.
+            jobs: Number of threads; by default one for each core.
+            memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
+            exclude: Patterns of what to leave out; see `vhpack.pack`.
+            reproducible: Give all members one time and plain modes; see `vhpack.pack`.
+            symlinks: `"follow"` packs what links lead to, `"store"` the links, `"skip"` neither.
+            on_change: `"error"` ends the pack when a file changes while it is read; `"skip"` leaves the file out and
+                keeps its original.
+            progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
+
+        Returns:
+            The absolute path of the archive. Members are named relative to the part of their source before the first
+            wildcard, so that files named one by one lie at the top.
+
+        Warns:
+            PackWarning: a source matched nothing beside others that did, files were left out, or an original
+                could not be removed. The archive is complete all the same.
+
+        Raises:
+            NoFilesError: nothing matches.
+            OptionError: an option is out of range, or `name` leads out of the outputs folder.
+            PackError: the archive could not be made; `vhpack.pack` lists the kinds.
+
+        Example:
+            >>> import vhpack
+            >>> images = vhpack.outputs("resized")
+            >>> for number in range(3):
+            ...     with open(images.path(f"{number}.png"), "wb") as file:
+            ...         _ = file.write(b"not really an image")
+            >>> images.compress("*.png", "images.zip")
+            '/.../resized/images.zip'
+        """
+        target = self.path(filename)
+        settings = Settings(
+            root=self.dir_path,
+            exclude=exclude,
+            symlinks=symlinks,
+            on_change=on_change,
+            codec=codec,
+            level=level,
+            jobs=jobs,
+            memory=memory,
+            reproducible=reproducible,
+            remove_originals=remove_originals,
+            force=True,
+            # What is uploaded at once is gone from here: it has to be right before the mark is set.
+            durable=live_upload,
+        )
+        sources = encode(self._sources(source))
+        report = run(sources, b"", os.fsencode(target), settings, layout="outputs", progress=progress)
+        if live_upload:
+            # Last of all, for the platform may take the archive away in this very moment. What the umask took stays.
+            os.chmod(target, os.stat(target).st_mode & 0o444)
+        _warn(report)
+        return target
+
+    def _join(self, filename: StrPath) -> str:
+        return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
+
+    def _sources(self, source: Sources) -> Iterable[str]:
+        """Turn sources into absolute ones; wildcard characters in the folder's own path are no wildcards."""
+        folder = paths.outputs_folder(self.dir_path, self.name)
+        for one in (source,) if isinstance(source, str | os.PathLike) else source:
+            path = os.path.join(folder, one)
+            if not os.path.isabs(one) and not os.path.lexists(path):
+                path = os.path.join(folder.translate(_AS_SINGLE_CHARACTERS), one)
+            yield path
+
+
+def _warn(report: PackReport) -> None:
+    import warnings
+
+    def warn(message: str) -> None:
+        warnings.warn(message, PackWarning, stacklevel=4)
+
+    for message in report.warnings:
+        warn(message)
+    # That wildcards leave these out is their documented meaning, and no news to a caller.
+    skipped = [(path, why) for path, why in report.skipped if path != report.target and not path.endswith(_SIDECARS)]
+    if skipped:
+        warn(f"{len(skipped)} left out of {report.target}: {_listed(skipped)}")
+    if report.kept:
+        warn(f"{len(report.kept)} originals could not be removed, remove them by hand: {_listed(report.kept)}")
+
+
+def _listed(pairs: Sequence[tuple[str, str]]) -> str:
+    rest = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+    return "; ".join(f"{path!r}: {why}" for path, why in pairs[:_SHOWN]) + rest

@@ -1,0 +1,105 @@
+//! Deflate twice: libdeflate for what fits in memory, zlib-rs for the blocks of what does not.
+
+use libdeflater::{CompressionLvl, Compressor};
+use zlib_rs::{Deflate, DeflateFlush, Status};
+
+/// What deflate can refer back to, and so what a block is primed with.
+pub const DICTIONARY_BYTES: usize = 32 << 10;
+
+/// The level at which samples are tried: the cheapest that finds matches at all.
+const PROBE_LEVEL: u8 = 1;
+
+/// Compresses whole buffers; one for each thread, since it is large to make and small to reuse.
+pub struct WholeDeflater(Compressor);
+
+impl WholeDeflater {
+    /// For `level` 1 to 12; 0 and what lies beyond are moved to the nearest.
+    pub fn new(level: u8) -> Self {
+        let level = CompressionLvl::new(i32::from(level.clamp(1, 12))).unwrap_or_default();
+        Self(Compressor::new(level))
+    }
+
+    /// For trying samples.
+    pub fn probe() -> Self {
+        Self::new(PROBE_LEVEL)
+    }
+
+    /// Compress into `out`; `None` when the result does not fit, which is how a limit is set.
+    pub fn compress(&mut self, raw: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.0.deflate_compress(raw, out).ok()
+    }
+}
+
+/// Compresses the blocks of one stream independently: each is primed with the raw bytes before it and ends on a byte
+/// boundary, so that the results, joined in order, are one deflate stream.
+pub struct BlockDeflater {
+    stream: Deflate,
+}
+
+impl BlockDeflater {
+    /// For `level` 1 to 12; zlib's scale ends at 9.
+    pub fn new(level: u8) -> Self {
+        Self { stream: Deflate::new(i32::from(level.clamp(1, 9)), false, 15) }
+    }
+
+    /// Append the compressed form of `raw` to `out`. `dictionary` is the end of what came before, at most
+    /// [`DICTIONARY_BYTES`]; `last` ends the stream. `None` is a fault in the library, never in the input.
+    pub fn compress(&mut self, dictionary: &[u8], raw: &[u8], last: bool, out: &mut Vec<u8>) -> Option<()> {
+        self.stream.reset();
+        if !dictionary.is_empty() {
+            self.stream.set_dictionary(dictionary).ok()?;
+        }
+        let flush = if last { DeflateFlush::Finish } else { DeflateFlush::SyncFlush };
+        let (mut taken, mut filled) = (0, out.len());
+        // Deflate grows incompressible data by five bytes in 16 KiB at most; the rest is for flush markers.
+        out.resize(filled + raw.len() + raw.len() / 1024 + 128, 0);
+        loop {
+            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
+            let status = self.stream.compress(&raw[taken..], &mut out[filled..], flush).ok()?;
+            taken += (self.stream.total_in() - before_in) as usize;
+            filled += (self.stream.total_out() - before_out) as usize;
+            let done = match status {
+                Status::StreamEnd => true,
+                _ => !last && taken == raw.len() && filled < out.len(),
+            };
+            if done {
+                out.truncate(filled);
+                return Some(());
+            }
+            if filled == out.len() {
+                out.resize(filled + filled / 8 + 1024, 0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inflate(packed: &[u8], length: usize) -> Vec<u8> {
+        let mut raw = vec![0; length];
+        let n = libdeflater::Decompressor::new().deflate_decompress(packed, &mut raw).unwrap();
+        raw.truncate(n);
+        raw
+    }
+
+    #[test]
+    fn blocks_join_into_one_stream_at_every_level() {
+        let text: Vec<u8> = (0..100_000_u32).flat_map(|i| i.wrapping_mul(i).to_string().into_bytes()).collect();
+        for level in 1..=12 {
+            for size in [1_000, 65_536, 1 << 20] {
+                let mut packed = Vec::new();
+                let mut deflater = BlockDeflater::new(level);
+                let mut at = 0;
+                while at < text.len() {
+                    let end = (at + size).min(text.len());
+                    let dictionary = &text[at.saturating_sub(DICTIONARY_BYTES)..at];
+                    deflater.compress(dictionary, &text[at..end], end == text.len(), &mut packed).unwrap();
+                    at = end;
+                }
+                assert_eq!(inflate(&packed, text.len()), text, "level {level}, blocks of {size}");
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Bytes in, bytes out: whether to compress, and how. No file, no container, no thread.
+
+mod choose;
+mod deflate;
+
+pub use choose::{SAMPLE_BYTES, SAMPLES, Verdict, is_kept, judge, pays_off, sample_offsets};
+pub use deflate::{BlockDeflater, DICTIONARY_BYTES, WholeDeflater};
+
+/// How a member's bytes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    /// As they are.
+    #[default]
+    Store,
+    /// Deflate, RFC 1951.
+    Deflate,
+}
+
+/// Versions of the libraries whose output ends up in archives.
+pub fn versions() -> [(&'static str, &'static str); 2] {
+    // Kept equal to `Cargo.lock` by a test.
+    [("libdeflate", "1.26"), ("zlib-rs", "0.6.8")]
+}

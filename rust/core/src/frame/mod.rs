@@ -1,0 +1,3 @@
+//! Container bytes around members: no file, no codec, no thread.
+
+pub mod zip;

@@ -1,0 +1,328 @@
+//! The one door to the disk: every call that touches a file stands here, without policy.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
+
+/// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
+const LISTING_BYTES: usize = 128 << 10;
+
+/// Longest path that is handed to the kernel whole; `PATH_MAX` counts the final NUL.
+const PATH_MAX: usize = 4095;
+
+/// What a directory entry or a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    Link,
+    Special,
+}
+
+impl Kind {
+    pub fn of(stat: &Stat) -> Self {
+        Self::of_type(FileType::from_raw_mode(stat.st_mode)).unwrap_or(Self::Special)
+    }
+
+    /// `None` where the file system does not say, and only a stat can.
+    fn of_type(kind: FileType) -> Option<Self> {
+        match kind {
+            FileType::RegularFile => Some(Self::File),
+            FileType::Directory => Some(Self::Directory),
+            FileType::Symlink => Some(Self::Link),
+            FileType::Unknown => None,
+            _ => Some(Self::Special),
+        }
+    }
+}
+
+/// The name of what a special file is, for people.
+pub(crate) fn special_name(stat: &Stat) -> &'static str {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "a special file",
+    }
+}
+
+/// Identity and state of a file: the same values mean that nobody has touched it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stamp {
+    pub dev: u64,
+    pub ino: u64,
+    pub size: u64,
+    pub mtime: i64,
+    pub mtime_ns: u32,
+}
+
+impl Stamp {
+    #[expect(clippy::cast_sign_loss, reason = "sizes and nanoseconds are never negative")]
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: stat.st_size as u64,
+            mtime: stat.st_mtime,
+            mtime_ns: stat.st_mtime_nsec as u32,
+        }
+    }
+}
+
+pub(crate) fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// `directory/name`, both as bytes.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(directory.len() + 1 + name.len());
+    joined.extend_from_slice(directory);
+    if !name.is_empty() {
+        if joined.last() != Some(&b'/') {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(name);
+    }
+    joined
+}
+
+pub(crate) fn lstat(path: &Path) -> io::Result<Stat> {
+    Ok(rustix::fs::lstat(path)?)
+}
+
+pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
+    Ok(rustix::fs::stat(path)?)
+}
+
+pub(crate) fn lstat_at(directory: impl AsFd, name: &[u8]) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+pub(crate) fn stat_at(directory: impl AsFd, name: &[u8]) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(directory, name, AtFlags::empty())?)
+}
+
+pub(crate) fn fstat(file: impl AsFd) -> io::Result<Stat> {
+    Ok(rustix::fs::fstat(file)?)
+}
+
+pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    std::fs::canonicalize(path)
+}
+
+pub(crate) fn read_link(directory: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes())
+}
+
+/// Open a directory for listing and for opening what is in it, however long its path is.
+pub(crate) fn open_directory(path: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if path.len() <= PATH_MAX {
+        return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    }
+    let mut cut = path[..PATH_MAX].iter().rposition(|&b| b == b'/').unwrap_or(0);
+    let mut directory = rustix::fs::openat(CWD, &path[..cut], flags, Mode::empty())?;
+    while cut < path.len() {
+        let rest = &path[cut + 1..];
+        let length = if rest.len() <= PATH_MAX {
+            rest.len()
+        } else {
+            rest[..PATH_MAX].iter().rposition(|&b| b == b'/').unwrap_or(rest.len())
+        };
+        directory = rustix::fs::openat(&directory, &rest[..length], flags, Mode::empty())?;
+        cut += 1 + length;
+    }
+    Ok(directory)
+}
+
+/// Open a file for reading; never blocks on a FIFO, follows a link only when told.
+pub(crate) fn open_file(directory: impl AsFd, name: &[u8], follow: bool) -> io::Result<OwnedFd> {
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if !follow {
+        flags |= OFlags::NOFOLLOW;
+    }
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Read from the current position until `buffer` is full or the file ends; the count read.
+pub(crate) fn read_full(file: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::read(&file, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
+
+/// One `read` that should take all: short only at the end of the file.
+pub(crate) fn read_once(file: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(&file, &mut *buffer) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Fill `buffer` from `offset`, or as much as the file holds; the count read.
+pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
+
+pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&file, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn write_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Cut the file to `length` and go on writing there.
+pub(crate) fn rewind(file: impl AsFd, length: u64) -> io::Result<()> {
+    rustix::fs::ftruncate(&file, length)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(length))?;
+    Ok(())
+}
+
+/// Hand the range to the disk; `wait` returns only when it is there. A hint: durability needs [`sync_file`].
+pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) {
+    let mut flags = libc::SYNC_FILE_RANGE_WRITE;
+    if wait {
+        flags |= libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    }
+    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call touches no memory of ours. Its
+    // result does not matter: `sync_file` reports every failed write.
+    #[expect(unsafe_code, reason = "no safe wrapper of this call exists")]
+    unsafe {
+        libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags);
+    }
+}
+
+pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fdatasync(file)?)
+}
+
+pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
+    match rustix::fs::fsync(directory) {
+        // Some network file systems cannot sync a directory; there is nothing to wait for then.
+        Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A file without a name in `directory`, where the file system can make one and it can be given a name later.
+pub(crate) fn create_unnamed(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    use rustix::io::Errno;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => Ok(rustix::fs::access(fd_path(&file), rustix::fs::Access::EXISTS).is_ok().then_some(file)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A new file named `name`; fails when the name is taken.
+pub(crate) fn create_named(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?)
+}
+
+fn fd_path(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
+/// Give an unnamed file its name; fails when the name is taken.
+pub(crate) fn link_unnamed(file: impl AsFd, directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::linkat(CWD, fd_path(file), directory, name, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Move `from` to `to` in one directory, replacing what is there.
+pub(crate) fn replace(directory: impl AsFd, from: &[u8], to: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::renameat(&directory, from, &directory, to)?)
+}
+
+/// Move `from` to `to` in one directory; fails when the name is taken.
+pub(crate) fn rename_new(directory: impl AsFd, from: &[u8], to: &[u8]) -> io::Result<()> {
+    use rustix::fs::RenameFlags;
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(&directory, from, &directory, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            // A file system without that flag: a hard link refuses a taken name just as well.
+            rustix::fs::linkat(&directory, from, &directory, to, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(&directory, from, AtFlags::empty())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+pub(crate) fn unlink(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?)
+}
+
+/// Mark the open file as in use; a file left behind by a killed process carries no mark.
+pub(crate) fn lock(file: impl AsFd) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Call `each` with every name in the directory but `.` and `..`, in the order of the file system.
+pub(crate) fn list(directory: impl AsFd, mut each: impl FnMut(&[u8], Kind) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(LISTING_BYTES);
+    let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+    let mut entries = RawDir::new(directory.as_fd(), spare);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let kind = match Kind::of_type(entry.file_type()) {
+            Some(kind) => kind,
+            None => match lstat_at(&directory, name) {
+                Ok(stat) => Kind::of(&stat),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+        };
+        each(name, kind)?;
+    }
+    Ok(())
+}

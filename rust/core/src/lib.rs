@@ -1,0 +1,40 @@
+//! Packs trees of files into archives that anyone can open.
+//!
+//! ```text
+//!  sources ──scan──▶ entries ──plan──▶ members ──workers──▶ framed batches ──order──▶ sink ──commit──▶ archive
+//!           folders            names,             read, judge,              turns,           sync,        │
+//!           on threads         order              compress                  digest           publish      ▼
+//!                                                                                             remove originals
+//! ```
+//!
+//! [`pack`] runs all of it; [`plan`] stops before anything is written. The crate is synchronous, knows no Python and no
+//! network, and keeps no state between calls. `rust/DESIGN.md` gives the reasons and the numbers.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("vhpack is built for Linux: it leans on O_TMPFILE, getdents64 and /proc");
+
+mod cancel;
+pub mod codec;
+mod commit;
+mod digest;
+mod error;
+pub mod frame;
+mod fs;
+mod pack;
+mod pipeline;
+mod plan;
+mod progress;
+mod report;
+mod request;
+mod scan;
+mod sink;
+mod target;
+
+pub use cancel::CancelToken;
+pub use error::{Error, ErrorKind, Result, Stage, show};
+pub use pack::{pack, plan};
+pub use progress::{Counter, Phase, Progress};
+pub use report::{PackReport, PlanReport, Remark};
+pub use request::{
+    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Layout, OnChange, Originals, PackOptions, PackRequest, Stamps, Symlinks,
+};

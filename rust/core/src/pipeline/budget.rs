@@ -1,0 +1,58 @@
+//! How many workers and buffers the memory allows. The archive's bytes do not depend on the answer.
+
+/// Files above this are packed in blocks by all workers together; it bounds every buffer.
+pub(crate) const LARGE_FROM: u64 = 4 << 20;
+
+/// A batch ends when it has this many bytes: big writes, and small enough to stay in a core's cache until they are written.
+pub(crate) const BATCH_BYTES: usize = 512 << 10;
+
+/// A batch ends when it has this many files, so that no worker holds up the order for long.
+pub(crate) const BATCH_FILES: usize = 64;
+
+/// Block of a large file: 4 bytes of flush marker and 32 KiB of dictionary for each are lost in it, and 16 workers
+/// still find work in a file of 16 MiB.
+pub(crate) const BLOCK_BYTES: usize = 1 << 20;
+
+/// A full batch, the last file that still went in, and headers.
+pub(crate) const BUFFER_LIMIT: usize = BATCH_BYTES + LARGE_FROM as usize + (128 << 10);
+
+/// A worker's share: its buffer, room to compress a file into, two blocks in both forms, the compressors' own tables.
+const WORKER_BYTES: usize = BUFFER_LIMIT + LARGE_FROM as usize + 4 * (BLOCK_BYTES + (64 << 10)) + (2 << 20);
+
+/// How a memory budget is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    pub workers: usize,
+    /// Buffers of batches, in work or waiting for their turn.
+    pub buffers: usize,
+    /// Blocks of a large file, in work or waiting for their turn.
+    pub blocks: usize,
+}
+
+impl Budget {
+    pub fn new(memory: u64, jobs: usize) -> Self {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        let workers = (memory / WORKER_BYTES).clamp(1, jobs);
+        let rest = memory.saturating_sub(workers * WORKER_BYTES);
+        let waiting = (rest / BUFFER_LIMIT).min(2 * workers + 2);
+        Self { workers, buffers: workers + waiting, blocks: 2 * workers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_serves_sixteen_workers_and_never_exceeds_the_memory() {
+        assert_eq!(Budget::new(256 << 20, 16).workers, 16);
+        for memory in [1, 16 << 20, 64 << 20, 256 << 20, 4 << 30] {
+            for jobs in [1, 2, 16, 64] {
+                let budget = Budget::new(memory, jobs);
+                let waiting = budget.buffers - budget.workers;
+                let most = budget.workers * WORKER_BYTES + waiting * BUFFER_LIMIT;
+                assert!(most as u64 <= memory.max(WORKER_BYTES as u64), "{memory} {jobs} {budget:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Plan → archive bytes: workers read and pack in any order, the sink gets everything in the plan's.
+
+mod budget;
+mod large;
+mod order;
+mod output;
+mod record;
+mod worker;
+
+use budget::Budget;
+use order::Shared;
+use output::Output;
+pub(crate) use output::{Written, cut_short};
+pub(crate) use record::Record;
+use worker::Worker;
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, Result, Stage};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::request::PackOptions;
+use crate::sink::Sink;
+
+/// Pack all members of the plan into the sink. Returns once every thread has ended, also on errors.
+pub(crate) fn run<S: Sink>(
+    plan: &Plan,
+    options: &PackOptions,
+    sink: S,
+    cancel: &CancelToken,
+    progress: &Progress,
+) -> Result<Written<S>> {
+    let budget = Budget::new(options.memory, options.jobs);
+    let output = Output::new(sink, plan.entries().len());
+    let shared = Shared::new(plan, options, budget, cancel, progress, output);
+    std::thread::scope(|scope| {
+        for _ in 1..budget.workers {
+            scope.spawn(|| work(&shared));
+        }
+        work(&shared);
+    });
+    shared.finish()?.finish(plan, options.stamps, || cancel.check(Stage::Pack), progress)
+}
+
+fn work<S: Sink>(shared: &Shared<'_, S>) {
+    let _alarm = Alarm(shared);
+    Worker::new(shared).run();
+}
+
+/// Ends the pack when a worker panics, so that no other waits for its batch for ever.
+struct Alarm<'a, 'b, S: Sink>(&'a Shared<'b, S>);
+
+impl<S: Sink> Drop for Alarm<'_, '_, S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::cancelled(Stage::Pack));
+        }
+    }
+}

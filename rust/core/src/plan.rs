@@ -1,0 +1,282 @@
+//! Entries → members: named, each file once, collisions refused, in archive order.
+
+use std::cmp::Ordering;
+
+use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
+use crate::fs;
+use crate::report::Remark;
+use crate::scan::{Directory, Entry, EntryKind, Found};
+use crate::target::Target;
+
+/// Beside a target while it is staged where the file system knows no unnamed files.
+pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
+
+/// Longest member name that a zip header can hold.
+const MAX_MEMBER_NAME: usize = u16::MAX as usize;
+
+/// Members in archive order. Nothing changes it once it is made.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    found: Found,
+}
+
+impl Plan {
+    /// Name, check and order everything found; errors come before a byte is written.
+    pub fn new(mut found: Found, target: &Target) -> Result<Self> {
+        leave_out(&mut found, target);
+        if found.entries.is_empty() {
+            let message = format!(
+                "No files to compress: the sources name nothing but {}, which is the target; name other sources",
+                crate::error::show(&target.shown)
+            );
+            return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
+        }
+        check_names(&mut found)?;
+        sort(&mut found);
+        let mut plan = Self { found };
+        plan.remove_repeats()?;
+        plan.check_folders()?;
+        Ok(plan)
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.found.entries
+    }
+
+    pub fn directory(&self, entry: &Entry) -> &Directory {
+        &self.found.directories[entry.directory as usize]
+    }
+
+    /// The entry's name in its folder.
+    pub fn name(&self, entry: &Entry) -> &[u8] {
+        self.found.name(entry)
+    }
+
+    /// The member name, in the two parts it is kept in.
+    pub fn member(&self, entry: &Entry) -> (&[u8], &[u8]) {
+        (&self.directory(entry).member, self.name(entry))
+    }
+
+    /// The path on disk.
+    pub fn path(&self, entry: &Entry) -> Vec<u8> {
+        fs::join(&self.directory(entry).path, self.name(entry))
+    }
+
+    pub fn skipped(&self) -> &[Remark] {
+        &self.found.skipped
+    }
+
+    pub fn warnings(&self) -> &[String] {
+        &self.found.warnings
+    }
+
+    /// The same file found twice stays once; two files with one member name are an error.
+    fn remove_repeats(&mut self) -> Result<()> {
+        let mut repeats = Vec::new();
+        let entries = &self.found.entries;
+        for (i, pair) in entries.windows(2).enumerate() {
+            let (a, b) = (&pair[0], &pair[1]);
+            if a.name_length != b.name_length && a.directory == b.directory {
+                continue;
+            }
+            if compare(&self.found, a, b) == Ordering::Equal {
+                if !self.same_file(a, b) {
+                    return Err(self.collision(a, b));
+                }
+                repeats.push(i + 1);
+            }
+        }
+        if !repeats.is_empty() {
+            let mut repeats = repeats.into_iter().peekable();
+            let mut at = 0;
+            self.found.entries.retain(|_| {
+                let repeated = repeats.next_if_eq(&at).is_some();
+                at += 1;
+                !repeated
+            });
+        }
+        Ok(())
+    }
+
+    fn same_file(&self, a: &Entry, b: &Entry) -> bool {
+        let (a, b) = (self.path(a), self.path(b));
+        if a == b {
+            return true;
+        }
+        let identity = |path: &[u8]| fs::lstat(fs::path(path)).map(|stat| (stat.st_dev, stat.st_ino));
+        matches!((identity(&a), identity(&b)), (Ok(a), Ok(b)) if a == b)
+    }
+
+    fn collision(&self, a: &Entry, b: &Entry) -> Error {
+        let (prefix, name) = self.member(a);
+        let (a, b) = (self.path(a), self.path(b));
+        let message = format!(
+            "{} and {} would both become the member {}; pack them from a common folder, or one at a time",
+            show_bytes(&a),
+            show_bytes(&b),
+            show_bytes(&[prefix, name].concat())
+        );
+        Error::new(ErrorKind::Collision, Stage::Plan, message).at(fs::path(&b))
+    }
+
+    /// A file may not bear the name of a folder that other members lie in. Within one tree the file system sees to it.
+    fn check_folders(&self) -> Result<()> {
+        let directories = &self.found.directories;
+        let root = |directory: &Directory| directory.path.len() + 1 - directory.member.len();
+        if directories.windows(2).all(|pair| {
+            let cut = root(&pair[0]).min(pair[0].path.len());
+            root(&pair[0]) == root(&pair[1]) && pair[1].path.starts_with(&pair[0].path[..cut])
+        }) {
+            return Ok(());
+        }
+        for directory in directories {
+            let mut folder = directory.member.strip_suffix(b"/").unwrap_or(b"");
+            while !folder.is_empty() {
+                let search = |entry: &Entry| {
+                    let (prefix, name) = self.member(entry);
+                    compare_joined((prefix, name), (folder, b""))
+                };
+                if let Ok(at) = self.entries().binary_search_by(search) {
+                    let file = &self.entries()[at];
+                    let message = format!(
+                        "{} would become the member {}, which is also the folder of {}; pack them one at a time",
+                        show_bytes(&self.path(file)),
+                        show_bytes(folder),
+                        show_bytes(&directory.path)
+                    );
+                    let path = self.path(file);
+                    return Err(Error::new(ErrorKind::Collision, Stage::Plan, message).at(fs::path(&path)));
+                }
+                folder = match folder.iter().rposition(|&b| b == b'/') {
+                    Some(cut) => &folder[..cut],
+                    None => b"",
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Take the target, and what other packs are staging, out of the sources.
+fn leave_out(found: &mut Found, target: &Target) {
+    let Found { directories, names, entries, skipped, .. } = found;
+    entries.retain(|entry| {
+        let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
+        let folder = &directories[entry.directory as usize].path;
+        let reason = if name.ends_with(STAGED_SUFFIX) && name.first() == Some(&b'.') {
+            "staged by another pack"
+        } else if name.len() == target.name.len() && target.is(folder, name) {
+            "the target itself"
+        } else {
+            return true;
+        };
+        let path = fs::path(&fs::join(folder, name)).into();
+        skipped.push(Remark { path, reason: reason.into() });
+        false
+    });
+}
+
+/// Readers restore names that are UTF-8 and short enough; a backslash they read differently.
+fn check_names(found: &mut Found) -> Result<()> {
+    let mut with_backslash = None;
+    let mut backslashes = 0_u64;
+    for entry in &found.entries {
+        let directory = &found.directories[entry.directory as usize];
+        let name = found.name(entry);
+        if std::str::from_utf8(name).is_err() || std::str::from_utf8(&directory.member).is_err() {
+            let path = fs::join(&directory.path, name);
+            let message = format!(
+                "the name {} is not UTF-8, and zip readers would restore another; rename it or leave it out with exclude",
+                show_bytes(&path)
+            );
+            return Err(Error::new(ErrorKind::UnsafeName, Stage::Plan, message).at(fs::path(&path)));
+        }
+        if directory.member.len() + name.len() > MAX_MEMBER_NAME {
+            let path = fs::join(&directory.path, name);
+            let message = format!(
+                "the member name of {} is longer than 65,535 bytes, the most that zip can hold; pack from a deeper folder",
+                show_bytes(&path)
+            );
+            return Err(Error::new(ErrorKind::UnsafeName, Stage::Plan, message).at(fs::path(&path)));
+        }
+        if name.contains(&b'\\') || directory.member.contains(&b'\\') {
+            let member = [&directory.member[..], name].concat();
+            if member.split(|&b| b == b'\\' || b == b'/').any(|part| part == b"..") {
+                let path = fs::join(&directory.path, name);
+                let message = format!(
+                    "the name {} would leave the folder it is extracted to on Windows; rename it or leave it out with exclude",
+                    show_bytes(&path)
+                );
+                return Err(Error::new(ErrorKind::UnsafeName, Stage::Plan, message).at(fs::path(&path)));
+            }
+            backslashes += 1;
+            with_backslash.get_or_insert(member);
+        }
+    }
+    if let Some(first) = with_backslash {
+        found.warnings.push(format!(
+            "{backslashes} member names hold a backslash, which readers on Windows take for a folder separator; the first is {}",
+            show_bytes(&first)
+        ));
+    }
+    Ok(())
+}
+
+/// Each folder's entries are sorted already: this merges runs, which the standard sort recognises.
+fn sort(found: &mut Found) {
+    let mut entries = std::mem::take(&mut found.entries);
+    entries.sort_by(|a, b| compare(found, a, b));
+    found.entries = entries;
+}
+
+fn compare(found: &Found, a: &Entry, b: &Entry) -> Ordering {
+    if a.directory == b.directory {
+        return found.name(a).cmp(found.name(b));
+    }
+    let prefix = |entry: &Entry| &found.directories[entry.directory as usize].member[..];
+    compare_joined((prefix(a), found.name(a)), (prefix(b), found.name(b)))
+}
+
+/// `a.0 + a.1` against `b.0 + b.1`, without joining them.
+fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
+    let shared = a.0.len().min(b.0.len());
+    a.0[..shared].cmp(&b.0[..shared]).then_with(|| {
+        let (a_rest, b_rest) = (&a.0[shared..], &b.0[shared..]);
+        if a_rest.is_empty() { compare_split(b_rest, b.1, a.1).reverse() } else { compare_split(a_rest, a.1, b.1) }
+    })
+}
+
+/// `head + tail` against `whole`.
+fn compare_split(head: &[u8], tail: &[u8], whole: &[u8]) -> Ordering {
+    let cut = head.len().min(whole.len());
+    head[..cut]
+        .cmp(&whole[..cut])
+        .then_with(|| if cut < head.len() { Ordering::Greater } else { tail.cmp(&whole[cut..]) })
+}
+
+/// What the plan holds of each kind: files, folders, links.
+pub(crate) fn count(entries: &[Entry]) -> (u64, u64, u64) {
+    entries.iter().fold((0, 0, 0), |(files, directories, links), entry| match entry.kind {
+        EntryKind::File | EntryKind::LinkedFile => (files + 1, directories, links),
+        EntryKind::EmptyDirectory => (files, directories + 1, links),
+        EntryKind::StoredLink => (files, directories, links + 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare_joined;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn joined_names_compare_as_if_joined(
+            a in ("[a/.]{0,6}", "[a/.]{0,6}"),
+            b in ("[a/.]{0,6}", "[a/.]{0,6}"),
+        ) {
+            let expected = format!("{}{}", a.0, a.1).into_bytes().cmp(&format!("{}{}", b.0, b.1).into_bytes());
+            let got = compare_joined((a.0.as_bytes(), a.1.as_bytes()), (b.0.as_bytes(), b.1.as_bytes()));
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

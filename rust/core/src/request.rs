@@ -1,0 +1,164 @@
+//! What a caller asks for: sources, target, and every option with its default and reason.
+
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use crate::error::{Error, ErrorKind, Result, Stage};
+
+/// Default for [`PackOptions::memory`]: room for 16 workers with reorder slack.
+pub const DEFAULT_MEMORY: u64 = 256 << 20;
+
+/// Default for [`PackOptions::level`]; chosen from the table of levels in `benches/RESULTS.md`.
+pub const DEFAULT_LEVEL: u8 = 2;
+
+/// What to pack, where to, and how.
+#[derive(Debug, Clone, Default)]
+pub struct PackRequest {
+    /// Each a path that exists, else a pattern under Python's `glob(recursive=True)` rules. Relative to the working directory.
+    pub sources: Vec<Vec<u8>>,
+    /// Paths that are never read as patterns.
+    pub literals: Vec<Vec<u8>>,
+    /// The archive; `None` names it after the sources' common directory, in the working directory.
+    pub target: Option<PathBuf>,
+    /// How sources become members.
+    pub layout: Layout,
+    /// Layout `Tree`: what member names are relative to, instead of the sources' common directory.
+    /// Layout `Outputs`: the folder below which a linked folder is no place to remove originals from.
+    pub root: Option<PathBuf>,
+    /// Patterns of what to leave out: without `/` for any component of a member name, else for the whole name.
+    pub exclude: Vec<Vec<u8>>,
+    /// Wildcards match names that start with a dot, too.
+    pub hidden: bool,
+    /// What becomes of symbolic links.
+    pub symlinks: Symlinks,
+    /// The rest.
+    pub options: PackOptions,
+}
+
+/// How sources become members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Directories are packed with everything below; names are relative to the directory common to all sources.
+    #[default]
+    Tree,
+    /// A directory means the files directly in it; names are relative to each source's own literal folder.
+    Outputs,
+}
+
+/// What becomes of symbolic links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Symlinks {
+    /// Leave them out and say so.
+    Skip,
+    /// Pack what they lead to, as zip does; loops are left out and reported.
+    #[default]
+    Follow,
+    /// Pack the link itself.
+    Store,
+}
+
+/// What to do when a file changes or vanishes while it is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnChange {
+    /// End the pack; nothing is published, nothing removed.
+    #[default]
+    Error,
+    /// Leave the file out, keep its original, say so in the report.
+    Skip,
+}
+
+/// How members are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CodecChoice {
+    /// Deflate what shrinks, store what does not, decided by content.
+    #[default]
+    Auto,
+    /// Store everything.
+    Store,
+    /// Deflate everything that deflate makes smaller, by however little.
+    Deflate,
+}
+
+/// Times and modes of members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stamps {
+    /// The files' own modification times (whole seconds) and permission bits.
+    #[default]
+    Original,
+    /// One time (seconds since 1970, UTC) for all, and modes 0644 or 0755: equal contents give equal archives on every machine.
+    Fixed(i64),
+}
+
+/// When the call waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Originals {
+    /// Keep them, and do not wait for the disk, as tar and 7z do not.
+    #[default]
+    Keep,
+    /// Keep them, and return only when archive and directory are on disk.
+    KeepDurable,
+    /// Remove them once archive and directory are on disk.
+    Remove,
+}
+
+/// Every setting of a pack that is not about its sources.
+#[derive(Debug, Clone)]
+pub struct PackOptions {
+    /// Compress or store; default by content.
+    pub codec: CodecChoice,
+    /// Deflate level, 0 (store) to 12 (smallest); default [`DEFAULT_LEVEL`].
+    pub level: u8,
+    /// Worker threads; default one per available core.
+    pub jobs: usize,
+    /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
+    pub memory: u64,
+    /// Times and modes; default the files' own.
+    pub stamps: Stamps,
+    /// What becomes of the originals, and whether to wait for the disk; default keep, not wait.
+    pub originals: Originals,
+    /// Replace an existing target; default refuse.
+    pub force: bool,
+    /// Files that change underway; default error.
+    pub on_change: OnChange,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        Self {
+            codec: CodecChoice::default(),
+            level: DEFAULT_LEVEL,
+            jobs: available_parallelism().map_or(1, Into::into),
+            memory: DEFAULT_MEMORY,
+            stamps: Stamps::default(),
+            originals: Originals::default(),
+            force: false,
+            on_change: OnChange::default(),
+        }
+    }
+}
+
+impl PackRequest {
+    pub(crate) fn validate(&self) -> Result<()> {
+        let usage = |message: &str| Err(Error::new(ErrorKind::Usage, Stage::Plan, message));
+        if self.options.level > 12 {
+            return usage("the level is a number from 0 (store) to 12 (smallest)");
+        }
+        if self.options.jobs == 0 || self.options.jobs > 1024 {
+            return usage("jobs is a number of threads from 1 to 1024");
+        }
+        if self.options.memory == 0 {
+            return usage("memory is a number of bytes above zero; 256 MiB is the default");
+        }
+        if self.sources.is_empty() && self.literals.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NoFiles,
+                Stage::Plan,
+                "No files to compress: no source was named; name files, directories or patterns",
+            ));
+        }
+        if self.sources.iter().chain(&self.literals).any(Vec::is_empty) {
+            return usage("a source is an empty text; name a file, a directory or a pattern");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Sources become listings and walks under one naming, and everything found becomes one [`Found`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::pattern::{Exclude, Pattern};
+use super::source::{Lookup, Source, absolute, base_name, parent};
+use super::walk::{Rules, Search, Task, walk};
+use super::{Directory, EntryKind, Found, Listing};
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
+use crate::fs;
+use crate::report::Remark;
+use crate::request::{Layout, PackRequest};
+
+/// Look the sources up, walk the folders, and return all that was found.
+pub(crate) fn scan(request: &PackRequest, jobs: usize, cancel: &CancelToken) -> Result<Found> {
+    let lookup = Lookup::new(request)?;
+    let patterns = request.sources.iter().map(|text| (&text[..], true));
+    let literals = request.literals.iter().map(|text| (&text[..], false));
+    let texts: Vec<(&[u8], bool)> = patterns.chain(literals).collect();
+    let sources = lookup.all(&texts, jobs, cancel)?;
+    let common = common_folder(&sources).unwrap_or_else(|| lookup.working.clone());
+    let root = match &request.root {
+        Some(root) => Some(resolve_root(&lookup, root)?),
+        None => None,
+    };
+    let exclude = Exclude::new(&request.exclude);
+    let mut gather = Gather {
+        layout: request.layout,
+        root: root.as_deref(),
+        common: common.clone(),
+        exclude: &exclude,
+        listings: HashMap::new(),
+        tasks: Vec::new(),
+        searches: Vec::new(),
+        searched: Vec::new(),
+        unmatched: Vec::new(),
+        skipped: Vec::new(),
+    };
+    for (&(text, _), source) in texts.iter().zip(sources) {
+        gather.add(text, source)?;
+    }
+    let rules = Rules {
+        hidden: request.hidden,
+        symlinks: request.symlinks,
+        on_change: request.options.on_change,
+        exclude: &exclude,
+        cancel,
+    };
+    let Gather { listings, tasks, searches, searched, mut unmatched, mut skipped, .. } = gather;
+    let harvest = walk(&rules, &searches, tasks, jobs)?;
+    let missed = searches.iter().zip(searched).filter(|(search, _)| !search.matched.load(Ordering::Relaxed));
+    unmatched.extend(missed.map(|(_, text)| text));
+    skipped.extend(harvest.skipped);
+    skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    skipped.dedup();
+    let mut found = Found { skipped, common, ..Found::default() };
+    let mut listings: Vec<Listing> = listings.into_values().collect();
+    listings.iter_mut().for_each(Listing::sort);
+    listings.extend(harvest.listings);
+    assemble(listings, &mut found);
+    if found.entries.is_empty() {
+        return Err(nothing_found(&texts, &found));
+    }
+    found.warnings = unmatched
+        .into_iter()
+        .map(|text| format!("nothing matches {}; the other sources were packed", show_bytes(text)))
+        .collect();
+    Ok(found)
+}
+
+struct Gather<'a> {
+    layout: Layout,
+    root: Option<&'a [u8]>,
+    common: Vec<u8>,
+    exclude: &'a Exclude,
+    /// Entries named one by one, by folder.
+    listings: HashMap<Vec<u8>, Listing>,
+    tasks: Vec<Task>,
+    searches: Vec<Search>,
+    /// The source text of each search.
+    searched: Vec<&'a [u8]>,
+    unmatched: Vec<&'a [u8]>,
+    skipped: Vec<Remark>,
+}
+
+impl<'a> Gather<'a> {
+    fn add(&mut self, text: &'a [u8], source: Source) -> Result<()> {
+        match source {
+            Source::Missing => self.unmatched.push(text),
+            Source::Left { path, reason } => {
+                self.skipped.push(Remark { path: fs::path(&path).into(), reason });
+            }
+            Source::Single { path, kind } => self.single(&path, kind)?,
+            Source::Folder { path, is_link } if self.layout == Layout::Tree => {
+                let directory = self.directory(path, is_link)?;
+                self.task(directory, None, is_link);
+            }
+            Source::Folder { path, is_link } => self.search(text, path, is_link, Pattern::everything())?,
+            Source::Pattern { folder, pattern } => self.search(text, folder, false, pattern)?,
+        }
+        Ok(())
+    }
+
+    fn single(&mut self, path: &[u8], kind: EntryKind) -> Result<()> {
+        let (folder, name) = (parent(path), base_name(path));
+        if !self.listings.contains_key(folder) {
+            let directory = self.directory(folder.to_vec(), false)?;
+            self.listings.insert(folder.to_vec(), Listing::new(directory));
+        }
+        let Some(listing) = self.listings.get_mut(folder) else { return Ok(()) };
+        let prefix = &listing.directory.member;
+        if self.exclude.is_empty()
+            || !(self.exclude.matches_prefix(prefix) || self.exclude.matches(prefix, name, false))
+        {
+            listing.push(name, kind);
+        }
+        Ok(())
+    }
+
+    fn search(&mut self, text: &'a [u8], folder: Vec<u8>, is_link: bool, pattern: Pattern) -> Result<()> {
+        let directory = self.directory(folder, is_link)?;
+        let expand = self.layout == Layout::Tree && !pattern.is_recursive();
+        self.searches.push(Search { pattern, expand, matched: AtomicBool::new(false) });
+        self.searched.push(text);
+        self.task(directory, Some(self.searches.len() - 1), is_link);
+        Ok(())
+    }
+
+    fn task(&mut self, directory: Directory, search: Option<usize>, is_link: bool) {
+        if self.exclude.matches_prefix(&directory.member) {
+            return;
+        }
+        let states = if search.is_some() { vec![0] } else { Vec::new() };
+        self.tasks.push(Task { directory, search, states, is_link, is_start: true, ancestors: None });
+    }
+
+    /// A folder that a source names, with the member names of what is in it.
+    fn directory(&self, path: Vec<u8>, is_link: bool) -> Result<Directory> {
+        let member = match (self.layout, self.root) {
+            (Layout::Outputs, _) => Vec::new(),
+            (Layout::Tree, root) => {
+                let root = root.unwrap_or(&self.common);
+                let below = below(root, &path).ok_or_else(|| {
+                    let message = format!(
+                        "{} is not below the root {}; choose a root above all sources",
+                        show_bytes(&path),
+                        show_bytes(root)
+                    );
+                    Error::new(ErrorKind::Usage, Stage::Plan, message).at(fs::path(&path))
+                })?;
+                if below.is_empty() { Vec::new() } else { [below, b"/"].concat() }
+            }
+        };
+        let through_link = is_link || (self.layout == Layout::Outputs && self.leaves_root(&path));
+        Ok(Directory { path, member, through_link })
+    }
+
+    /// Whether a link stands between the outputs folder and a folder in it, so that the folder is really elsewhere.
+    fn leaves_root(&self, path: &[u8]) -> bool {
+        let Some(inner) = self.root.and_then(|root| below(root, path)) else { return false };
+        let start = path.len() - inner.len();
+        let ends = (start + 1..=path.len()).filter(|&end| end == path.len() || path[end] == b'/');
+        ends.map(|end| fs::path(&path[..end]))
+            .any(|part| fs::lstat(part).is_ok_and(|stat| fs::Kind::of(&stat) == fs::Kind::Link))
+    }
+}
+
+fn resolve_root(lookup: &Lookup<'_>, root: &std::path::Path) -> Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    absolute(&lookup.working, root.as_os_str().as_bytes())
+        .map_err(|error| Error::io(Stage::Scan, "find the root", root, error))
+}
+
+/// The part of `path` below `root`; empty where they are one.
+fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    if root == b"/" {
+        return path.strip_prefix(b"/");
+    }
+    match path.strip_prefix(root)? {
+        [] => Some(&[]),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// The deepest folder that holds all sources' literal folders.
+fn common_folder(sources: &[Source]) -> Option<Vec<u8>> {
+    let mut folders = sources.iter().filter_map(Source::folder);
+    let mut common = folders.next()?;
+    for folder in folders {
+        while below(common, folder).is_none() {
+            common = parent(common);
+        }
+    }
+    Some(common.to_vec())
+}
+
+/// Folders in the order of their member names; one that several walks listed keeps each entry once.
+fn assemble(mut listings: Vec<Listing>, found: &mut Found) {
+    let by_name = |a: &Listing, b: &Listing| {
+        (&a.directory.member, &a.directory.path).cmp(&(&b.directory.member, &b.directory.path))
+    };
+    listings.sort_unstable_by(by_name);
+    found.entries.reserve_exact(listings.iter().map(|listing| listing.entries.len()).sum());
+    found.names.reserve_exact(listings.iter().map(|listing| listing.names.len()).sum());
+    for listing in listings {
+        listing.append_to(found);
+    }
+}
+
+fn nothing_found(texts: &[(&[u8], bool)], found: &Found) -> Error {
+    let named: Vec<String> = texts.iter().take(5).map(|(text, _)| show_bytes(text)).collect();
+    let more = if texts.len() > 5 { format!(" and {} more", texts.len() - 5) } else { String::new() };
+    let left = match &found.skipped[..] {
+        [] => String::new(),
+        [first, rest @ ..] => format!(
+            "; left out: {} ({}){}",
+            crate::error::show(&first.path),
+            first.reason,
+            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) }
+        ),
+    };
+    let message = format!(
+        "No files to compress at {}{more}{left}; check the spelling, or quote patterns so that they reach vhpack unexpanded",
+        named.join(", ")
+    );
+    let error = Error::new(ErrorKind::NoFiles, Stage::Scan, message);
+    match texts.first() {
+        Some((text, _)) => error.at(fs::path(text)),
+        None => error,
+    }
+}

@@ -1,0 +1,128 @@
+//! Sources → entries: what is there to pack, found without a stat per file.
+//!
+//! A [`Source`](source) is a path that exists, or a pattern; [`walk`] lists folders on several threads, enters only what
+//! a pattern can still match in, and sorts each folder's names where it lists them.
+
+mod gather;
+mod pattern;
+mod source;
+mod walk;
+mod wildcard;
+
+use crate::report::Remark;
+
+pub(crate) use gather::scan;
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// A regular file.
+    File,
+    /// A link whose file is packed.
+    LinkedFile,
+    /// A link that is packed as a link.
+    StoredLink,
+    /// A folder that nothing is packed from; the entry's name is empty, its folder is the one meant.
+    EmptyDirectory,
+}
+
+/// A file found in a folder. Sixteen bytes: there may be millions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub name_start: u64,
+    pub directory: u32,
+    pub name_length: u16,
+    pub kind: EntryKind,
+}
+
+/// A folder that entries were found in, under one naming.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    /// Absolute path.
+    pub path: Vec<u8>,
+    /// What member names of its entries begin with: empty, or ending with a slash.
+    pub member: Vec<u8>,
+    /// Reached through a link to a folder: its originals are not the caller's to remove.
+    pub through_link: bool,
+}
+
+/// Everything that was found, folder by folder, each folder's entries sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub directories: Vec<Directory>,
+    pub names: Vec<u8>,
+    pub entries: Vec<Entry>,
+    pub skipped: Vec<Remark>,
+    pub warnings: Vec<String>,
+    /// The directory that names the archive: common to all sources.
+    pub common: Vec<u8>,
+}
+
+impl Found {
+    pub(crate) fn name(&self, entry: &Entry) -> &[u8] {
+        &self.names[entry.name_start as usize..][..usize::from(entry.name_length)]
+    }
+}
+
+/// The entries of one folder while it is listed.
+#[derive(Debug)]
+struct Listing {
+    directory: Directory,
+    names: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Listing {
+    fn new(directory: Directory) -> Self {
+        Self { directory, names: Vec::new(), entries: Vec::new() }
+    }
+
+    fn push(&mut self, name: &[u8], kind: EntryKind) {
+        let entry = Entry {
+            name_start: self.names.len() as u64,
+            directory: 0,
+            // A component has at most 255 bytes.
+            name_length: name.len() as u16,
+            kind,
+        };
+        self.names.extend_from_slice(name);
+        self.entries.push(entry);
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        &self.names[entry.name_start as usize..][..usize::from(entry.name_length)]
+    }
+
+    /// Sort by name. Names such as `img_000123.png` share their beginning, so the eight bytes behind what all share
+    /// decide most comparisons as one integer.
+    fn sort(&mut self) {
+        let Some(first) = self.entries.first() else { return };
+        let first = self.name(first);
+        let shared = self.entries.iter().fold(first.len(), |shared, entry| {
+            let name = self.name(entry);
+            first[..shared].iter().zip(name).take_while(|(a, b)| a == b).count()
+        });
+        let key = |entry: &Entry| {
+            let rest = &self.name(entry)[shared..];
+            let mut bytes = [0; 8];
+            let length = rest.len().min(8);
+            bytes[..length].copy_from_slice(&rest[..length]);
+            u64::from_be_bytes(bytes)
+        };
+        let mut keyed: Vec<(u64, Entry)> = self.entries.iter().map(|entry| (key(entry), *entry)).collect();
+        keyed.sort_unstable_by(|(a_key, a), (b_key, b)| a_key.cmp(b_key).then_with(|| self.name(a).cmp(self.name(b))));
+        self.entries = keyed.into_iter().map(|(_, entry)| entry).collect();
+    }
+
+    fn append_to(self, found: &mut Found) {
+        let directory = found.directories.len() as u32;
+        let base = found.names.len() as u64;
+        found.directories.push(self.directory);
+        found.names.extend_from_slice(&self.names);
+        found.entries.extend(self.entries.into_iter().map(|entry| Entry {
+            directory,
+            name_start: base + entry.name_start,
+            ..entry
+        }));
+    }
+}

@@ -1,0 +1,185 @@
+//! What the caller named, looked up: a file, a folder, a pattern below a folder, or nothing.
+
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+
+use super::EntryKind;
+use super::pattern::{Pattern, parse};
+use super::walk::is_absent;
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
+use crate::fs::{self, Kind};
+use crate::request::{Layout, OnChange, PackRequest, Symlinks};
+
+/// Fewer names than this are looked up faster by one thread than by starting others.
+const LOOKUPS_PER_THREAD: usize = 2048;
+
+/// A source, looked up.
+pub(super) enum Source {
+    /// A file, or a link that is packed as one or as itself.
+    Single { path: Vec<u8>, kind: EntryKind },
+    /// A folder; through a link where the source is one.
+    Folder { path: Vec<u8>, is_link: bool },
+    /// A folder's path and what to match below it.
+    Pattern { folder: Vec<u8>, pattern: Pattern },
+    /// Nothing there.
+    Missing,
+    /// There, but not to be packed.
+    Left { path: Vec<u8>, reason: String },
+}
+
+/// Looks sources up on several threads.
+pub(super) struct Lookup<'a> {
+    request: &'a PackRequest,
+    /// The working directory.
+    pub working: Vec<u8>,
+}
+
+impl<'a> Lookup<'a> {
+    pub fn new(request: &'a PackRequest) -> Result<Self> {
+        let working = std::env::current_dir().map_err(|error| {
+            Error::io(Stage::Scan, "find the working directory, so cannot read", fs::path(b"."), error)
+        })?;
+        Ok(Self { request, working: working.into_os_string().into_vec() })
+    }
+
+    /// One source for each text; the flag says whether it may be a pattern.
+    pub fn all(&self, texts: &[(&[u8], bool)], jobs: usize, cancel: &CancelToken) -> Result<Vec<Source>> {
+        let share = texts.len().div_ceil(jobs).max(LOOKUPS_PER_THREAD);
+        let look_up = |part: &[(&[u8], bool)]| -> Result<Vec<Source>> {
+            let one = |&(text, may_be_pattern): &(&[u8], bool)| {
+                cancel.check(Stage::Scan)?;
+                self.one(text, may_be_pattern)
+            };
+            part.iter().map(one).collect()
+        };
+        if texts.len() <= share {
+            return look_up(texts);
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = texts.chunks(share).map(|part| scope.spawn(move || look_up(part))).collect();
+            let mut sources = Vec::with_capacity(texts.len());
+            for thread in threads {
+                match thread.join() {
+                    Ok(part) => sources.extend(part?),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            Ok(sources)
+        })
+    }
+
+    fn one(&self, text: &[u8], may_be_pattern: bool) -> Result<Source> {
+        let stat = absolute(&self.working, text).and_then(|path| Ok((fs::lstat(fs::path(&path))?, path)));
+        match stat {
+            Ok((stat, path)) => self.literal(text, path, &stat),
+            Err(error) if !is_absent(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
+                Err(Error::io(Stage::Scan, "look up", fs::path(text), error))
+            }
+            Err(error) => match parse(text).filter(|_| may_be_pattern) {
+                Some((folder, pattern)) => match absolute(&self.working, folder) {
+                    Ok(folder) => Ok(Source::Pattern { folder, pattern }),
+                    Err(error) if is_absent(&error) => Ok(Source::Missing),
+                    Err(error) => Err(Error::io(Stage::Scan, "look up", fs::path(folder), error)),
+                },
+                None if self.request.layout == Layout::Outputs && is_absent(&error) => Ok(Source::Missing),
+                None if is_absent(&error) && self.request.options.on_change == OnChange::Skip => {
+                    let path = absolute(&self.working, text).unwrap_or_else(|_| text.to_vec());
+                    Ok(Source::Left { path, reason: "not there".into() })
+                }
+                None => Err(Error::io(Stage::Scan, "find", fs::path(text), error)),
+            },
+        }
+    }
+
+    fn literal(&self, text: &[u8], path: Vec<u8>, stat: &rustix::fs::Stat) -> Result<Source> {
+        let needs_directory = text.last() == Some(&b'/');
+        let kind = Kind::of(stat);
+        let (kind, is_link, stat) = if kind == Kind::Link {
+            if self.request.symlinks == Symlinks::Skip && !needs_directory {
+                return Ok(Source::Left { path, reason: "a symbolic link".into() });
+            }
+            if self.request.symlinks == Symlinks::Store && !needs_directory {
+                return Ok(Source::Single { path, kind: EntryKind::StoredLink });
+            }
+            let target = fs::stat(fs::path(&path));
+            match target {
+                Ok(target) => (Kind::of(&target), true, target),
+                Err(error) if self.request.layout == Layout::Outputs && is_absent(&error) => {
+                    return Ok(Source::Left { path, reason: "a link that leads nowhere".into() });
+                }
+                Err(error) => return Err(Error::io(Stage::Scan, "follow the link", fs::path(text), error)),
+            }
+        } else {
+            (kind, false, *stat)
+        };
+        match kind {
+            Kind::Directory => Ok(Source::Folder { path, is_link }),
+            Kind::File if needs_directory => {
+                let error = io::Error::from_raw_os_error(libc::ENOTDIR);
+                Err(Error::io(Stage::Scan, "find", fs::path(text), error).as_kind(ErrorKind::NotFound))
+            }
+            Kind::File if is_link => Ok(Source::Single { path, kind: EntryKind::LinkedFile }),
+            Kind::File => Ok(Source::Single { path, kind: EntryKind::File }),
+            Kind::Special | Kind::Link => {
+                let message = format!(
+                    "cannot pack {}: it is {}; only files, folders and links can be packed",
+                    show_bytes(text),
+                    fs::special_name(&stat)
+                );
+                Err(Error::new(ErrorKind::SpecialFile, Stage::Scan, message).at(fs::path(text)))
+            }
+        }
+    }
+}
+
+/// The path made absolute, without `.`, empty components and `..`; what stands before a `..` is resolved on disk, since a
+/// link there leads elsewhere than its name says.
+pub(super) fn absolute(working: &[u8], text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut path = if text.first() == Some(&b'/') { Vec::new() } else { working.to_vec() };
+    while path.last() == Some(&b'/') {
+        path.pop();
+    }
+    for part in text.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                path.extend_from_slice(b"/..");
+                path = fs::canonical(fs::path(&path))?.into_os_string().into_vec();
+                while path.last() == Some(&b'/') {
+                    path.pop();
+                }
+            }
+            part => {
+                path.push(b'/');
+                path.extend_from_slice(part);
+            }
+        }
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    Ok(path)
+}
+
+pub(super) fn parent(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(0) | None => b"/",
+        Some(cut) => &path[..cut],
+    }
+}
+
+pub(super) fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&b| b == b'/').next().unwrap_or(path)
+}
+
+impl Source {
+    /// The folder that the source's text names before any wildcard.
+    pub fn folder(&self) -> Option<&[u8]> {
+        match self {
+            Self::Single { path, .. } | Self::Left { path, .. } => Some(parent(path)),
+            Self::Folder { path, .. } | Self::Pattern { folder: path, .. } => Some(path),
+            Self::Missing => None,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A staged file: without a name where the file system allows it, else under a dot-name beside the target.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::Sink;
+use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::fs;
+use crate::plan::STAGED_SUFFIX;
+use crate::target::Target;
+
+/// Written ranges of this length are handed to the disk while the next are made, when the end waits for the disk.
+const WRITE_BACK_BYTES: u64 = 32 << 20;
+
+/// The archive while it is written; dropping it removes it.
+pub(crate) struct StagedFile {
+    file: OwnedFd,
+    folder: OwnedFd,
+    target: PathBuf,
+    target_name: Vec<u8>,
+    /// Its dot-name, where it has one.
+    name: Option<Vec<u8>>,
+    length: u64,
+    /// Up to where the disk was asked to write; `None` when nothing will wait for it.
+    written_back: Option<u64>,
+}
+
+impl StagedFile {
+    /// Begin an archive in the target's folder.
+    pub fn create(target: &Target, durable: bool) -> Result<Self> {
+        let shown = &target.shown;
+        let failed = |error| Error::io(Stage::Commit, "write", shown, error);
+        let folder = fs::open_directory(std::os::unix::ffi::OsStrExt::as_bytes(target.folder.as_os_str()))
+            .map_err(|error| Error::io(Stage::Commit, "open the folder of", shown, error))?;
+        remove_leftovers(&folder, &target.name);
+        let unnamed = fs::create_unnamed(&folder).map_err(failed)?;
+        let (file, name) = if let Some(file) = unnamed {
+            (file, None)
+        } else {
+            let (file, name) = create_dot_name(&folder, &target.name).map_err(failed)?;
+            (file, Some(name))
+        };
+        fs::lock(&file);
+        Ok(Self {
+            file,
+            folder,
+            target: shown.clone(),
+            target_name: target.name.clone(),
+            name,
+            length: 0,
+            written_back: durable.then_some(0),
+        })
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Wait until the bytes are on disk, in steps between which `check` may give up.
+    pub fn sync(&self, check: impl Fn() -> Result<()>) -> Result<()> {
+        const STEP: u64 = 8 << 20;
+        let mut offset = 0;
+        while offset < self.length {
+            check()?;
+            fs::write_back(&self.file, offset, STEP, true);
+            offset += STEP;
+        }
+        check()?;
+        fs::sync_file(&self.file).map_err(|error| self.failed("write to disk", error))
+    }
+
+    /// The length that the file system reports.
+    pub fn length_on_disk(&self) -> Result<u64> {
+        let stat = fs::fstat(&self.file).map_err(|error| self.failed("check", error))?;
+        Ok(fs::Stamp::of(&stat).size)
+    }
+
+    /// Give the archive its name, at once; `replace` an earlier one or refuse to.
+    pub fn publish(mut self, replace: bool) -> Result<Finished> {
+        let published = self.give_name(replace);
+        published.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists if !replace => {
+                let message =
+                    format!("{} appeared meanwhile; choose another name, or replace it with force", show(&self.target));
+                self.failed("name", error).as_kind(ErrorKind::TargetExists).with_message(message)
+            }
+            _ => self.failed("name", error),
+        })?;
+        self.name = None;
+        let folder = self.folder.try_clone().map_err(|error| self.failed("sync the folder of", error))?;
+        Ok(Finished { folder, target: self.target.clone() })
+    }
+
+    fn give_name(&mut self, replace: bool) -> std::io::Result<()> {
+        if self.name.is_none() {
+            if !replace {
+                return fs::link_unnamed(&self.file, &self.folder, &self.target_name);
+            }
+            match fs::link_unnamed(&self.file, &self.folder, &self.target_name) {
+                // An unnamed file cannot replace another in one step: it gets a dot-name first.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let link = |name: &[u8]| fs::link_unnamed(&self.file, &self.folder, name);
+                    self.name = Some(with_free_name(&self.target_name, link)?.1);
+                }
+                other => return other,
+            }
+        }
+        match &self.name {
+            Some(name) if replace => fs::replace(&self.folder, name, &self.target_name),
+            Some(name) => fs::rename_new(&self.folder, name, &self.target_name),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, attempt: &str, error: std::io::Error) -> Error {
+        Error::io(Stage::Commit, attempt, &self.target, error)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // Nothing can be done about a failure here; the next pack to this target removes what is left.
+            let _ = fs::unlink(&self.folder, name);
+        }
+    }
+}
+
+impl Sink for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        fs::write_all(&self.file, bytes).map_err(|error| self.failed("write", error))?;
+        self.length += bytes.len() as u64;
+        if let Some(from) = self.written_back
+            && self.length - from >= WRITE_BACK_BYTES
+        {
+            fs::write_back(&self.file, from, self.length - from, false);
+            self.written_back = Some(self.length);
+        }
+        Ok(())
+    }
+
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        fs::write_at(&self.file, bytes, offset).map_err(|error| self.failed("write", error))
+    }
+
+    fn read_back(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        fs::read_at(&self.file, buffer, offset).map_err(|error| self.failed("read back", error))
+    }
+
+    fn rewind(&mut self, offset: u64) -> Result<()> {
+        fs::rewind(&self.file, offset).map_err(|error| self.failed("write", error))?;
+        self.length = offset;
+        if let Some(from) = &mut self.written_back {
+            *from = offset.min(*from);
+        }
+        Ok(())
+    }
+}
+
+/// An archive that has its name.
+pub(crate) struct Finished {
+    folder: OwnedFd,
+    target: PathBuf,
+}
+
+impl Finished {
+    /// Wait until the name is on disk, too.
+    pub fn sync_folder(&self) -> Result<()> {
+        fs::sync_directory(&self.folder)
+            .map_err(|error| Error::io(Stage::Commit, "sync the folder of", &self.target, error))
+    }
+}
+
+fn dot_name(target: &[u8], number: u32) -> Vec<u8> {
+    let middle = format!(".{number}");
+    // The whole must stay within the 255 bytes of a component.
+    let room = 255 - 1 - middle.len() - STAGED_SUFFIX.len();
+    [b".", &target[..target.len().min(room)], middle.as_bytes(), STAGED_SUFFIX].concat()
+}
+
+/// Call `attempt` with one dot-name after the other until it finds one that is free.
+fn with_free_name<T>(
+    target: &[u8],
+    mut attempt: impl FnMut(&[u8]) -> std::io::Result<T>,
+) -> std::io::Result<(T, Vec<u8>)> {
+    let mut number = 0;
+    loop {
+        let name = dot_name(target, number);
+        match attempt(&name) {
+            Ok(value) => return Ok((value, name)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A new file under a dot-name, locked before anyone can take it for a leftover.
+fn create_dot_name(folder: &OwnedFd, target: &[u8]) -> std::io::Result<(OwnedFd, Vec<u8>)> {
+    loop {
+        let (file, name) = with_free_name(target, |name| fs::create_named(folder, name))?;
+        let still_there = || -> std::io::Result<bool> {
+            Ok(fs::Stamp::of(&fs::lstat_at(folder, &name)?).ino == fs::Stamp::of(&fs::fstat(&file)?).ino)
+        };
+        if fs::lock(&file) && still_there().unwrap_or(false) {
+            return Ok((file, name));
+        }
+    }
+}
+
+/// Remove what killed packs to this target left behind: staged names that no living process holds locked.
+fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
+    for number in 0.. {
+        let name = dot_name(target, number);
+        let Ok(file) = fs::open_file(folder, &name, false) else { return };
+        if fs::lock(&file) {
+            // Failing to tidy up must not fail the pack.
+            let _ = fs::unlink(folder, &name);
+        }
+    }
+}

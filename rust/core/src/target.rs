@@ -1,0 +1,104 @@
+//! Where the archive goes: format by suffix, folder, and what is there already.
+
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::fs::{self, Kind};
+
+/// The archive to write. Its folder exists; links on the way to it are resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// As the caller spelled it, made absolute.
+    pub shown: PathBuf,
+    /// The folder, without links.
+    pub folder: PathBuf,
+    /// The name in that folder.
+    pub name: Vec<u8>,
+}
+
+impl Target {
+    /// Check suffix, folder and what is there; nothing is created.
+    pub fn resolve(path: &Path, force: bool) -> Result<Self> {
+        check_suffix(path)?;
+        let shown = std::path::absolute(path)
+            .map_err(|error| Error::io(Stage::Plan, "find the working directory for", path, error))?;
+        let real = match fs::lstat(&shown) {
+            Ok(stat) => existing(&shown, Kind::of(&stat), force)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => shown.clone(),
+            Err(error) => return Err(Error::io(Stage::Plan, "write", &shown, error)),
+        };
+        let folder = real.parent().unwrap_or(Path::new("/"));
+        let folder = fs::canonical(folder).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let message =
+                    format!("cannot write {}: its folder {} does not exist; create it first", show(path), show(folder));
+                missing_folder(message, path)
+            }
+            _ => Error::io(Stage::Plan, "enter", folder, error),
+        })?;
+        let name = real.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        Ok(Self { shown, folder, name })
+    }
+
+    /// `resized.zip` in the working directory for sources in `…/resized`.
+    pub fn default_path(common: &[u8]) -> Result<PathBuf> {
+        match fs::path(common).file_name() {
+            Some(name) => {
+                let mut name = name.to_owned().into_vec();
+                name.extend_from_slice(b".zip");
+                Ok(fs::path(&name).into())
+            }
+            None => Err(Error::new(
+                ErrorKind::Usage,
+                Stage::Plan,
+                "the sources' common directory is `/`, which gives no name to the archive; name it with -o or target",
+            )),
+        }
+    }
+
+    /// Whether the file `name` in `folder` is the target, however the folder is spelled.
+    pub fn is(&self, folder: &[u8], name: &[u8]) -> bool {
+        name == self.name && fs::canonical(fs::path(folder)).is_ok_and(|folder| folder == self.folder)
+    }
+}
+
+fn missing_folder(message: String, path: &Path) -> Error {
+    let cause = io::Error::from_raw_os_error(libc::ENOENT);
+    Error::io(Stage::Plan, "write", path, cause).with_message(message)
+}
+
+fn check_suffix(path: &Path) -> Result<()> {
+    let known = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("zip"));
+    if known {
+        return Ok(());
+    }
+    let message = format!("Unrecognized compression format for {}: the name must end in one of: .zip", show(path));
+    Err(Error::new(ErrorKind::UnknownFormat, Stage::Plan, message).at(path))
+}
+
+/// What a taken name means; the path to write to, which is a link's end where the name is a link.
+fn existing(path: &Path, kind: Kind, force: bool) -> Result<PathBuf> {
+    match kind {
+        Kind::Directory => {
+            let message = format!("cannot write {}: it is a directory; name a file in it", show(path));
+            Err(Error::new(ErrorKind::TargetIsDirectory, Stage::Plan, message).at(path))
+        }
+        Kind::Special => {
+            let message =
+                format!("cannot write {}: it is a FIFO, socket or device, and an archive would replace it", show(path));
+            Err(Error::new(ErrorKind::SpecialFile, Stage::Plan, message).at(path))
+        }
+        _ if !force => {
+            let message = format!("{} exists; choose another name, or replace it with force", show(path));
+            Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(path))
+        }
+        Kind::File => Ok(path.into()),
+        Kind::Link => {
+            let end = fs::canonical(path).map_err(|error| Error::io(Stage::Plan, "follow the link", path, error))?;
+            let stat = fs::stat(&end).map_err(|error| Error::io(Stage::Plan, "follow the link", path, error))?;
+            existing(&end, Kind::of(&stat), force)
+        }
+    }
+}

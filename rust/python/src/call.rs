@@ -1,0 +1,173 @@
+//! Long calls: the engine works on a thread of its own, the calling thread reports progress and listens for signals.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use vhpack_core::{CancelToken, PackOptions, PackRequest, Progress as EngineProgress};
+
+use crate::convert::{self, exception};
+use crate::report::{PackReport, PlanReport, Progress};
+
+/// How often the calling thread looks for signals; an interrupt has to be over within 200 ms.
+const LISTEN_EVERY: Duration = Duration::from_millis(50);
+
+/// Progress goes out at every second look.
+const LOOKS_PER_REPORT: u32 = 2;
+
+type Outcome<T> = vhpack_core::Result<T>;
+
+/// Run `work` on its own thread. An exception in `progress`, or from a signal handler, cancels the work, waits for its
+/// end, and is raised then.
+fn run<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,
+) -> PyResult<T> {
+    let (counters, cancel) = (EngineProgress::default(), CancelToken::default());
+    let progress = progress.map(|callable| callable.clone().unbind());
+    let (outcome, raised) = py.detach(|| {
+        std::thread::scope(|scope| {
+            let (done, finished) = channel();
+            let worker = scope.spawn({
+                let (counters, cancel) = (&counters, &cancel);
+                move || {
+                    let outcome = work(counters, cancel);
+                    // The receiver outlives the worker, which is joined below.
+                    let _ = done.send(());
+                    outcome
+                }
+            });
+            let mut raised = None;
+            let mut looks = 0;
+            while matches!(finished.recv_timeout(LISTEN_EVERY), Err(RecvTimeoutError::Timeout)) {
+                looks += 1;
+                if raised.is_some() {
+                    continue;
+                }
+                let result = Python::attach(|py| {
+                    py.check_signals()?;
+                    match &progress {
+                        Some(callable) if looks % LOOKS_PER_REPORT == 0 => report(py, callable, &counters),
+                        _ => Ok(()),
+                    }
+                });
+                if let Err(error) = result {
+                    cancel.cancel();
+                    raised = Some(error);
+                }
+            }
+            (worker.join(), raised)
+        })
+    });
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    if let Some(error) = raised {
+        return Err(error);
+    }
+    let value = outcome.map_err(|error| exception(py, &error))?;
+    if let Some(callable) = &progress {
+        report(py, callable, &counters)?;
+    }
+    Ok(value)
+}
+
+fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> PyResult<()> {
+    callable.call1(py, (Progress::now(counters),)).map(|_| ())
+}
+
+#[pyfunction]
+#[pyo3(signature = (
+    sources, literals, target, *, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
+    on_change="error", codec="auto", level=None, jobs=None, memory=None, reproducible=false, epoch=None,
+    remove_originals=false, force=false, durable=false, progress=None,
+))]
+#[expect(
+    clippy::too_many_arguments,
+    clippy::fn_params_excessive_bools,
+    reason = "keyword-only in Python, where the stub names them"
+)]
+pub(crate) fn pack(
+    py: Python<'_>,
+    sources: &[u8],
+    literals: &[u8],
+    target: Option<Vec<u8>>,
+    layout: &str,
+    root: Option<Vec<u8>>,
+    exclude: Vec<Vec<u8>>,
+    hidden: bool,
+    symlinks: &str,
+    on_change: &str,
+    codec: &str,
+    level: Option<u8>,
+    jobs: Option<usize>,
+    memory: Option<u64>,
+    reproducible: bool,
+    epoch: Option<i64>,
+    remove_originals: bool,
+    force: bool,
+    durable: bool,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PackReport> {
+    let default = PackOptions::default();
+    let options = PackOptions {
+        codec: convert::codec(codec)?,
+        level: level.unwrap_or(default.level),
+        jobs: jobs.unwrap_or(default.jobs),
+        memory: memory.unwrap_or(default.memory),
+        stamps: convert::stamps(reproducible, epoch),
+        originals: convert::originals(remove_originals, durable),
+        force,
+        on_change: convert::on_change(on_change)?,
+    };
+    let request = PackRequest {
+        sources: convert::names(sources),
+        literals: convert::names(literals),
+        target: convert::path(target),
+        layout: convert::layout(layout)?,
+        root: convert::path(root),
+        exclude,
+        hidden,
+        symlinks: convert::symlinks(symlinks)?,
+        options,
+    };
+    run(py, progress, |progress, cancel| vhpack_core::pack(&request, progress, cancel)).map(PackReport)
+}
+
+#[pyfunction]
+#[pyo3(signature = (
+    sources, literals, target, *, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
+    on_change="error", jobs=None, force=false,
+))]
+#[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
+pub(crate) fn plan(
+    py: Python<'_>,
+    sources: &[u8],
+    literals: &[u8],
+    target: Option<Vec<u8>>,
+    layout: &str,
+    root: Option<Vec<u8>>,
+    exclude: Vec<Vec<u8>>,
+    hidden: bool,
+    symlinks: &str,
+    on_change: &str,
+    jobs: Option<usize>,
+    force: bool,
+) -> PyResult<PlanReport> {
+    let default = PackOptions::default();
+    let on_change = convert::on_change(on_change)?;
+    let request = PackRequest {
+        sources: convert::names(sources),
+        literals: convert::names(literals),
+        target: convert::path(target),
+        layout: convert::layout(layout)?,
+        root: convert::path(root),
+        exclude,
+        hidden,
+        symlinks: convert::symlinks(symlinks)?,
+        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), force, on_change, ..default },
+    };
+    run(py, None, |_, cancel| vhpack_core::plan(&request, cancel)).map(PlanReport)
+}

@@ -1,0 +1,32 @@
+//! `vhpack._vhpack`: convert, detach, call, convert back.
+
+mod call;
+mod convert;
+mod report;
+
+use pyo3::prelude::*;
+
+/// The native module. Docstrings live in Python, once.
+#[pymodule]
+mod _vhpack {
+    use std::collections::BTreeMap;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::call::{pack, plan};
+    #[pymodule_export]
+    use crate::report::{PackReport, PlanReport, Progress};
+
+    #[pyfunction]
+    fn versions() -> BTreeMap<&'static str, &'static str> {
+        let mut versions = BTreeMap::from(vhpack_core::codec::versions());
+        versions.insert("vhpack", env!("CARGO_PKG_VERSION"));
+        versions
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,178 @@
+//! Reports and progress as frozen Python classes.
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+
+use crate::convert::{remarks, text};
+
+/// What a pack did.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct PackReport(pub vhpack_core::PackReport);
+
+#[pymethods]
+impl PackReport {
+    #[getter]
+    fn target(&self) -> OsString {
+        text(&self.0.target)
+    }
+    #[getter]
+    fn files(&self) -> u64 {
+        self.0.files
+    }
+    #[getter]
+    fn directories(&self) -> u64 {
+        self.0.directories
+    }
+    #[getter]
+    fn links(&self) -> u64 {
+        self.0.links
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.0.bytes_in
+    }
+    #[getter]
+    fn bytes_out(&self) -> u64 {
+        self.0.bytes_out
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.0.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn stored(&self) -> u64 {
+        self.0.stored
+    }
+    #[getter]
+    fn deflated(&self) -> u64 {
+        self.0.deflated
+    }
+    #[getter]
+    fn removed(&self) -> u64 {
+        self.0.removed
+    }
+    #[getter]
+    fn kept(&self) -> Vec<(OsString, String)> {
+        remarks(&self.0.kept)
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.0.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings.clone()
+    }
+    #[getter]
+    fn digest(&self) -> String {
+        format!("{:032x}", self.0.digest)
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.0;
+        format!(
+            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
+            report.target.to_string_lossy(),
+            report.files,
+            report.bytes_in,
+            report.bytes_out,
+            report.stored,
+            report.deflated,
+            report.skipped.len(),
+            report.removed,
+            report.kept.len(),
+            report.elapsed.as_secs_f64(),
+            report.digest,
+        )
+    }
+}
+
+/// What a pack would do.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct PlanReport(pub vhpack_core::PlanReport);
+
+#[pymethods]
+impl PlanReport {
+    #[getter]
+    fn target(&self) -> OsString {
+        text(&self.0.target)
+    }
+    #[getter]
+    fn members(&self) -> Vec<String> {
+        self.0.members.clone()
+    }
+    #[getter]
+    fn files(&self) -> u64 {
+        self.0.files
+    }
+    #[getter]
+    fn directories(&self) -> u64 {
+        self.0.directories
+    }
+    #[getter]
+    fn links(&self) -> u64 {
+        self.0.links
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.0.bytes_in
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.0.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings.clone()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.0;
+        format!(
+            "PlanReport(target={:?}, files={}, bytes_in={}, skipped={})",
+            report.target.to_string_lossy(),
+            report.files,
+            report.bytes_in,
+            report.skipped.len(),
+        )
+    }
+}
+
+/// How far a call has come, at one moment.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct Progress {
+    #[pyo3(get)]
+    stage: &'static str,
+    #[pyo3(get)]
+    files: u64,
+    #[pyo3(get)]
+    total_files: u64,
+    #[pyo3(get)]
+    bytes_in: u64,
+    #[pyo3(get)]
+    bytes_out: u64,
+    #[pyo3(get)]
+    removed: u64,
+}
+
+impl Progress {
+    pub fn now(progress: &vhpack_core::Progress) -> Self {
+        Self {
+            stage: progress.phase().name(),
+            files: progress.files.get(),
+            total_files: progress.total_files.get(),
+            bytes_in: progress.bytes_in.get(),
+            bytes_out: progress.bytes_out.get(),
+            removed: progress.removed.get(),
+        }
+    }
+}
+
+#[pymethods]
+impl Progress {
+    fn __repr__(&self) -> String {
+        format!(
+            "Progress(stage='{}', files={}, total_files={}, bytes_in={}, bytes_out={}, removed={})",
+            self.stage, self.files, self.total_files, self.bytes_in, self.bytes_out, self.removed
+        )
+    }
+}

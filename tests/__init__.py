@@ -1,0 +1,1 @@
+"""Everything vhpack promises, tried on the real thing."""

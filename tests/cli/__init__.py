@@ -1,0 +1,1 @@
+"""What `vhpack` says and how it ends."""

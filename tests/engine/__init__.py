@@ -1,0 +1,1 @@
+"""What the engine promises about sources, names, bytes, memory and interruption."""

@@ -1,0 +1,177 @@
+"""Packs in several threads, forked children, spawned children and rival processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vhpack
+from tests.engine.command import VHPACK, python
+from tests.engine.trees import MIB, mixed_tree, noise, prose, write_tree
+from tests.interop.structure import structure_of, unpacked
+
+LIMIT_SECONDS = 60
+
+
+def pack_in_child(tree: str, target: str) -> None:
+    """What a child process of a job does."""
+    vhpack.pack(tree, target, jobs=3)
+
+
+def test_threads_pack_at_once_and_get_the_bytes_that_one_would(tmp_path: Path) -> None:
+    trees = [mixed_tree(tmp_path / f"tree-{i}") for i in range(4)]
+    for i, tree in enumerate(trees):
+        write_tree(tree, {"own.json": prose(100_000 * (i + 1), i), "own.bin": noise(5 * MIB, i)})
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda tree: vhpack.pack(tree, f"{tree}.zip", jobs=2), trees))
+
+    for tree, report in zip(trees, together, strict=True):
+        alone = vhpack.pack(tree, f"{tree}-alone.zip", jobs=1)
+        assert report.digest == alone.digest
+        assert Path(report.target).read_bytes() == Path(alone.target).read_bytes()
+
+
+def test_other_threads_run_while_one_packs(tmp_path: Path) -> None:
+    """The interpreter is free: a thread comes to its turn many times during one call."""
+    write_tree(tmp_path / "data", {"a.json": prose(30 * MIB)})
+    turns = 0
+    done = threading.Event()
+
+    def count() -> None:
+        nonlocal turns
+        while not done.wait(0.001):
+            turns += 1
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    try:
+        vhpack.pack(tmp_path / "data", tmp_path / "out.zip", codec="deflate", level=9, jobs=1)
+    finally:
+        done.set()
+        counter.join()
+    assert turns > 10
+
+
+def test_threads_that_pack_to_one_target_leave_one_whole_archive(tmp_path: Path) -> None:
+    trees = [write_tree(tmp_path / f"{i}", {f"{i}-{j}.json": prose(5_000, j) for j in range(50)}) for i in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda tree: vhpack.pack(tree, tmp_path / "out.zip", force=True), trees))
+
+    names = structure_of(tmp_path / "out.zip").names()
+    assert names in [[f"{i}-{j}.json" for j in sorted(range(50), key=str)] for i in range(4)]
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "3", "out.zip"}
+
+
+def test_of_rivals_without_force_exactly_one_wins(work: Path) -> None:
+    trees = [write_tree(work / f"{i}", {f"{i}.json": prose(500_000, i)}) for i in range(6)]
+    rivals = [
+        subprocess.Popen(
+            [VHPACK, "compress", tree, "-o", "out.zip", "--remove-originals", "-q"], cwd=work, stderr=subprocess.PIPE
+        )
+        for tree in trees
+    ]
+    for rival in rivals:
+        rival.communicate(timeout=LIMIT_SECONDS)
+
+    codes = [rival.returncode for rival in rivals]
+    assert sorted(codes) == [0, 1, 1, 1, 1, 1]
+    winner = codes.index(0)
+    assert structure_of(work / "out.zip").names() == [f"{winner}.json"]
+    for i in range(6):
+        assert (work / f"{i}/{i}.json").exists() == (i != winner)
+    assert {path.name for path in work.iterdir()} == {"0", "1", "2", "3", "4", "5", "out.zip"}
+
+
+FORK = """
+import os, sys, threading, vhpack
+vhpack.pack("data", "before.zip", jobs=4)
+if sys.argv[1] == "while another thread packs":
+    busy = threading.Thread(target=lambda: [vhpack.pack("data", "busy.zip", force=True, jobs=4) for _ in range(20)])
+    busy.start()
+child = os.fork()
+if child == 0:
+    try:
+        vhpack.pack("data", "child.zip", jobs=4)
+    except BaseException as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+vhpack.pack("data", "after.zip", jobs=4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["at rest", "while another thread packs"])
+def test_a_forked_child_packs(work: Path, moment: str) -> None:
+    mixed_tree(work / "data")
+
+    ended = python(FORK, moment, cwd=work, timeout=LIMIT_SECONDS)
+
+    assert ended.out.strip() == "0", ended
+    wanted = (work / "before.zip").read_bytes()
+    assert (work / "child.zip").read_bytes() == wanted
+    assert (work / "after.zip").read_bytes() == wanted
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_of_multiprocessing_pack(work: Path, method: str) -> None:
+    mixed_tree(work / "data")
+    vhpack.pack("data", "own.zip")
+    context: Any = multiprocessing.get_context(method)
+    children = [context.Process(target=pack_in_child, args=("data", f"{i}.zip")) for i in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(LIMIT_SECONDS)
+
+    assert [child.exitcode for child in children] == [0, 0]
+    for i in range(2):
+        assert (work / f"{i}.zip").read_bytes() == (work / "own.zip").read_bytes()
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    mixed_tree(tmp_path / "data")
+    vhpack.pack(tmp_path / "data", tmp_path / "first.zip")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        vhpack.pack(tmp_path / "data", tmp_path / "out.zip", force=True)
+        with pytest.raises(vhpack.TargetExistsError):
+            vhpack.pack(tmp_path / "data", tmp_path / "first.zip")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_child_program_does_not_inherit_open_files(work: Path) -> None:
+    """A child started while a pack runs would keep the unnamed archive's room taken, and see the job's files."""
+    write_tree(work / "data", {"large.json": prose(40 * MIB)})
+    code = (
+        "import subprocess, sys, vhpack\n"
+        "seen = set()\n"
+        "def look(progress):\n"
+        "    if progress.stage == 'pack':\n"
+        "        seen.add(subprocess.run(['ls', '/proc/self/fd'], close_fds=False, capture_output=True).stdout)\n"
+        "first = subprocess.run(['ls', '/proc/self/fd'], close_fds=False, capture_output=True).stdout\n"
+        "vhpack.pack('data', 'out.zip', codec='deflate', level=9, jobs=1, progress=look)\n"
+        "print(len(seen) > 0, seen - {first})\n"
+    )
+    assert python(code, cwd=work).out.strip() == "True set()"
+
+
+def test_every_byte_is_right_when_the_system_is_busy(tmp_path: Path) -> None:
+    """Sixteen workers on few cores, with buffers for two of them."""
+    tree = write_tree(tmp_path / "data", {f"{i:03}": noise(i * 401, i) if i % 3 else prose(i * 997, i) for i in range(300)})
+
+    vhpack.pack(tree, tmp_path / "out.zip", jobs=16, memory="2MiB")
+
+    structure = structure_of(tmp_path / "out.zip")
+    assert len(structure.members) == 300
+    for member in structure.members:
+        assert unpacked(tmp_path / "out.zip", member) == (tree / member.name).read_bytes()

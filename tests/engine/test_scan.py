@@ -1,0 +1,164 @@
+"""A pattern takes exactly the files that Python's own glob takes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+import vhpack
+from tests.conftest import SOAK
+from tests.engine.trees import write_tree
+from vhpack import _engine
+
+EXAMPLES = 6000 if SOAK else 300
+PROFILE = settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK, suppress_health_check=[HealthCheck.too_slow])
+
+NAMES = ["a", "b", "ab", "a.b", "b.txt", ".h", ".h.txt", "[a]", "a-b", "-", "]", "[", "é", "!a", "*", "?", "a\\b", "A", "**"]
+WORDS = [
+    *("*", "**", "?", "??", "a*", "*b", "*.b", "*.txt", ".*", ".h*", "a**", "***", "*a*b*"),
+    *("[ab]", "[!a]", "[]-]", "[z-a]", "[!z-a]", "[a-]", "[[]a]", "[", "[]", "[!]", "[!]a]", "[]", "[a-bA-B]", "[.]h"),
+    *("[!.]*", "?h", "[a", "a]", "[a-a-b]", "[--]", "[!-]", "[\\\\]", "a[\\]b", "[é]", "[^a]", "[a/b]", "[]a-]*"),
+]
+
+
+def matched_by_python(base: str, pattern: str, *, hidden: bool) -> set[str]:
+    """Files that glob finds, named as the archive would name them: relative to the literal folder of the pattern."""
+    full = os.path.join(base, pattern)
+    prefix: list[str] = []
+    for part in full.split("/")[:-1]:
+        if glob.has_magic(part):
+            break
+        prefix.append(part)
+    folder = "/".join(prefix)
+    if os.path.lexists(full):
+        found = glob.glob(f"{glob.escape(full)}/*") if os.path.isdir(full) else [full]
+        folder = full if os.path.isdir(full) else os.path.dirname(full)
+    else:
+        # Python 3.10 does not know the argument, and is not asked to.
+        also: dict[str, Any] = {"include_hidden": True} if hidden else {}
+        found = glob.glob(full, recursive=True, **also)
+    return {os.path.relpath(path, folder) for path in found if os.path.isfile(path)}
+
+
+def matched_by_us(base: str, pattern: str, *, hidden: bool) -> set[str]:
+    source = os.fsencode(os.path.join(base, pattern))
+    try:
+        planned = _engine.plan(source, b"", os.fsencode(f"{base}.zip"), layout="outputs", hidden=hidden)
+    except vhpack.NoFilesError:
+        return set()
+    assert len(set(planned.members)) == len(planned.members)
+    assert planned.files == len(planned.members)
+    return set(planned.members)
+
+
+paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
+
+
+def spread(base: Path, files: Sequence[str], folders: Sequence[str]) -> None:
+    """Make what can be made: a name that is a file already is no folder, and the other way round."""
+    for name in files:
+        if not any(parent.is_file() for parent in (base / name).parents) and not (base / name).is_dir():
+            write_tree(base, {name: b"x"})
+    for name in folders:
+        if not any(parent.is_file() for parent in [base / name, *(base / name).parents]):
+            write_tree(base, {name: None})
+
+
+@PROFILE
+@given(
+    files=st.lists(paths, min_size=1, max_size=8),
+    folders=st.lists(paths, max_size=2),
+    words=st.lists(st.sampled_from([*WORDS, *NAMES, "**", "*"]), min_size=1, max_size=4),
+    slash=st.booleans(),
+    hidden=st.booleans() if sys.version_info >= (3, 11) else st.just(value=False),
+)
+@example(files=["a/b", "a/.h"], folders=[], words=["**"], slash=False, hidden=False)
+@example(files=["a/b", "a/.h"], folders=["b"], words=["**", "**"], slash=False, hidden=False)
+@example(files=["]", "-", "a"], folders=[], words=["[]-]"], slash=False, hidden=False)
+@example(files=["a/b"], folders=[], words=["*"], slash=True, hidden=False)
+def test_a_pattern_takes_the_files_that_glob_takes(
+    files: list[str], folders: list[str], words: list[str], slash: bool, hidden: bool
+) -> None:
+    pattern = "/".join(words) + "/" * slash
+    with tempfile.TemporaryDirectory() as ground:
+        base = Path(ground, "base")
+        base.mkdir()
+        spread(base, files, folders)
+
+        assert matched_by_us(str(base), pattern, hidden=hidden) == matched_by_python(str(base), pattern, hidden=hidden)
+
+
+@PROFILE
+@given(
+    files=st.lists(paths, min_size=1, max_size=6),
+    words=st.lists(st.sampled_from(["*", "**", "a", "b", ".", "..", "", "[ab]", "?", "a.b"]), min_size=2, max_size=5),
+)
+@example(files=["a/b", "b/b"], words=["*", "..", "*", "b"])
+@example(files=["a/b"], words=["a", "..", "a", ".", "*"])
+@example(files=["a/b"], words=["*", "", "b"])
+def test_dots_and_empty_components_mean_what_they_mean_to_glob(files: list[str], words: list[str]) -> None:
+    pattern = "/".join(words)
+    assume(not pattern.startswith("/"))
+    with tempfile.TemporaryDirectory() as ground:
+        base = Path(ground, "base")
+        base.mkdir()
+        spread(base, files, [])
+        wanted = matched_by_python(str(base), pattern, hidden=False)
+        assume(not any(name.startswith("..") for name in wanted))
+        assume(len(list(Path(ground).rglob("*"))) < 200)
+
+        assert matched_by_us(str(base), pattern, hidden=False) == wanted
+
+
+@PROFILE
+@given(
+    files=st.lists(paths, min_size=1, max_size=5),
+    links=st.lists(st.tuples(st.sampled_from(["l", ".l", "b"]), st.sampled_from(["out", "out/x", "nowhere"])), max_size=2),
+    words=st.lists(st.sampled_from(["*", "**", "l", "[l]", "x", "sub", "?", "*l"]), min_size=1, max_size=4),
+    slash=st.booleans(),
+)
+@example(files=["a/b"], links=[("l", "out")], words=["**"], slash=False)
+@example(files=["a/b"], links=[("l", "out")], words=["*", "*"], slash=False)
+@example(files=["a/b"], links=[("l", "nowhere"), ("b", "out/x")], words=["*"], slash=False)
+def test_links_are_followed_where_glob_follows_them(
+    files: list[str], links: list[tuple[str, str]], words: list[str], slash: bool
+) -> None:
+    pattern = "/".join(words) + "/" * slash
+    with tempfile.TemporaryDirectory() as ground:
+        base = Path(ground, "base")
+        write_tree(Path(ground), {"base": None, "out/x": b"x", "out/.y": b"y", "out/sub/x": b"z"})
+        spread(base, files, [])
+        for name, aim in links:
+            if not os.path.lexists(base / name):
+                (base / name).symlink_to(Path(ground, aim))
+
+        assert matched_by_us(str(base), pattern, hidden=False) == matched_by_python(str(base), pattern, hidden=False)
+
+
+@pytest.mark.parametrize(("pattern", "takes"), [("?.txt", True), ("??.txt", False), ("*.txt", True), ("[!a].txt", True)])
+def test_a_byte_that_is_not_utf8_is_one_character_to_a_pattern(work: Path, pattern: str, takes: bool) -> None:
+    (work / os.fsdecode(b"\xff.txt")).write_bytes(b"x")
+    assert bool(glob.glob(pattern)) == takes
+
+    with pytest.raises(vhpack.MemberNameError if takes else vhpack.NoFilesError):
+        vhpack.pack(pattern, "out.zip")
+
+
+def test_a_pattern_reaches_only_the_folders_that_it_names(work: Path) -> None:
+    """A closed folder beside the named one is nobody's business."""
+    write_tree(work, {"data/train/a.txt": b"a", "data/shut/b.txt": b"b"})
+    (work / "data/shut").chmod(0)
+    try:
+        planned = _engine.plan(b"data/train/*.txt", b"", b"out.zip")
+    finally:
+        (work / "data/shut").chmod(0o755)
+    assert planned.members == ["a.txt"]

@@ -1,0 +1,201 @@
+"""Who may import whom, read off the sources: the layers stay layers, and files stay readable."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = ROOT / "python" / "vhpack"
+CORE = ROOT / "rust" / "core" / "src"
+BINDING = ROOT / "rust" / "python" / "src"
+LONGEST = 600
+NO_NAMES = {"package", "blob", "item", "data", "info", "manager", "helper", "helpers", "util", "utils"}
+
+# Each Python module, and the vhpack modules that it may load. A new module finds its place here first.
+MAY_LOAD: dict[str, set[str]] = {
+    "errors": set(),
+    "env": set(),
+    "_engine": {"_vhpack"},
+    "sizes": {"errors"},
+    "runs": {"env", "errors"},
+    "paths": {"errors"},
+    "_progress": {"sizes"},
+    "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
+    "outputs": {"_packing", "env", "errors", "paths", "runs"},
+    "cli": {"_engine", "_packing", "cli", "errors", "sizes"},
+    "__init__": {"_engine", "_packing", "errors", "outputs", "runs"},
+    "__main__": {"cli"},
+}
+
+# Third parties and names that have one home, and their homes.
+AT_HOME: dict[str, set[str]] = {
+    "click": {"cli"},
+    "rich": {"cli", "_progress"},
+    "os.environ": {"env"},
+    "os.environb": {"env"},
+    "os.getenv": {"env"},
+    "os.putenv": {"env"},
+    "vhpack._vhpack": {"_engine"},
+}
+
+# Each module of the core, and the modules that it may not use: the four lowest (formats, codecs, places, finding) know
+# nothing of each other, and none calls a later stage.
+APART = {"codec", "frame", "sink", "scan"}
+LATER = {"pack", "plan", "pipeline", "commit"}
+MAY_NOT_USE: dict[str, set[str]] = {
+    **{module: (APART - {module}) | LATER for module in APART},
+    "plan": {"codec", "frame", "sink", "pipeline", "commit", "pack"},
+    "pipeline": {"commit", "pack"},
+    "commit": {"codec", "frame", "pack"},
+    **dict.fromkeys(("cancel", "digest", "error", "fs", "progress", "report", "request", "target"), APART | LATER),
+}
+
+
+def place(path: Path) -> str:
+    """The layer that a source file belongs to: the first folder or module below the crate's or the package's."""
+    base = PYTHON if path.is_relative_to(PYTHON) else CORE
+    return path.relative_to(base).parts[0].removesuffix(path.suffix)
+
+
+def python_files() -> list[Path]:
+    return sorted(PYTHON.rglob("*.py"))
+
+
+def loaded(node: ast.AST) -> Iterator[str]:
+    """Dotted names that a module loads or reaches for when it runs; imports for type checkers alone do not count."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        yield f"{node.value.id}.{node.attr}"
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"vhpack(\.\w+)+", node.value):
+        yield node.value  # for importlib
+    for child in ast.iter_child_nodes(node):
+        yield from loaded(child)
+
+
+def names_loaded_by(path: Path) -> set[str]:
+    return set(loaded(ast.parse(path.read_text(), str(path))))
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PYTHON)))
+def test_python_modules_load_only_what_their_layer_may(path: Path) -> None:
+    here = place(path)
+    assert here in MAY_LOAD, f"say in this file which modules `{here}` may load"
+    known = {module.stem for module in PYTHON.iterdir() if module.suffix in (".py", ".pyi")} | {"cli"}
+    for name in names_loaded_by(path):
+        parts = name.split(".")
+        if parts[0] == "vhpack" and len(parts) > 1 and parts[1] in known and parts[1] != here:
+            assert parts[1] in MAY_LOAD[here], f"{path.name} loads {name}"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PYTHON)))
+def test_names_with_a_home_stay_there(path: Path) -> None:
+    for name in names_loaded_by(path):
+        for owned, homes in AT_HOME.items():
+            if name == owned or name.startswith(owned + "."):
+                assert place(path) in homes, f"{path.name} reaches for {name}"
+
+
+def test_every_layer_named_here_exists() -> None:
+    assert set(MAY_LOAD) == {place(path) for path in python_files()}
+
+
+def core_files() -> list[Path]:
+    return sorted(CORE.rglob("*.rs"))
+
+
+def without_comments(source: str) -> str:
+    return re.sub(r"//[^\n]*", "", source)
+
+
+def first_names(tree: str) -> set[str]:
+    """Of `{a::b, c::{d, e}, f as g}`, or of `a::b`: the first name of each branch."""
+    if not tree.startswith("{"):
+        return set(re.findall(r"^\w+", tree))
+    branches, depth, start = [], 0, 1
+    for end, char in enumerate(tree):
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if (char == "," and depth == 1) or depth == 0:
+            branches.append(tree[start:end].strip())
+            start = end + 1
+        if depth == 0:
+            break
+    return {name for branch in branches for name in first_names(branch)}
+
+
+def core_modules_used_by(path: Path) -> set[str]:
+    """Modules of the core that a file names, by way of `crate::` or of as many `super::` as lead there."""
+    source = without_comments(path.read_text())
+    depth = len(path.relative_to(CORE).parts) - (1 if path.name in ("mod.rs", "lib.rs") else 0)
+    ways = [r"\bcrate::", rf"\b(?:super::){{{depth}}}(?!super)"] if depth else [r"\bcrate::"]
+    return {
+        name
+        for way in ways
+        for found in re.finditer(way, source)
+        for name in first_names(source[found.end() :])
+        if (CORE / name).is_dir() or (CORE / f"{name}.rs").is_file()
+    }
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
+def test_core_modules_keep_to_their_stage(path: Path) -> None:
+    wrong = core_modules_used_by(path) & MAY_NOT_USE.get(place(path), set())
+    assert not wrong, f"{path.relative_to(ROOT)} uses {sorted(wrong)}"
+
+
+def test_the_four_lowest_modules_exist_and_are_checked() -> None:
+    assert {place(path) for path in core_files()} >= APART
+    assert any("error" in core_modules_used_by(path) for path in core_files()), "the reader of `use` lines finds nothing"
+
+
+@pytest.mark.parametrize(
+    ("source", "used"),
+    [
+        ("use crate::codec::Level;", {"codec"}),
+        ("use crate::{codec::{Level, Codec}, frame};", {"codec", "frame"}),
+        ("fn f() { crate::sink::open() }", {"sink"}),
+        ("// use crate::codec", set()),
+        ("use crate::{\n    error::{Error, Result},\n    scan::walk,\n};", {"error", "scan"}),
+    ],
+)
+def test_uses_are_read_in_every_spelling(source: str, used: set[str]) -> None:
+    text = without_comments(source)
+    assert {name for found in re.finditer(r"\bcrate::", text) for name in first_names(text[found.end() :])} == used
+
+
+def test_the_core_knows_neither_python_nor_the_network() -> None:
+    manifest = (ROOT / "rust/core/Cargo.toml").read_text()
+    assert not re.search(r"^(pyo3|vhpack-upload|vhpack-python|tokio|reqwest|object_store)\b", manifest, re.MULTILINE)
+
+
+def test_the_binding_uses_the_face_of_the_core_only() -> None:
+    inner = "|".join(sorted(APART | {"pipeline", "plan", "commit", "fs"}))
+    for path in sorted(BINDING.rglob("*.rs")):
+        assert not re.search(rf"vhpack_core::(?:\{{[^}}]*\b)?(?:{inner})::", without_comments(path.read_text())), path.name
+
+
+def written_files() -> list[Path]:
+    folders = [ROOT / "python", ROOT / "rust", ROOT / "tests", ROOT / "benches"]
+    return [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".py", ".pyi", ".rs") and "target" not in path.parts
+    ]
+
+
+def test_files_stay_short() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in written_files()}
+    assert {name: lines for name, lines in long.items() if lines > LONGEST} == {}
+
+
+def test_files_are_named_after_their_nouns() -> None:
+    assert [str(path.relative_to(ROOT)) for path in written_files() if path.stem.strip("_") in NO_NAMES] == []

@@ -1,0 +1,168 @@
+"""What `import vhpack` promises: its names, their documentation, and that it costs next to nothing."""
+
+import doctest
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import vhpack
+from vhpack import errors, runs
+
+EXPECTED = {
+    "MemberCollisionError",
+    "MemberNameError",
+    "NoFilesError",
+    "NoSpaceError",
+    "OptionError",
+    "PackError",
+    "PackOSError",
+    "PackPermissionError",
+    "PackReport",
+    "PackWarning",
+    "Progress",
+    "SourceChangedError",
+    "SourceNotFoundError",
+    "SpecialFileError",
+    "TargetExistsError",
+    "TargetIsDirectoryError",
+    "UnknownFormatError",
+    "__version__",
+    "errors",
+    "outputs",
+    "pack",
+    "runs",
+}
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(vhpack.__path__, "vhpack.") if module.name.rpartition(".")[2][0] != "_"
+)
+EXAMPLES = [
+    example
+    for name in ("vhpack._packing", *MODULES)
+    for example in doctest.DocTestFinder().find(importlib.import_module(name), name)
+    if example.examples
+]
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_public_names_are_exactly_these() -> None:
+    assert set(vhpack.__all__) == EXPECTED
+    assert all(getattr(vhpack, name) is not None for name in EXPECTED)
+    assert set(dir(vhpack)) >= EXPECTED
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        _ = vhpack.unknown
+
+
+def test_the_function_outputs_is_never_hidden_by_its_module() -> None:
+    code = "import vhpack.outputs, vhpack; from vhpack.outputs import Outputs; print(vhpack.outputs('x').name)"
+    assert run_python(code) == "x\n"
+
+
+@pytest.mark.parametrize("name", ["pack", "outputs"])
+def test_public_functions_are_documented_with_an_example(name: str) -> None:
+    documentation = inspect.getdoc(getattr(vhpack, name))
+    assert documentation is not None
+    assert "Example:" in documentation
+
+
+def test_every_argument_of_pack_and_compress_is_documented() -> None:
+    for function in (vhpack.pack, type(vhpack.outputs()).compress):
+        documentation = inspect.getdoc(function) or ""
+        undocumented = [name for name in inspect.signature(function).parameters if f"    {name}: " not in documentation]
+        assert undocumented in ([], ["self"])
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_examples_run(example: doctest.DocTest) -> None:
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
+    assert said == []
+
+
+def test_every_error_is_a_pack_error_and_a_builtin() -> None:
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        if name not in ("PackError", "PackWarning"):
+            assert issubclass(error, errors.PackError)
+            assert issubclass(error, ValueError | OSError)
+
+
+def test_an_engine_failure_becomes_the_builtin_with_errno_and_filename() -> None:
+    error = errors._from_engine("target_exists", "`a.zip` exists; say force", 17, "a.zip")
+    assert isinstance(error, FileExistsError)
+    assert (str(error), error.errno, error.filename) == ("`a.zip` exists; say force", 17, "a.zip")
+
+
+def test_an_engine_failure_without_errno_keeps_its_sentence() -> None:
+    error = errors._from_engine("changed", "`a` grew while it was read", None, "a")
+    assert isinstance(error, OSError)
+    assert (str(error), error.errno, error.filename) == ("`a` grew while it was read", None, "a")
+    assert str(errors._from_engine("no_files", "No files to compress", None, None)) == "No files to compress"
+
+
+def test_errors_survive_pickling_as_pools_of_processes_need() -> None:
+    import pickle
+
+    for kind in ("target_exists", "no_files"):
+        error = errors._from_engine(kind, "a sentence", 17, "a.zip")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+        assert getattr(again, "filename", None) == getattr(error, "filename", None)
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = "import sys, json; before = set(sys.modules); import vhpack; print(json.dumps(list(set(sys.modules) - before)))"
+    loaded = {name.partition(".")[0] for name in json.loads(run_python(code))}
+    assert "vhpack._vhpack" not in loaded
+    assert not loaded & {"click", "rich", "tempfile", "pathlib", "subprocess", "logging", "asyncio", "zipfile", "json"}
+
+
+def test_import_names_the_run_for_every_child() -> None:
+    code = (
+        "import os, subprocess, sys; import vhpack; from vhpack import runs;"
+        "child = 'from vhpack import runs; print(runs.current().hash)';"
+        "print(runs.current().hash == subprocess.check_output([sys.executable, '-c', child], text=True).strip())"
+    )
+    assert run_python(code) == "True\n"
+
+
+def test_import_keeps_the_name_that_a_parent_gave() -> None:
+    code = "from vhpack import runs; print(runs.current().hash)"
+    given = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "VHPACK_RUN_ID": "20261120-120309-59d23c"},
+    )
+    assert given.stdout == "20261120-120309-59d23c\n"
+
+
+def test_a_forked_child_shares_the_run() -> None:
+    code = (
+        "import os, sys; import vhpack\n"
+        "from vhpack import runs\n"
+        "child = os.fork()\n"
+        "print(runs.current().hash, flush=True)\n"
+        "child and os.waitpid(child, 0)\n"
+    )
+    assert len(set(run_python(code).split())) == 1
+
+
+def test_reset_begins_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VHPACK_RUN_ID", "before")
+    monkeypatch.setenv("VHPACK_RUN_BASE", "/somewhere")
+    runs.reset()
+    assert runs.current().hash != "before"
+    assert runs.current().base == os.getcwd()
