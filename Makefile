@@ -26,7 +26,7 @@ demo: $(VENV)/.with-demo $(VENV)/.built ## Pack a small tree of images, and say 
 	@rm -rf $(DEMO)
 	@$(BIN)/python tests/demo_tree.py $(DEMO)/resized
 	$(BIN)/vhpack compress '$(DEMO)/resized/*.png' -o $(DEMO)/resized.zip
-	$(BIN)/python -m zipfile -l $(DEMO)/resized.zip | head -n 6
+	$(BIN)/python -m zipfile -l $(DEMO)/resized.zip | sed -n 1,6p
 	@printf '%s\n' '' 'Try next:' \
 		"  $(BIN)/vhpack compress '$(DEMO)/resized/*.png' -o $(DEMO)/resized.zip --force --json" \
 		"  $(BIN)/vhpack compress $(DEMO)/resized -o $(DEMO)/all.zip --remove-originals" \

@@ -123,13 +123,26 @@ def encode_png(filtered: bytes) -> bytes:
     """Wrap filtered rows into the four parts that a PNG must have."""
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(filtered, 6)), (b"IEND", b"")]
-    body = b"".join(struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in parts)
+    body = b"".join(
+        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in parts
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
 # --- annotations ----------------------------------------------------------------------------------------------------------------
 
-CATEGORIES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "traffic light", "stop sign", "pedestrian crossing", "dog")
+CATEGORIES = (
+    "person",
+    "bicycle",
+    "car",
+    "motorcycle",
+    "bus",
+    "truck",
+    "traffic light",
+    "stop sign",
+    "pedestrian crossing",
+    "dog",
+)
 WEATHER = ("clear", "overcast", "light rain", "heavy rain", "fog", "snow")
 CAMERAS = ("front-left", "front-centre", "front-right", "rear")
 
@@ -221,7 +234,8 @@ def checkpoint_block(number: int, size: int) -> bytes:
     random = np.random.default_rng([SEED, 4, number])
     weights = random.standard_normal(size // 2, dtype=np.float32) * np.float32(0.02)
     bits: npt.NDArray[np.uint32] = weights.view(np.uint32)
-    return ((bits + np.uint32(0x7FFF)) >> np.uint32(16)).astype("<u2").tobytes()
+    upper: npt.NDArray[np.uint16] = ((bits + np.uint32(0x7FFF)) >> np.uint32(16)).astype("<u2")
+    return upper.tobytes()
 
 
 CHECKPOINT_BLOCK = 16 * MIB
@@ -318,7 +332,10 @@ def write(corpus: Corpus, base: Path, scale: float) -> Tree:
     os.sync()
     tree = Tree(corpus.name, corpus.title, folder, files, size)
     corpus.marker(base).write_text(json.dumps({"version": corpus.version, "files": files, "bytes": size}) + "\n")
-    print(f"{corpus.name}: complete, {files:,} files, {size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    print(
+        f"{corpus.name}: complete, {files:,} files, {size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s",
+        file=sys.stderr,
+    )
     return tree
 
 

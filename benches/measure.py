@@ -33,6 +33,8 @@ class Outcome:
     """Seconds inside the process, when it reports them: the floor's strict figures."""
     said: dict[str, Any] = field(default_factory=dict)
     """The report that the contestant printed as JSON."""
+    failure: str = ""
+    """Why there are no figures."""
     others_cpu: float = 0
     """Seconds of CPU that anything else took meanwhile, the kernel's writers included."""
     stolen_cpu: float = 0
@@ -66,9 +68,15 @@ class Run:
                 raise FileNotFoundError(f"the corpus {self.contestant.corpus} is not complete; benches/corpora.py makes it")
             self.outcome.files, self.outcome.bytes_in = tree.files, tree.bytes
             os.sync()
-            memory.touch_free_memory()
+            memory.touch_free_memory(tree.bytes)
 
     def start(self) -> None:
+        try:
+            self._start()
+        except RuntimeError as error:
+            self.outcome.failure = str(error)
+
+    def _start(self) -> None:
         printed = self.scratch / "stdout"
         command = self.contestant.command(self.place)
         busy, stolen = cpu_seconds()
@@ -87,7 +95,9 @@ class Run:
         self.outcome.wall = usage["wall"]
         self.outcome.cpu = usage["user"] + usage["system"]
         self.outcome.peak_memory = usage["peak_memory"]
-        later_busy, self.outcome.stolen_cpu = (after - before for after, before in zip(cpu_seconds(), (busy, stolen), strict=True))
+        later_busy, self.outcome.stolen_cpu = (
+            after - before for after, before in zip(cpu_seconds(), (busy, stolen), strict=True)
+        )
         self.outcome.others_cpu = max(0.0, later_busy - self.outcome.cpu)
         self._read_report(printed)
 

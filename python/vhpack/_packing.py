@@ -170,9 +170,10 @@ def run(
     settings: Settings,
     *,
     layout: Literal["tree", "outputs"] = "tree",
+    base: StrPath | None = None,
     progress: Watch = None,
 ) -> PackReport:
-    """Pack, with the engine; `sources` and `literals` are NUL-separated."""
+    """Pack, with the engine; `sources` and `literals` are NUL-separated, and relative ones start from `base`."""
     from vhpack import _engine, _progress
 
     with _progress.watching(progress) as watch:
@@ -181,6 +182,7 @@ def run(
             literals,
             target,
             layout=layout,
+            base=_encoded(base),
             root=_encoded(settings.root),
             exclude=_patterns(settings.exclude),
             hidden=settings.hidden,

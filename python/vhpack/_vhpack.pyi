@@ -1,6 +1,8 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, final
 
+__all__ = ["PackReport", "PlanReport", "Progress", "__version__", "pack", "plan", "versions"]
+
 __version__: str
 
 def versions() -> dict[str, str]: ...
@@ -9,9 +11,10 @@ def pack(
     literals: bytes,
     target: bytes | None,
     *,
+    base: bytes | None = None,
     layout: Literal["tree", "outputs"] = "tree",
     root: bytes | None = None,
-    exclude: Sequence[bytes] = (),
+    exclude: Sequence[bytes] = ...,
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
@@ -31,9 +34,10 @@ def plan(
     literals: bytes,
     target: bytes | None,
     *,
+    base: bytes | None = None,
     layout: Literal["tree", "outputs"] = "tree",
     root: bytes | None = None,
-    exclude: Sequence[bytes] = (),
+    exclude: Sequence[bytes] = ...,
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",

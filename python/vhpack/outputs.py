@@ -11,14 +11,13 @@ from vhpack._packing import Settings, encode, run
 from vhpack.errors import PackWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from vhpack._engine import PackReport
     from vhpack._packing import Codec, OnChange, Patterns, Sources, StrPath, Symlinks, Watch
 
 _SHOWN = 10  # names in one warning; all of them would bury what the warning says
 _SIDECARS = (".metadata.json", "/valohai.metadata.jsonl")
-_AS_SINGLE_CHARACTERS = str.maketrans({"[": "[[]", "*": "[*]", "?": "[?]"})
 
 
 def outputs(name: str = "") -> Outputs:
@@ -155,8 +154,9 @@ class Outputs:
             # What is uploaded at once is gone from here: it has to be right before the mark is set.
             durable=live_upload,
         )
-        sources = encode(self._sources(source))
-        report = run(sources, b"", os.fsencode(target), settings, layout="outputs", progress=progress)
+        # The folder goes apart from the sources, since wildcard characters in its path are none.
+        folder = paths.outputs_folder(self.dir_path, self.name)
+        report = run(encode(source), b"", os.fsencode(target), settings, layout="outputs", base=folder, progress=progress)
         if live_upload:
             # Last of all, for the platform may take the archive away in this very moment. What the umask took stays.
             os.chmod(target, os.stat(target).st_mode & 0o444)
@@ -165,15 +165,6 @@ class Outputs:
 
     def _join(self, filename: StrPath) -> str:
         return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
-
-    def _sources(self, source: Sources) -> Iterable[str]:
-        """Turn sources into absolute ones; wildcard characters in the folder's own path are no wildcards."""
-        folder = paths.outputs_folder(self.dir_path, self.name)
-        for one in (source,) if isinstance(source, str | os.PathLike) else source:
-            path = os.path.join(folder, one)
-            if not os.path.isabs(one) and not os.path.lexists(path):
-                path = os.path.join(folder.translate(_AS_SINGLE_CHARACTERS), one)
-            yield path
 
 
 def _warn(report: PackReport) -> None:

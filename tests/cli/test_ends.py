@@ -93,7 +93,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(work: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["compress", "d", "--dry-run"], ["compress", "d", "--json"], ["--version"]])
 def test_a_reader_that_has_gone_is_no_traceback(arguments: list[str], work: Path) -> None:
     (work / "d").mkdir()
-    for number in range(3000):
+    for number in range(1500):
         (work / "d" / f"a rather long name, so that a pipe does not take all of them {number}").touch()
     process = subprocess.Popen([VHPACK, *arguments], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None

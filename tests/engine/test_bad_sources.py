@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -204,6 +205,33 @@ def test_a_backslash_is_packed_with_a_warning(work: Path) -> None:
     ended = compress("data", "-o", "again.zip", cwd=work)
     assert ended.code == 0
     assert "Windows" in ended.err
+
+
+def test_a_folder_that_may_be_entered_and_not_listed_gives_the_files_that_are_named(work: Path) -> None:
+    write_tree(work, {"shut/a.txt": b"a"})
+    (work / "shut").chmod(0o311)
+
+    named = compress("shut/a.txt", "-o", "named.zip", cwd=work, before=ordinary_user())
+    globbed = compress("shut/*.txt", "-o", "globbed.zip", cwd=work, before=ordinary_user())
+
+    assert named.code == 0, named
+    check_failed(globbed, ["shut"], A_STEP)
+
+
+def test_a_working_directory_that_is_not_utf8_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only member names have to be UTF-8; paths are the system's."""
+    work = tmp_path / os.fsdecode(b"caf\xe9")
+    write_tree(work / "data", {"a.txt": b"a"})
+    os.mkfifo(work / "data/fifo")
+    monkeypatch.chdir(work)
+
+    report = vhpack.pack("data/*", "out.zip")
+    ended = compress("data", "-o", "command.zip", "--json", "-v", cwd=work)
+
+    assert report.target == str(work / "out.zip")
+    assert report.skipped[0][0] == str(work / "data/fifo")
+    assert ended.code == 0, ended
+    assert os.fsencode(json.loads(ended.out)["target"]) == os.fsencode(work / "command.zip")
 
 
 def test_a_million_names_from_stdin(work: Path) -> None:

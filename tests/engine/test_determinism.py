@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,13 @@ def test_reproducible_archives_differ_by_contents_and_names_only(work: Path) -> 
         vhpack.pack(base, f"{base}-as-is.zip")
 
     assert (work / "one.zip").read_bytes() == (work / "two.zip").read_bytes()
+    with zipfile.ZipFile("one.zip") as reader:
+        assert {member.filename: stat.S_IMODE(member.external_attr >> 16) for member in reader.infolist()} == {
+            "a.txt": 0o644,
+            "empty/": 0o755,
+            "sub/run.sh": 0o755,
+        }
+        assert {member.date_time for member in reader.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert (work / "one-as-is.zip").read_bytes() != (work / "two-as-is.zip").read_bytes()
 
 
@@ -120,8 +129,6 @@ def test_locale_time_zone_and_umask_do_not_reach_the_bytes(work: Path) -> None:
 
 
 def test_source_date_epoch_dates_every_member(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import zipfile
-
     write_tree(work / "data", {"a.txt": b"1"})
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.engine.command import VHPACK
-from tests.engine.trees import MIB, noise, prose, sparse, write_tree
+from tests.engine.trees import MIB, contents, noise, prose, sparse, write_tree
+from tests.faults.tracing import no_unnamed_files, paused
+from tests.interop.structure import structure_of, unpacked
 
 LIMIT_SECONDS = 60
 PROMPT_SECONDS = 2.0
 """Ten times what is promised, for machines under load."""
 
 PACK = """
-import sys, vhpack
+import sys, time, vhpack
 def told(progress):
     if progress.stage == "pack":
         print("packing", flush=True)
@@ -27,15 +29,22 @@ try:
     vhpack.pack("data", "out.zip", remove_originals=True, progress=told, **OPTIONS)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-    with open("/proc/self/status") as status:
-        print(status.read().split("Threads:")[1].split()[0], flush=True)
+    for _ in range(200):  # a thread that has done its work may still be leaving
+        with open("/proc/self/status") as status:
+            threads = status.read().split("Threads:")[1].split()[0]
+        if threads == "1":
+            break
+        time.sleep(0.01)
+    print(threads, flush=True)
     sys.exit(77)
 """
 
 
 def many_small_files(work: Path) -> dict[str, object]:
-    """Enough work for seconds: small files at the slowest level."""
-    write_tree(work / "data", {f"{i:04}.json": prose(400_000, i % 7) for i in range(300)})
+    """Work for many seconds, and little of it on the disk: files under many names, at the slowest level."""
+    write_tree(work / "data", {f"{i}.json": prose(400_000, i) for i in range(7)})
+    for i in range(2_000):
+        os.link(work / f"data/{i % 7}.json", work / f"data/{i % 7}-{i:04}.json")
     return {"codec": "deflate", "level": 12}
 
 
@@ -99,14 +108,12 @@ def test_a_signal_ends_the_command_with_its_code_and_a_clean_folder(work: Path, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_an_interrupt_without_unnamed_files_leaves_no_staged_file(work: Path, number: signal.Signals) -> None:
     """Where the file system knows no unnamed files, the archive is staged under a name that has to go as well."""
-    from tests.faults.tracing import strace
-
     many_small_files(work)
-    (work / "target").mkdir()
+    write_tree(work, {"target": None, "one/a.txt": b"a"})
+    refusal = no_unnamed_files(work, "one", "target")
     before = _names_and_times(work)
     command = [VHPACK, "compress", "data", "-o", "target/out.zip", "--codec", "deflate", "--level", "12"]
-    refuse_unnamed = strace(["openat"], work.parent / "log", inject="error=EOPNOTSUPP", paths=[work / "target"])
-    with subprocess.Popen([*refuse_unnamed, *map(str, command)], cwd=work, stderr=subprocess.DEVNULL) as tracer:
+    with subprocess.Popen([*refusal, *command], cwd=work, stderr=subprocess.DEVNULL) as tracer:
         staged = _wait_for_a_name(tracer, work / "target")
         child = _only_child(tracer.pid)
         os.kill(child, number)
@@ -114,6 +121,27 @@ def test_an_interrupt_without_unnamed_files_leaves_no_staged_file(work: Path, nu
 
     assert staged.startswith("."), "a half-written archive is hidden from patterns"
     assert _names_and_times(work) == before
+
+
+@pytest.mark.parametrize("calls", [("fsync", "fdatasync"), ("linkat",), ("unlink", "unlinkat")], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_an_interrupt_at_the_end_loses_nothing(work: Path, calls: tuple[str, ...], number: signal.Signals) -> None:
+    """While the archive is brought to the disk, gets its name, or the originals go."""
+    files = {f"{i:04}.json": prose(300, i) for i in range(200)}
+    write_tree(work / "data", files)
+    command = [VHPACK, "compress", "data", "-o", "out.zip", "--remove-originals", "--jobs", "1"]
+
+    with paused(command, work, calls=calls) as pause:
+        os.kill(pause.process, number)
+
+    assert "Traceback" not in pause.ended.err
+    left = contents(work / "data")
+    if (work / "out.zip").exists():
+        held = {member.name: unpacked(work / "out.zip", member) for member in structure_of(work / "out.zip").members}
+        assert held == files
+    else:
+        assert left == files
+    assert {path.name for path in work.iterdir()} <= {"data", "out.zip"}
 
 
 def test_nothing_happens_to_a_later_pack_after_an_interrupt(work: Path) -> None:
@@ -129,7 +157,7 @@ def test_nothing_happens_to_a_later_pack_after_an_interrupt(work: Path) -> None:
         rest = child.stdout.read().splitlines()
         assert child.wait(LIMIT_SECONDS) == 0
 
-    assert rest[-2:] == ["interrupted", "1"]
+    assert rest[-3:] == ["interrupted", "1", "1"], "interrupted, one thread left, one file packed"
     assert not (work / "out.zip").exists()
 
 

@@ -124,6 +124,27 @@ def test_a_loop_that_a_pattern_walks_into_ends(work: Path, tree: Path) -> None:
     assert not (tree / "a.txt").exists()
 
 
+def test_a_link_goes_together_with_the_file_it_leads_to(work: Path) -> None:
+    """As in a folder of checkpoints where `latest` leads to one of them."""
+    write_tree(work / "data", {"epoch-1.bin": b"1", "epoch-2.bin": b"2"})
+    for name in ("best", "latest", "zz-last"):
+        (work / "data" / name).symlink_to("epoch-2.bin")
+
+    report = vhpack.pack("data", "out.zip", remove_originals=True)
+
+    structure = structure_of(work / "out.zip")
+    assert {member.name: unpacked(work / "out.zip", member) for member in structure.members} == {
+        "best": b"2",
+        "epoch-1.bin": b"1",
+        "epoch-2.bin": b"2",
+        "latest": b"2",
+        "zz-last": b"2",
+    }
+    assert report.kept == []
+    assert report.removed == 5
+    assert snapshot(work / "data") == {}
+
+
 def test_two_folders_that_link_to_each_other_are_packed_once_each(work: Path) -> None:
     write_tree(work / "data", {"x/1.txt": b"1", "y/2.txt": b"2"})
     (work / "data/x/to-y").symlink_to("../y")

@@ -22,7 +22,7 @@ def high_water(name):
         return int(status.read().split(name)[1].split()[0]) * 1024
 from vhpack import _engine
 before = high_water("VmHWM:")
-report = vhpack.pack("data", "out.zip", memory={MEMORY}, jobs=int(sys.argv[1]), codec=sys.argv[2])
+report = vhpack.pack("data", "out.zip", memory={MEMORY}, force=True, jobs=int(sys.argv[1]), codec=sys.argv[2])
 print(report.files, high_water("VmHWM:") - before)
 """
 
@@ -53,14 +53,14 @@ def test_one_large_file_of_noise_stays_within_the_bound(work: Path) -> None:
     check_bound(work, 1, jobs=2, codec="auto")
 
 
-@pytest.mark.parametrize("jobs", [2, 16])
-def test_many_tiny_files_stay_within_the_bound(work: Path, jobs: int) -> None:
+def test_many_tiny_files_stay_within_the_bound(work: Path) -> None:
     count = 300_000 if SOAK else 100_000
     for folder in range(count // 5_000):
         (work / f"data/{folder:03}").mkdir(parents=True)
         for number in range(5_000):
             (work / f"data/{folder:03}/image-{number:06}.png").touch()
-    check_bound(work, count, jobs=jobs, codec="auto")
+    for jobs in (2, 16):
+        check_bound(work, count, jobs=jobs, codec="auto")
 
 
 def test_files_just_below_the_block_size_stay_within_the_bound(work: Path) -> None:

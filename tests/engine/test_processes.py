@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import vhpack
-from tests.engine.command import VHPACK, python
-from tests.engine.trees import MIB, mixed_tree, noise, prose, write_tree
+from tests.engine.command import VHPACK, compress, python
+from tests.engine.refusals import check_failed
+from tests.engine.trees import MIB, mixed_tree, noise, prose, snapshot, write_tree
+from tests.faults.tracing import strace
 from tests.interop.structure import structure_of, unpacked
 
 LIMIT_SECONDS = 60
@@ -136,6 +138,73 @@ def test_children_of_multiprocessing_pack(work: Path, method: str) -> None:
     assert [child.exitcode for child in children] == [0, 0]
     for i in range(2):
         assert (work / f"{i}.zip").read_bytes() == (work / "own.zip").read_bytes()
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+def test_a_system_that_refuses_threads_gets_a_pack_or_an_error(work: Path, first: int) -> None:
+    """A container may allow a few threads only; whatever comes of it, it is no crash and nothing is lost."""
+    mixed_tree(work / "data")
+    before = snapshot(work)
+    refuse = strace(["clone", "clone3"], work.parent / "log", inject=f"error=EAGAIN:when={first}+")
+
+    ended = compress("data", "-o", "out.zip", "--jobs", "8", "--remove-originals", cwd=work, before=refuse)
+
+    assert "panicked" not in ended.err, ended.err
+    assert "Traceback" not in ended.err, ended.err
+    if ended.code == 0:
+        assert len(structure_of(work / "out.zip").members) == len(mixed_names())
+    else:
+        check_failed(ended)
+        assert snapshot(work) == before
+
+
+def mixed_names() -> list[str]:
+    """Files and empty folders of the everyday tree."""
+    return [
+        "labels/train.json",
+        "labels/val.json",
+        "images/0001.png",
+        "images/0002.png",
+        "images/empty/",
+        "empty.txt",
+        "short.txt",
+        ".hidden",
+        "noise.bin",
+        "weights/large.json",
+    ]
+
+
+def test_progress_may_pack_something_else(work: Path) -> None:
+    write_tree(work, {"data/a.json": prose(3 * MIB), "other/b.txt": b"b"})
+    inner: list[int] = []
+
+    def told(_: vhpack.Progress) -> None:
+        inner.append(vhpack.pack("other", "other.zip", force=True).files)
+
+    assert vhpack.pack("data", "out.zip", level=12, progress=told).files == 1
+    assert set(inner) == {1}
+
+
+def test_a_program_that_ends_while_a_daemon_thread_packs_ends_in_peace(work: Path) -> None:
+    write_tree(work / "data", {f"{i}.json": prose(400_000, i) for i in range(30)})
+    code = (
+        "import threading, sys, vhpack\n"
+        "begun = threading.Event()\n"
+        "def told(progress):\n"
+        "    if progress.stage == 'pack': begun.set()\n"
+        "options = dict(codec='deflate', level=12, jobs=1, progress=told, remove_originals=True)\n"
+        "threading.Thread(target=vhpack.pack, args=('data', 'out.zip'), kwargs=options, daemon=True).start()\n"
+        "begun.wait()\n"
+        "print('end of the program')\n"
+    )
+    before = snapshot(work)
+
+    ended = python(code, cwd=work)
+
+    assert ended.code == 0, ended
+    assert ended.out == "end of the program\n"
+    assert not ended.err, ended.err
+    assert snapshot(work) == before
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

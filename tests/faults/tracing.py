@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import needs, without
-from tests.engine.command import Ended
+from tests.engine.command import Ended, compress
 
 LIMIT_SECONDS = 120.0
 STOPPED = re.compile(r"^(\d+) .*--- stopped by SIGSTOP ---$", re.MULTILINE)
@@ -26,7 +26,7 @@ CALL = re.compile(r"^\d+ +([a-z_0-9]+)\(", re.MULTILINE)
 @functools.cache
 def tracing_refused() -> str:
     """Why strace cannot work here; empty when it can."""
-    tried = subprocess.run(["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "true"], capture_output=True, text=True)
+    tried = subprocess.run(["strace", "-f", "-o", os.devnull, "true"], capture_output=True, text=True)
     return "" if tried.returncode == 0 else tried.stderr.strip() or f"exit {tried.returncode}"
 
 
@@ -37,7 +37,7 @@ def strace(calls: Sequence[str], log: Path, *, inject: str = "", paths: Sequence
         without(f"strace may not trace here: {tracing_refused()}")
     # A question mark lets a call pass that this architecture does not have.
     chosen = ",".join(f"?{call}" for call in calls)
-    words = ["strace", "-f", "--seccomp-bpf", "-o", str(log), "-e", f"trace={chosen}", "-e", "signal=all"]
+    words = ["strace", "-f", "-o", str(log), "-e", f"trace={chosen}", "-e", "signal=all"]
     for path in paths:
         words += ["-P", str(path)]
     if inject:
@@ -60,6 +60,7 @@ def was_injected(log: Path) -> bool:
 class Pause:
     """A process that stands still inside a system call, and later how it ended."""
 
+    process: int = 0
     ended: Ended = field(default_factory=lambda: Ended(-1, "", "it never went on"))
 
 
@@ -93,7 +94,7 @@ def paused(
         pause = Pause()
         traced = 0
         try:
-            traced = _wait_for_stop(process, log, err)
+            traced = pause.process = _wait_for_stop(process, log, err)
             yield pause
             _go_on(process, traced)
             pause.ended = Ended(process.returncode, os.fsdecode(out.read_bytes()), os.fsdecode(err.read_bytes()))
@@ -129,3 +130,20 @@ def _go_on(process: subprocess.Popen[bytes], traced: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(traced, signal.SIGCONT)
         time.sleep(0.01)
+
+
+def no_unnamed_files(work: Path, source: str, folder: str) -> list[str]:
+    """Words that make `folder` refuse unnamed files to a command, as some file systems do.
+
+    A pack of `source` into `folder`, a file system that knows them, shows which of its calls asks for one.
+    """
+    log = work.parent / "unnamed"
+    target = f"{folder}/probe.zip"
+    ended = compress(source, "-o", target, cwd=work, before=strace(["openat"], log, paths=[work / folder]))
+    assert ended.code == 0, ended
+    (work / target).unlink()
+    lines = [line for line in log.read_text().splitlines() if "openat(" in line]
+    asking = [number for number, line in enumerate(lines, 1) if "O_TMPFILE" in line]
+    if not asking:
+        without("this file system knows no unnamed files, so every other test is about their absence")
+    return strace(["openat"], log, inject=f"error=EOPNOTSUPP:when={asking[0]}", paths=[work / folder])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,8 @@ class Shape:
     name: str
     fill: Callable[[Path], object]
     options: dict[str, object] = field(default_factory=dict)
-    sources: Callable[[Path], Sequence[Path]] = lambda tree: [tree]
+    first: int | None = None
+    """Pack this many of the tree's files, named one by one, instead of the tree; shapes with one `fill` share its tree."""
     readers_in_soak: frozenset[str] = NOTHING
     """Readers that would take long on it, asked in `make soak` only."""
     whole_in_soak: bool = False
@@ -70,7 +71,8 @@ def hostile_names(tree: Path) -> None:
 
 
 def backslash_names(tree: Path) -> None:
-    write_tree(tree, {"a\\b.txt": b"1", "c\\": b"2", "plain": b"3"})
+    # Not one at the end of a name: libarchive, which has no hint of the system in a stream, reads that as a folder.
+    write_tree(tree, {"a\\b.txt": b"1", "c\\d\\e": b"2", "plain": b"3"})
 
 
 def unicode_names(tree: Path) -> None:
@@ -157,16 +159,13 @@ def edges_of_32_bits(tree: Path) -> None:
         sparse(tree / f"{size}.bin", size, {size - 3: b"end"})
 
 
-def many(count: int) -> Callable[[Path], object]:
-    def fill(tree: Path) -> None:
-        tree.mkdir(parents=True)
-        for number in range(count):
-            descriptor = os.open(tree / f"{number:06}", os.O_WRONLY | os.O_CREAT, 0o644)
-            if number % 1000 == 0:
-                os.write(descriptor, b"not empty")
-            os.close(descriptor)
-
-    return fill
+def seventy_thousand(tree: Path) -> None:
+    tree.mkdir(parents=True)
+    for number in range(70_000):
+        descriptor = os.open(tree / f"{number:06}", os.O_WRONLY | os.O_CREAT, 0o644)
+        if number % 1000 == 0:
+            os.write(descriptor, b"not empty")
+        os.close(descriptor)
 
 
 LEVELS = [
@@ -185,7 +184,7 @@ HUGE = [
         readers_in_soak=SLOW_ON_HUGE - {"zipfile"},
     ),
     Shape("member above 4 GiB, deflated", member_above_4_gib, {"level": 1}, readers_in_soak=SLOW_ON_HUGE | {"7z"}),
-    Shape("archive above 4 GiB", archive_above_4_gib, {"codec": "store"}, readers_in_soak=SLOW_ON_HUGE | {"7z"}),
+    Shape("archive above 4 GiB", archive_above_4_gib, {"codec": "store"}, whole_in_soak=True),
     Shape("edges of 32 bits, stored", edges_of_32_bits, {"codec": "store"}, whole_in_soak=True),
     Shape("edges of 32 bits, deflated", edges_of_32_bits, {"codec": "deflate", "level": 1}, whole_in_soak=True),
 ]
@@ -207,7 +206,7 @@ SHAPES = [
     Shape("stored links", stored_links, {"symlinks": "store"}),
     Shape("modes", modes),
     *LEVELS,
-    *(Shape(f"{count} members", many(count)) for count in (65_534, 65_535, 65_536, 70_000)),
+    *(Shape(f"{count} members", seventy_thousand, first=count) for count in (65_534, 65_535, 65_536, 70_000)),
     *HUGE,
 ]
 
@@ -223,7 +222,7 @@ class OnDisk:
 
 
 def on_disk(tree: Path) -> dict[str, OnDisk]:
-    """Every file, link and empty folder of a tree under its member name."""
+    """Return every file, link and empty folder of a tree under its member name."""
     found: dict[str, OnDisk] = {}
     for parent, folders, files in os.walk(tree):
         for name in folders + files:

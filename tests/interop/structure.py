@@ -175,7 +175,9 @@ def _member_at(view: mmap.mmap, offset: int) -> tuple[Member, int]:
         could_expand = size + size // 8192 + 1024
         assert could_expand >= FULL_32, f"{name!r}: zip64 in the local header without need"
     any_wide = wide is not None or local_wide is not None
-    assert needed == local[1] == (45 if any_wide else 20), f"{name!r}: version needed {needed}, {local[1]}"
+    # A local header does not hold its own offset, so one far into an archive may be of the older kind.
+    assert needed == (45 if any_wide else 20), f"{name!r}: version needed {needed}"
+    assert local[1] == (45 if local_wide is not None else 20), f"{name!r}: version needed {local[1]} in the local header"
     assert made_by & 0xFF >= needed
 
     assert not flags & ~UTF8_NAME, f"{name!r}: flags {flags:#x}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -79,7 +80,12 @@ def test_other_extractors_give_back_every_byte(tmp_path: Path, reader: str) -> N
     done = subprocess.run(command[reader], cwd=tmp_path, capture_output=True)
 
     assert done.returncode == 0, done.stderr
-    assert read_all(tmp_path / "back") == read_all(tree)
+    assert composed(read_all(tmp_path / "back")) == composed(read_all(tree))
+
+
+def composed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same under composed names: libarchive composes accents as it extracts."""
+    return {unicodedata.normalize("NFC", name): content for name, content in files.items()}
 
 
 def test_unzip_restores_stored_links(tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 
 import pytest
 
 from tests.conftest import SOAK
 from tests.interop.conftest import Made
 from tests.interop.readers import READERS
-from tests.interop.shapes import OnDisk, on_disk
-from tests.interop.structure import DEFLATED, FULL_16, FULL_32, STORED, Structure, structure_of, unpacked
+from tests.interop.shapes import OnDisk
+from tests.interop.structure import DEFLATED, FULL_16, FULL_32, STORED, structure_of, unpacked
 
 READABLE_AT_ONCE = 64 << 20
 
@@ -35,7 +34,7 @@ def test_every_byte_of_the_archive_is_in_its_place(made: Made) -> None:
 
 def test_members_are_what_is_on_the_disk(made: Made) -> None:
     structure = structure_of(made.archive)
-    wanted = on_disk(made.tree)
+    wanted = made.wanted()
 
     assert set(structure.names()) == set(wanted)
     for member in structure.members:
@@ -79,20 +78,3 @@ def test_the_report_counts_what_the_archive_holds(made: Made) -> None:
     assert made.report.bytes_out == made.archive.stat().st_size
     assert made.report.deflated == sum(member.method == DEFLATED for member in files)
     assert made.report.stored == sum(member.method == STORED for member in files)
-
-
-def test_reproducible_archives_hold_no_clock_and_no_umask(made: Made) -> None:
-    if not made.shape.options.get("reproducible"):
-        pytest.skip("this shape is not reproducible")
-    with zipfile.ZipFile(made.archive) as reader:
-        for member in reader.infolist():
-            assert member.date_time == (1980, 1, 1, 0, 0, 0)
-            assert member.external_attr >> 16 & 0o7777 in ((0o755,) if member.is_dir() else (0o644, 0o755))
-
-
-def members_by_kind(structure: Structure) -> tuple[int, int]:
-    """How many members are stored and how many deflated."""
-    return (
-        sum(member.method == STORED for member in structure.members),
-        sum(member.method == DEFLATED for member in structure.members),
-    )

@@ -180,11 +180,11 @@ def a_pattern_makes_no_folder(out: Path) -> None:
     before = set(snapshot(out))
 
     vhpack.outputs().compress("**/*.jpg", "deep.zip", remove_originals=False)
-    vhpack.outputs().compress("exp-*/a", "folder.zip", remove_originals=False)
-    with pytest.raises(vhpack.NoFilesError):
-        vhpack.outputs().compress("no/such/*", "none.zip")
+    for nothing in ("exp-*/a", "no/such/*", "no*/such/*"):
+        with pytest.raises(vhpack.NoFilesError):
+            vhpack.outputs().compress(nothing, "none.zip")
 
-    assert set(snapshot(out)) - before <= {"deep.zip", "folder.zip"}
+    assert set(snapshot(out)) - before == {"deep.zip"}
 
 
 @finding(11, "Files outside the outputs were deleted through a link to their folder; a link to itself was packed 41 times.")

@@ -20,8 +20,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b
 Examples:
-  vhpack compress 'resized/*.png'            the images of a folder: resized.zip
-  vhpack compress runs/7 -o run7.zip         a folder with everything below it
+  vhpack compress 'resized/*.png'        the images of a folder: resized.zip
+  vhpack compress runs/7 -o run7.zip     a folder with everything below it
   vhpack compress 'data/**/*.json' -o data.zip --level 9
   vhpack compress 'resized/*.png' --remove-originals
   find . -name '*.npy' -print0 | vhpack compress --files-from - -0 -o npy.zip
@@ -52,7 +52,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
     if wanted and not ctx.resilient_parsing:
         from vhpack import _engine
 
-        libraries = ", ".join(f"{name} {version}" for name, version in sorted(_engine.versions().items()))
+        libraries = ", ".join(f"{name} {version}" for name, version in sorted(_engine.versions().items()) if name != "vhpack")
         screen.put(f"vhpack {_engine.__version__} ({libraries})")
         ctx.exit()
 

@@ -108,12 +108,14 @@ impl Error {
         let cause = cause.into();
         let kind = ErrorKind::of(&cause);
         let next = match (kind, stage) {
-            (ErrorKind::NoSpace, _) => "; free some space or choose another target",
-            (ErrorKind::Permission, Stage::Scan | Stage::Pack) => "; make it readable or leave it out with exclude",
-            (ErrorKind::Permission, _) => "; choose a folder you may write to",
-            _ => "",
+            (ErrorKind::NoSpace, _) => "free some space or choose another target",
+            (ErrorKind::Permission, Stage::Scan | Stage::Pack) => "make it readable or leave it out with exclude",
+            (ErrorKind::Permission, _) => "choose a folder you may write to",
+            (ErrorKind::NotFound, Stage::Scan) => "check the spelling, or leave it out",
+            (_, Stage::Scan | Stage::Pack) => "check the disk, or leave it out with exclude",
+            _ => "check the disk and choose another target",
         };
-        let message = format!("cannot {attempt} {}: {}{next}", show(path), reason(&cause));
+        let message = format!("cannot {attempt} {}: {}; {next}", show(path), reason(&cause));
         Self { kind, stage, path: Some(path.into()), message, source: Some(cause) }
     }
 

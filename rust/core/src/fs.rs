@@ -238,11 +238,11 @@ pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) 
 }
 
 pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {
-    Ok(rustix::fs::fdatasync(file)?)
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&file))?)
 }
 
 pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
-    match rustix::fs::fsync(directory) {
+    match rustix::io::retry_on_intr(|| rustix::fs::fsync(&directory)) {
         // Some network file systems cannot sync a directory; there is nothing to wait for then.
         Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),

@@ -20,21 +20,26 @@ mod digest;
 mod error;
 pub mod frame;
 mod fs;
+mod journal;
 mod pack;
 mod pipeline;
 mod plan;
 mod progress;
+mod remove;
 mod report;
 mod request;
 mod scan;
 mod sink;
 mod target;
+mod threads;
 
 pub use cancel::CancelToken;
+pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
 pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};
 pub use request::{
-    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Layout, OnChange, Originals, PackOptions, PackRequest, Stamps, Symlinks,
+    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Layout, Names, OnChange, Originals, PackOptions, PackRequest, Stamps,
+    Symlinks,
 };

@@ -3,15 +3,17 @@
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
-use crate::commit::{commit, remove_originals};
-use crate::error::{Error, Result, Stage};
+use crate::commit::commit;
+use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
+use crate::journal::Unfinished;
 use crate::pipeline;
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
+use crate::remove::{Removal, remove, remove_originals};
 use crate::report::{PackReport, PlanReport, Remark};
-use crate::request::{Originals, PackRequest};
-use crate::scan::scan;
+use crate::request::{Originals, PackOptions, PackRequest};
+use crate::scan::{Found, Sources};
 use crate::sink::StagedFile;
 use crate::target::Target;
 
@@ -28,7 +30,7 @@ use crate::target::Target;
 /// # #[expect(clippy::disallowed_methods)]
 /// std::fs::write(folder.path().join("a.txt"), "text")?;
 /// let request = PackRequest {
-///     sources: vec![folder.path().join("*.txt").into_os_string().into_encoded_bytes()],
+///     sources: [folder.path().join("*.txt")].into_iter().collect(),
 ///     target: Some(folder.path().join("texts.zip")),
 ///     ..PackRequest::default()
 /// };
@@ -40,15 +42,28 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let start = Instant::now();
     let options = &request.options;
     progress.enter(Phase::Scan);
-    let (plan, target) = planned(request, cancel)?;
+    let resume = options.originals == Originals::Remove;
+    let Prepared { target, found, begun } = prepare(request, resume, cancel, progress)?;
+    let (plan, begun) = match (Plan::new(found, &target), begun) {
+        (Err(error), Some(begun)) if error.kind() == ErrorKind::NoFiles && begun.is_resumed() => {
+            return Ok(begun.finish(target, start));
+        }
+        (plan, begun) => (plan?, begun),
+    };
+    check_replaced(request, begun.as_ref(), &plan, &target)?;
     progress.total_files.set(plan.entries().len() as u64);
     progress.enter(Phase::Pack);
     let sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
     let written = pipeline::run(&plan, options, sink, cancel, progress)?;
     progress.enter(Phase::Commit);
     let committed = commit(written, options, cancel)?;
-    progress.enter(Phase::Remove);
-    let removal = remove_originals(&committed, &plan, options.jobs, cancel, progress);
+    if let Some(begun) = begun {
+        begun.unfinished.end();
+    }
+    if options.originals == Originals::Remove {
+        progress.enter(Phase::Remove);
+    }
+    let removal = remove_originals(&committed, &plan, &target, options.jobs, cancel, progress)?;
     if removal.cancelled {
         return Err(Error::cancelled(Stage::Remove));
     }
@@ -82,7 +97,9 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
 
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
-    let (plan, target) = planned(request, cancel)?;
+    let Prepared { target, found, begun } = prepare(request, false, cancel, &Progress::default())?;
+    let plan = Plan::new(found, &target)?;
+    check_replaced(request, begun.as_ref(), &plan, &target)?;
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
         target: target.shown,
@@ -107,21 +124,104 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     Ok(report)
 }
 
-fn planned(request: &PackRequest, cancel: &CancelToken) -> Result<(Plan, Target)> {
+struct Prepared {
+    target: Target,
+    found: Found,
+    begun: Option<Begun>,
+}
+
+/// Target first, then what an earlier call left unfinished, then the sources: a target that may not be written is said
+/// before a long scan.
+fn prepare(request: &PackRequest, resume: bool, cancel: &CancelToken, progress: &Progress) -> Result<Prepared> {
     request.validate()?;
     let options = &request.options;
-    let early = match &request.target {
-        Some(path) => Some(Target::resolve(path, options.force)?),
-        None => None,
+    let look_up = |tolerant| Sources::look_up(request, tolerant, cancel);
+    let (target, sources) = if let Some(path) = &request.target {
+        (Target::resolve(path)?, None)
+    } else {
+        let sources = look_up(false)?;
+        (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
-    let found = scan(request, options.jobs, cancel)?;
-    let target = match early {
-        Some(target) => target,
-        None => Target::resolve(&Target::default_path(&found.common)?, options.force)?,
+    let begun = Begun::find(&target, resume, options, cancel, progress)?;
+    let resumed = begun.as_ref().is_some_and(Begun::is_resumed);
+    if !options.force && !resumed {
+        target.refuse_existing()?;
+    }
+    let sources = match sources {
+        Some(sources) if !resumed => sources,
+        // What is named may be among what was removed just now.
+        _ => look_up(resumed)?,
     };
-    let plan = Plan::new(found, &target)?;
-    cancel.check(Stage::Plan)?;
-    Ok((plan, target))
+    let found = sources.scan(cancel)?;
+    Ok(Prepared { target, found, begun })
+}
+
+/// Refuse to replace an archive that may not be replaced, or that is the only copy of something.
+fn check_replaced(request: &PackRequest, begun: Option<&Begun>, plan: &Plan, target: &Target) -> Result<()> {
+    if !request.options.force {
+        target.refuse_existing()?;
+    }
+    begun.map_or(Ok(()), |begun| begun.check_covered(plan, target))
+}
+
+/// A removal that an earlier call to the same target began, and that this call may have finished.
+struct Begun {
+    unfinished: Unfinished,
+    removal: Option<Removal>,
+}
+
+impl Begun {
+    fn find(
+        target: &Target,
+        resume: bool,
+        options: &PackOptions,
+        cancel: &CancelToken,
+        progress: &Progress,
+    ) -> Result<Option<Self>> {
+        let Some(unfinished) = Unfinished::find(target)? else { return Ok(None) };
+        let removal = resume.then(|| remove(&unfinished.originals(), options.jobs, cancel, progress));
+        match &removal {
+            Some(removal) if removal.cancelled => Err(Error::cancelled(Stage::Remove)),
+            _ => Ok(Some(Self { unfinished, removal })),
+        }
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.removal.is_some()
+    }
+
+    fn check_covered(&self, plan: &Plan, target: &Target) -> Result<()> {
+        if self.unfinished.is_covered_by(plan) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} holds files whose originals an interrupted pack has removed, and this pack would replace it; move it away or choose another name",
+            show(&target.shown)
+        );
+        Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&target.shown))
+    }
+
+    /// The report on an archive that an earlier call made, and whose originals are gone now.
+    fn finish(self, target: Target, start: Instant) -> PackReport {
+        let originals = self.unfinished.originals();
+        let removal = self.removal.unwrap_or_default();
+        let report = PackReport {
+            target: target.shown,
+            files: originals.len() as u64,
+            bytes_in: originals.iter().map(|original| original.stamp.size).sum(),
+            bytes_out: self.unfinished.length,
+            elapsed: start.elapsed(),
+            removed: removal.removed,
+            kept: removal.kept,
+            warnings: vec![
+                "the archive is the one that an interrupted call had completed; this call removed the originals that were left".into(),
+            ],
+            digest: self.unfinished.digest,
+            ..PackReport::default()
+        };
+        self.unfinished.end();
+        report
+    }
 }
 
 fn sorted(planned: &[Remark], packed: Vec<Remark>) -> Vec<Remark> {

@@ -6,10 +6,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 use crate::scan::{Directory, Entry, EntryKind, Found};
-use crate::target::Target;
-
-/// Beside a target while it is staged where the file system knows no unnamed files.
-pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
+use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Longest member name that a zip header can hold.
 const MAX_MEMBER_NAME: usize = u16::MAX as usize;
@@ -25,11 +22,7 @@ impl Plan {
     pub fn new(mut found: Found, target: &Target) -> Result<Self> {
         leave_out(&mut found, target);
         if found.entries.is_empty() {
-            let message = format!(
-                "No files to compress: the sources name nothing but {}, which is the target; name other sources",
-                crate::error::show(&target.shown)
-            );
-            return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
+            return Err(nothing_found(&found));
         }
         check_names(&mut found)?;
         sort(&mut found);
@@ -157,14 +150,29 @@ impl Plan {
     }
 }
 
+fn nothing_found(found: &Found) -> Error {
+    let left = match &found.skipped[..] {
+        [] => String::new(),
+        [first, rest @ ..] => format!(
+            "; left out: {} ({}){}",
+            crate::error::show(&first.path),
+            first.reason,
+            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) }
+        ),
+    };
+    let message = format!("No files to compress at {}{left}; check the spelling, or name other sources", found.named);
+    Error::new(ErrorKind::NoFiles, Stage::Scan, message).at(fs::path(&found.common))
+}
+
 /// Take the target, and what other packs are staging, out of the sources.
 fn leave_out(found: &mut Found, target: &Target) {
     let Found { directories, names, entries, skipped, .. } = found;
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
         let folder = &directories[entry.directory as usize].path;
-        let reason = if name.ends_with(STAGED_SUFFIX) && name.first() == Some(&b'.') {
-            "staged by another pack"
+        let is_ours = name.ends_with(STAGED_SUFFIX) || name.ends_with(JOURNAL_SUFFIX);
+        let reason = if is_ours && name.first() == Some(&b'.') {
+            "belongs to a pack"
         } else if name.len() == target.name.len() && target.is(folder, name) {
             "the target itself"
         } else {

@@ -1,5 +1,7 @@
 //! What a caller asks for: sources, target, and every option with its default and reason.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -14,12 +16,14 @@ pub const DEFAULT_LEVEL: u8 = 2;
 /// What to pack, where to, and how.
 #[derive(Debug, Clone, Default)]
 pub struct PackRequest {
-    /// Each a path that exists, else a pattern under Python's `glob(recursive=True)` rules. Relative to the working directory.
-    pub sources: Vec<Vec<u8>>,
+    /// Each a path that exists, else a pattern under Python's `glob(recursive=True)` rules.
+    pub sources: Names,
     /// Paths that are never read as patterns.
-    pub literals: Vec<Vec<u8>>,
+    pub literals: Names,
     /// The archive; `None` names it after the sources' common directory, in the working directory.
     pub target: Option<PathBuf>,
+    /// What relative sources start from, taken literally; `None` is the working directory.
+    pub base: Option<PathBuf>,
     /// How sources become members.
     pub layout: Layout,
     /// Layout `Tree`: what member names are relative to, instead of the sources' common directory.
@@ -33,6 +37,33 @@ pub struct PackRequest {
     pub symlinks: Symlinks,
     /// The rest.
     pub options: PackOptions,
+}
+
+/// Names one behind the other, each ended by a NUL, which no name can hold: a million of them are one allocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names(Vec<u8>);
+
+impl Names {
+    /// From names that NULs separate; empty names are dropped.
+    pub fn from_joined(joined: impl Into<Vec<u8>>) -> Self {
+        Self(joined.into())
+    }
+
+    /// The names in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == 0).filter(|name| !name.is_empty())
+    }
+}
+
+impl<T: AsRef<OsStr>> FromIterator<T> for Names {
+    fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {
+        let mut joined = Vec::new();
+        for name in names {
+            joined.extend_from_slice(name.as_ref().as_bytes());
+            joined.push(0);
+        }
+        Self(joined)
+    }
 }
 
 /// How sources become members.
@@ -149,15 +180,12 @@ impl PackRequest {
         if self.options.memory == 0 {
             return usage("memory is a number of bytes above zero; 256 MiB is the default");
         }
-        if self.sources.is_empty() && self.literals.is_empty() {
+        if self.sources.iter().chain(self.literals.iter()).next().is_none() {
             return Err(Error::new(
                 ErrorKind::NoFiles,
                 Stage::Plan,
                 "No files to compress: no source was named; name files, directories or patterns",
             ));
-        }
-        if self.sources.iter().chain(&self.literals).any(Vec::is_empty) {
-            return usage("a source is an empty text; name a file, a directory or a pattern");
         }
         Ok(())
     }

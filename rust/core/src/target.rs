@@ -7,6 +7,18 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind};
 
+/// Beside a target while it is staged where the file system knows no unnamed files.
+pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
+
+/// Beside a target while its originals are removed.
+pub(crate) const JOURNAL_SUFFIX: &[u8] = b".vhpack-removing";
+
+/// A hidden name for what belongs to the archive `name`, within the 255 bytes of a component.
+pub(crate) fn dot_name(name: &[u8], middle: &str, suffix: &[u8]) -> Vec<u8> {
+    let room = 255 - 1 - middle.len() - suffix.len();
+    [b".", &name[..name.len().min(room)], middle.as_bytes(), suffix].concat()
+}
+
 /// The archive to write. Its folder exists; links on the way to it are resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -20,12 +32,12 @@ pub(crate) struct Target {
 
 impl Target {
     /// Check suffix, folder and what is there; nothing is created.
-    pub fn resolve(path: &Path, force: bool) -> Result<Self> {
+    pub fn resolve(path: &Path) -> Result<Self> {
         check_suffix(path)?;
         let shown = std::path::absolute(path)
             .map_err(|error| Error::io(Stage::Plan, "find the working directory for", path, error))?;
         let real = match fs::lstat(&shown) {
-            Ok(stat) => existing(&shown, Kind::of(&stat), force)?,
+            Ok(stat) => existing(&shown, Kind::of(&stat))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => shown.clone(),
             Err(error) => return Err(Error::io(Stage::Plan, "write", &shown, error)),
         };
@@ -58,6 +70,19 @@ impl Target {
         }
     }
 
+    /// The target without links.
+    pub fn real(&self) -> PathBuf {
+        self.folder.join(fs::path(&self.name))
+    }
+
+    /// Refuse a target that exists, where it is not to be replaced.
+    pub fn refuse_existing(&self) -> Result<()> {
+        match fs::lstat(&self.real()) {
+            Ok(_) => Err(exists(&self.shown)),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Whether the file `name` in `folder` is the target, however the folder is spelled.
     pub fn is(&self, folder: &[u8], name: &[u8]) -> bool {
         name == self.name && fs::canonical(fs::path(folder)).is_ok_and(|folder| folder == self.folder)
@@ -78,8 +103,13 @@ fn check_suffix(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::UnknownFormat, Stage::Plan, message).at(path))
 }
 
+fn exists(path: &Path) -> Error {
+    let message = format!("{} exists; choose another name, or replace it with force", show(path));
+    Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(path)
+}
+
 /// What a taken name means; the path to write to, which is a link's end where the name is a link.
-fn existing(path: &Path, kind: Kind, force: bool) -> Result<PathBuf> {
+fn existing(path: &Path, kind: Kind) -> Result<PathBuf> {
     match kind {
         Kind::Directory => {
             let message = format!("cannot write {}: it is a directory; name a file in it", show(path));
@@ -90,15 +120,11 @@ fn existing(path: &Path, kind: Kind, force: bool) -> Result<PathBuf> {
                 format!("cannot write {}: it is a FIFO, socket or device, and an archive would replace it", show(path));
             Err(Error::new(ErrorKind::SpecialFile, Stage::Plan, message).at(path))
         }
-        _ if !force => {
-            let message = format!("{} exists; choose another name, or replace it with force", show(path));
-            Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(path))
-        }
         Kind::File => Ok(path.into()),
         Kind::Link => {
             let end = fs::canonical(path).map_err(|error| Error::io(Stage::Plan, "follow the link", path, error))?;
             let stat = fs::stat(&end).map_err(|error| Error::io(Stage::Plan, "follow the link", path, error))?;
-            existing(&end, Kind::of(&stat), force)
+            existing(&end, Kind::of(&stat))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use vhpack_core::{CancelToken, PackOptions, PackRequest, Progress as EngineProgress};
+use vhpack_core::{CancelToken, Names, PackOptions, PackRequest, Progress as EngineProgress};
 
 use crate::convert::{self, exception};
 use crate::report::{PackReport, PlanReport, Progress};
@@ -80,7 +80,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 
 #[pyfunction]
 #[pyo3(signature = (
-    sources, literals, target, *, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
+    sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
     on_change="error", codec="auto", level=None, jobs=None, memory=None, reproducible=false, epoch=None,
     remove_originals=false, force=false, durable=false, progress=None,
 ))]
@@ -94,6 +94,7 @@ pub(crate) fn pack(
     sources: &[u8],
     literals: &[u8],
     target: Option<Vec<u8>>,
+    base: Option<Vec<u8>>,
     layout: &str,
     root: Option<Vec<u8>>,
     exclude: Vec<Vec<u8>>,
@@ -123,9 +124,10 @@ pub(crate) fn pack(
         on_change: convert::on_change(on_change)?,
     };
     let request = PackRequest {
-        sources: convert::names(sources),
-        literals: convert::names(literals),
+        sources: Names::from_joined(sources),
+        literals: Names::from_joined(literals),
         target: convert::path(target),
+        base: convert::path(base),
         layout: convert::layout(layout)?,
         root: convert::path(root),
         exclude,
@@ -138,7 +140,7 @@ pub(crate) fn pack(
 
 #[pyfunction]
 #[pyo3(signature = (
-    sources, literals, target, *, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
+    sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
     on_change="error", jobs=None, force=false,
 ))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
@@ -147,6 +149,7 @@ pub(crate) fn plan(
     sources: &[u8],
     literals: &[u8],
     target: Option<Vec<u8>>,
+    base: Option<Vec<u8>>,
     layout: &str,
     root: Option<Vec<u8>>,
     exclude: Vec<Vec<u8>>,
@@ -159,9 +162,10 @@ pub(crate) fn plan(
     let default = PackOptions::default();
     let on_change = convert::on_change(on_change)?;
     let request = PackRequest {
-        sources: convert::names(sources),
-        literals: convert::names(literals),
+        sources: Names::from_joined(sources),
+        literals: Names::from_joined(literals),
         target: convert::path(target),
+        base: convert::path(base),
         layout: convert::layout(layout)?,
         root: convert::path(root),
         exclude,

@@ -11,10 +11,6 @@ use vhpack_core::{CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Re
 /// 1980-01-01, the earliest time that zip can hold.
 const ZIP_EPOCH: i64 = 315_532_800;
 
-pub(crate) fn names(joined: &[u8]) -> Vec<Vec<u8>> {
-    joined.split(|&byte| byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
-}
-
 pub(crate) fn path(bytes: Option<Vec<u8>>) -> Option<PathBuf> {
     bytes.map(|bytes| OsString::from_vec(bytes).into())
 }

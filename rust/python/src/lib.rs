@@ -20,7 +20,7 @@ mod _vhpack {
 
     #[pyfunction]
     fn versions() -> BTreeMap<&'static str, &'static str> {
-        let mut versions = BTreeMap::from(vhpack_core::codec::versions());
+        let mut versions = BTreeMap::from(vhpack_core::versions());
         versions.insert("vhpack", env!("CARGO_PKG_VERSION"));
         versions
     }

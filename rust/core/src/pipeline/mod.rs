@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::request::PackOptions;
 use crate::sink::Sink;
+use crate::threads::on_threads;
 
 /// Pack all members of the plan into the sink. Returns once every thread has ended, also on errors.
 pub(crate) fn run<S: Sink>(
@@ -32,12 +33,7 @@ pub(crate) fn run<S: Sink>(
     let budget = Budget::new(options.memory, options.jobs);
     let output = Output::new(sink, plan.entries().len());
     let shared = Shared::new(plan, options, budget, cancel, progress, output);
-    std::thread::scope(|scope| {
-        for _ in 1..budget.workers {
-            scope.spawn(|| work(&shared));
-        }
-        work(&shared);
-    });
+    on_threads(budget.workers, || work(&shared));
     shared.finish()?.finish(plan, options.stamps, || cancel.check(Stage::Pack), progress)
 }
 

@@ -1,6 +1,7 @@
 //! Sources become listings and walks under one naming, and everything found becomes one [`Found`].
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pattern::{Exclude, Pattern};
@@ -13,67 +14,83 @@ use crate::fs;
 use crate::report::Remark;
 use crate::request::{Layout, PackRequest};
 
-/// Look the sources up, walk the folders, and return all that was found.
-pub(crate) fn scan(request: &PackRequest, jobs: usize, cancel: &CancelToken) -> Result<Found> {
-    let lookup = Lookup::new(request)?;
-    let patterns = request.sources.iter().map(|text| (&text[..], true));
-    let literals = request.literals.iter().map(|text| (&text[..], false));
-    let texts: Vec<(&[u8], bool)> = patterns.chain(literals).collect();
-    let sources = lookup.all(&texts, jobs, cancel)?;
-    let common = common_folder(&sources).unwrap_or_else(|| lookup.working.clone());
-    let root = match &request.root {
-        Some(root) => Some(resolve_root(&lookup, root)?),
-        None => None,
-    };
-    let exclude = Exclude::new(&request.exclude);
-    let mut gather = Gather {
-        layout: request.layout,
-        root: root.as_deref(),
-        common: common.clone(),
-        exclude: &exclude,
-        listings: HashMap::new(),
-        tasks: Vec::new(),
-        searches: Vec::new(),
-        searched: Vec::new(),
-        unmatched: Vec::new(),
-        skipped: Vec::new(),
-    };
-    for (&(text, _), source) in texts.iter().zip(sources) {
-        gather.add(text, source)?;
+/// The sources, looked up.
+pub(crate) struct Sources<'a> {
+    request: &'a PackRequest,
+    lookup: Lookup<'a>,
+    /// Each source's text, and whether it may be a pattern.
+    texts: Vec<(&'a [u8], bool)>,
+    looked_up: Vec<Source>,
+    /// The deepest folder that holds all that is named.
+    pub common: Vec<u8>,
+}
+
+impl<'a> Sources<'a> {
+    /// Find out what each source is. `tolerant` leaves out names that are not there.
+    pub fn look_up(request: &'a PackRequest, tolerant: bool, cancel: &CancelToken) -> Result<Self> {
+        let lookup = Lookup::new(request, tolerant)?;
+        let patterns = request.sources.iter().map(|text| (text, true));
+        let literals = request.literals.iter().map(|text| (text, false));
+        let texts: Vec<(&[u8], bool)> = patterns.chain(literals).collect();
+        let looked_up = lookup.all(&texts, request.options.jobs, cancel)?;
+        let common = common_folder(&lookup, &texts, &looked_up)?.unwrap_or_else(|| lookup.working.clone());
+        Ok(Self { request, lookup, texts, looked_up, common })
     }
-    let rules = Rules {
-        hidden: request.hidden,
-        symlinks: request.symlinks,
-        on_change: request.options.on_change,
-        exclude: &exclude,
-        cancel,
-    };
-    let Gather { listings, tasks, searches, searched, mut unmatched, mut skipped, .. } = gather;
-    let harvest = walk(&rules, &searches, tasks, jobs)?;
-    let missed = searches.iter().zip(searched).filter(|(search, _)| !search.matched.load(Ordering::Relaxed));
-    unmatched.extend(missed.map(|(_, text)| text));
-    skipped.extend(harvest.skipped);
-    skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    skipped.dedup();
-    let mut found = Found { skipped, common, ..Found::default() };
-    let mut listings: Vec<Listing> = listings.into_values().collect();
-    listings.iter_mut().for_each(Listing::sort);
-    listings.extend(harvest.listings);
-    assemble(listings, &mut found);
-    if found.entries.is_empty() {
-        return Err(nothing_found(&texts, &found));
+
+    /// Walk the folders, and return all that was found.
+    pub fn scan(self, cancel: &CancelToken) -> Result<Found> {
+        let Self { request, lookup, texts, looked_up, common } = self;
+        let root = request.root.as_deref().map(|root| resolve_root(&lookup, root)).transpose()?;
+        let exclude = Exclude::new(&request.exclude);
+        let mut gather = Gather {
+            lookup: &lookup,
+            layout: request.layout,
+            root: root.as_deref(),
+            common: &common,
+            exclude: &exclude,
+            listings: HashMap::new(),
+            tasks: Vec::new(),
+            searches: Vec::new(),
+            searched: Vec::new(),
+            unmatched: Vec::new(),
+            skipped: Vec::new(),
+        };
+        for (&(text, _), source) in texts.iter().zip(looked_up) {
+            gather.add(text, source)?;
+        }
+        let rules = Rules {
+            hidden: request.hidden,
+            symlinks: request.symlinks,
+            on_change: request.options.on_change,
+            exclude: &exclude,
+            cancel,
+        };
+        let Gather { listings, tasks, searches, searched, mut unmatched, mut skipped, .. } = gather;
+        let harvest = walk(&rules, &searches, tasks, request.options.jobs)?;
+        let missed = searches.iter().zip(searched).filter(|(search, _)| !search.matched.load(Ordering::Relaxed));
+        unmatched.extend(missed.map(|(_, text)| text));
+        skipped.extend(harvest.skipped);
+        skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        skipped.dedup();
+        let mut listings: Vec<Listing> = listings.into_values().collect();
+        listings.iter_mut().for_each(Listing::sort);
+        listings.extend(harvest.listings);
+        let warnings = unmatched
+            .into_iter()
+            .map(|text| format!("nothing matches {}; the other sources were packed", show_bytes(text)))
+            .collect();
+        let mut found = Found { skipped, warnings, named: named(&texts), ..Found::default() };
+        assemble(listings, &mut found);
+        found.common = common;
+        Ok(found)
     }
-    found.warnings = unmatched
-        .into_iter()
-        .map(|text| format!("nothing matches {}; the other sources were packed", show_bytes(text)))
-        .collect();
-    Ok(found)
 }
 
 struct Gather<'a> {
+    lookup: &'a Lookup<'a>,
     layout: Layout,
     root: Option<&'a [u8]>,
-    common: Vec<u8>,
+    common: &'a [u8],
     exclude: &'a Exclude,
     /// Entries named one by one, by folder.
     listings: HashMap<Vec<u8>, Listing>,
@@ -89,22 +106,21 @@ impl<'a> Gather<'a> {
     fn add(&mut self, text: &'a [u8], source: Source) -> Result<()> {
         match source {
             Source::Missing => self.unmatched.push(text),
-            Source::Left { path, reason } => {
-                self.skipped.push(Remark { path: fs::path(&path).into(), reason });
-            }
-            Source::Single { path, kind } => self.single(&path, kind)?,
+            Source::Left(remark) => self.skipped.push(*remark),
+            Source::Single(kind) => self.single(text, kind)?,
             Source::Folder { path, is_link } if self.layout == Layout::Tree => {
                 let directory = self.directory(path, is_link)?;
                 self.task(directory, None, is_link);
             }
             Source::Folder { path, is_link } => self.search(text, path, is_link, Pattern::everything())?,
-            Source::Pattern { folder, pattern } => self.search(text, folder, false, pattern)?,
+            Source::Pattern(below) => self.search(text, below.0, false, below.1)?,
         }
         Ok(())
     }
 
-    fn single(&mut self, path: &[u8], kind: EntryKind) -> Result<()> {
-        let (folder, name) = (parent(path), base_name(path));
+    fn single(&mut self, text: &[u8], kind: EntryKind) -> Result<()> {
+        let path = self.lookup.absolute(text)?;
+        let (folder, name) = (parent(&path), base_name(&path));
         if !self.listings.contains_key(folder) {
             let directory = self.directory(folder.to_vec(), false)?;
             self.listings.insert(folder.to_vec(), Listing::new(directory));
@@ -141,7 +157,7 @@ impl<'a> Gather<'a> {
         let member = match (self.layout, self.root) {
             (Layout::Outputs, _) => Vec::new(),
             (Layout::Tree, root) => {
-                let root = root.unwrap_or(&self.common);
+                let root = root.unwrap_or(self.common);
                 let below = below(root, &path).ok_or_else(|| {
                     let message = format!(
                         "{} is not below the root {}; choose a root above all sources",
@@ -168,7 +184,6 @@ impl<'a> Gather<'a> {
 }
 
 fn resolve_root(lookup: &Lookup<'_>, root: &std::path::Path) -> Result<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt as _;
     absolute(&lookup.working, root.as_os_str().as_bytes())
         .map_err(|error| Error::io(Stage::Scan, "find the root", root, error))
 }
@@ -186,15 +201,31 @@ fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// The deepest folder that holds all sources' literal folders.
-fn common_folder(sources: &[Source]) -> Option<Vec<u8>> {
-    let mut folders = sources.iter().filter_map(Source::folder);
-    let mut common = folders.next()?;
-    for folder in folders {
-        while below(common, folder).is_none() {
-            common = parent(common);
+fn common_folder(lookup: &Lookup<'_>, texts: &[(&[u8], bool)], sources: &[Source]) -> Result<Option<Vec<u8>>> {
+    let mut common: Option<Vec<u8>> = None;
+    for ((text, _), source) in texts.iter().zip(sources) {
+        let single;
+        let folder = match source {
+            Source::Single(_) => {
+                single = lookup.absolute(text)?;
+                parent(&single)
+            }
+            Source::Left(remark) => parent(remark.path.as_os_str().as_bytes()),
+            Source::Folder { path, .. } => path,
+            Source::Pattern(below) => &below.0,
+            Source::Missing => continue,
+        };
+        match &mut common {
+            None => common = Some(folder.to_vec()),
+            Some(common) => {
+                while below(common, folder).is_none() {
+                    let shorter = parent(common).len();
+                    common.truncate(shorter);
+                }
+            }
         }
     }
-    Some(common.to_vec())
+    Ok(common)
 }
 
 /// Folders in the order of their member names; one that several walks listed keeps each entry once.
@@ -210,25 +241,8 @@ fn assemble(mut listings: Vec<Listing>, found: &mut Found) {
     }
 }
 
-fn nothing_found(texts: &[(&[u8], bool)], found: &Found) -> Error {
-    let named: Vec<String> = texts.iter().take(5).map(|(text, _)| show_bytes(text)).collect();
+fn named(texts: &[(&[u8], bool)]) -> String {
+    let first: Vec<String> = texts.iter().take(5).map(|(text, _)| show_bytes(text)).collect();
     let more = if texts.len() > 5 { format!(" and {} more", texts.len() - 5) } else { String::new() };
-    let left = match &found.skipped[..] {
-        [] => String::new(),
-        [first, rest @ ..] => format!(
-            "; left out: {} ({}){}",
-            crate::error::show(&first.path),
-            first.reason,
-            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) }
-        ),
-    };
-    let message = format!(
-        "No files to compress at {}{more}{left}; check the spelling, or quote patterns so that they reach vhpack unexpanded",
-        named.join(", ")
-    );
-    let error = Error::new(ErrorKind::NoFiles, Stage::Scan, message);
-    match texts.first() {
-        Some((text, _)) => error.at(fs::path(text)),
-        None => error,
-    }
+    format!("{}{more}", first.join(", "))
 }

@@ -11,7 +11,7 @@ mod wildcard;
 
 use crate::report::Remark;
 
-pub(crate) use gather::scan;
+pub(crate) use gather::Sources;
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub(crate) struct Found {
     pub warnings: Vec<String>,
     /// The directory that names the archive: common to all sources.
     pub common: Vec<u8>,
+    /// The first sources, for a sentence.
+    pub named: String,
 }
 
 impl Found {

@@ -1,7 +1,7 @@
 //! What the caller named, looked up: a file, a folder, a pattern below a folder, or nothing.
 
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::EntryKind;
 use super::pattern::{Pattern, parse};
@@ -9,38 +9,55 @@ use super::walk::is_absent;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs::{self, Kind};
+use crate::report::Remark;
 use crate::request::{Layout, OnChange, PackRequest, Symlinks};
 
 /// Fewer names than this are looked up faster by one thread than by starting others.
 const LOOKUPS_PER_THREAD: usize = 2048;
 
-/// A source, looked up.
+/// A source, looked up. Small, since there may be a million: a single file's path is made from its text when it is needed.
 pub(super) enum Source {
     /// A file, or a link that is packed as one or as itself.
-    Single { path: Vec<u8>, kind: EntryKind },
+    Single(EntryKind),
     /// A folder; through a link where the source is one.
     Folder { path: Vec<u8>, is_link: bool },
     /// A folder's path and what to match below it.
-    Pattern { folder: Vec<u8>, pattern: Pattern },
+    Pattern(Box<(Vec<u8>, Pattern)>),
     /// Nothing there.
     Missing,
     /// There, but not to be packed.
-    Left { path: Vec<u8>, reason: String },
+    Left(Box<Remark>),
+}
+
+fn left(path: &[u8], reason: &str) -> Source {
+    Source::Left(Box::new(Remark { path: fs::path(path).into(), reason: reason.into() }))
 }
 
 /// Looks sources up on several threads.
 pub(super) struct Lookup<'a> {
     request: &'a PackRequest,
-    /// The working directory.
+    /// Names that are not there are left out.
+    tolerant: bool,
+    /// What relative sources start from.
     pub working: Vec<u8>,
 }
 
 impl<'a> Lookup<'a> {
-    pub fn new(request: &'a PackRequest) -> Result<Self> {
+    pub fn new(request: &'a PackRequest, tolerant: bool) -> Result<Self> {
+        let tolerant = tolerant || request.options.on_change == OnChange::Skip;
         let working = std::env::current_dir().map_err(|error| {
             Error::io(Stage::Scan, "find the working directory, so cannot read", fs::path(b"."), error)
         })?;
-        Ok(Self { request, working: working.into_os_string().into_vec() })
+        let working = working.into_os_string().into_vec();
+        let Some(base) = &request.base else { return Ok(Self { request, tolerant, working }) };
+        let working = absolute(&working, base.as_os_str().as_bytes())
+            .map_err(|error| Error::io(Stage::Scan, "find the folder", base, error))?;
+        Ok(Self { request, tolerant, working })
+    }
+
+    /// The path of a source that was found, absolute.
+    pub fn absolute(&self, text: &[u8]) -> Result<Vec<u8>> {
+        absolute(&self.working, text).map_err(|error| Error::io(Stage::Scan, "look up", fs::path(text), error))
     }
 
     /// One source for each text; the flag says whether it may be a pattern.
@@ -78,14 +95,14 @@ impl<'a> Lookup<'a> {
             }
             Err(error) => match parse(text).filter(|_| may_be_pattern) {
                 Some((folder, pattern)) => match absolute(&self.working, folder) {
-                    Ok(folder) => Ok(Source::Pattern { folder, pattern }),
+                    Ok(folder) => Ok(Source::Pattern(Box::new((folder, pattern)))),
                     Err(error) if is_absent(&error) => Ok(Source::Missing),
                     Err(error) => Err(Error::io(Stage::Scan, "look up", fs::path(folder), error)),
                 },
                 None if self.request.layout == Layout::Outputs && is_absent(&error) => Ok(Source::Missing),
-                None if is_absent(&error) && self.request.options.on_change == OnChange::Skip => {
+                None if is_absent(&error) && self.tolerant => {
                     let path = absolute(&self.working, text).unwrap_or_else(|_| text.to_vec());
-                    Ok(Source::Left { path, reason: "not there".into() })
+                    Ok(left(&path, "not there"))
                 }
                 None => Err(Error::io(Stage::Scan, "find", fs::path(text), error)),
             },
@@ -97,16 +114,16 @@ impl<'a> Lookup<'a> {
         let kind = Kind::of(stat);
         let (kind, is_link, stat) = if kind == Kind::Link {
             if self.request.symlinks == Symlinks::Skip && !needs_directory {
-                return Ok(Source::Left { path, reason: "a symbolic link".into() });
+                return Ok(left(&path, "a symbolic link"));
             }
             if self.request.symlinks == Symlinks::Store && !needs_directory {
-                return Ok(Source::Single { path, kind: EntryKind::StoredLink });
+                return Ok(Source::Single(EntryKind::StoredLink));
             }
             let target = fs::stat(fs::path(&path));
             match target {
                 Ok(target) => (Kind::of(&target), true, target),
                 Err(error) if self.request.layout == Layout::Outputs && is_absent(&error) => {
-                    return Ok(Source::Left { path, reason: "a link that leads nowhere".into() });
+                    return Ok(left(&path, "a link that leads nowhere"));
                 }
                 Err(error) => return Err(Error::io(Stage::Scan, "follow the link", fs::path(text), error)),
             }
@@ -119,8 +136,8 @@ impl<'a> Lookup<'a> {
                 let error = io::Error::from_raw_os_error(libc::ENOTDIR);
                 Err(Error::io(Stage::Scan, "find", fs::path(text), error).as_kind(ErrorKind::NotFound))
             }
-            Kind::File if is_link => Ok(Source::Single { path, kind: EntryKind::LinkedFile }),
-            Kind::File => Ok(Source::Single { path, kind: EntryKind::File }),
+            Kind::File if is_link => Ok(Source::Single(EntryKind::LinkedFile)),
+            Kind::File => Ok(Source::Single(EntryKind::File)),
             Kind::Special | Kind::Link => {
                 let message = format!(
                     "cannot pack {}: it is {}; only files, folders and links can be packed",
@@ -171,15 +188,4 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
 
 pub(super) fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&b| b == b'/').next().unwrap_or(path)
-}
-
-impl Source {
-    /// The folder that the source's text names before any wildcard.
-    pub fn folder(&self) -> Option<&[u8]> {
-        match self {
-            Self::Single { path, .. } | Self::Left { path, .. } => Some(parent(path)),
-            Self::Folder { path, .. } | Self::Pattern { folder: path, .. } => Some(path),
-            Self::Missing => None,
-        }
-    }
 }

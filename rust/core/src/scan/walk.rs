@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::fs::{self, Kind};
 use crate::report::Remark;
 use crate::request::{OnChange, Symlinks};
+use crate::threads::on_threads;
 
 /// What all walks of a scan share.
 pub(super) struct Rules<'a> {
@@ -90,19 +91,10 @@ pub(super) fn walk(rules: &Rules<'_>, searches: &[Search], tasks: Vec<Task>, job
     let queue = Mutex::new(Queue { tasks, running: 0, failed: None });
     let walker = Walker { rules, searches, queue, wake: Condvar::new() };
     let mut harvest = Harvest::default();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..jobs).map(|_| scope.spawn(|| walker.run())).collect();
-        let own = walker.run();
-        for part in threads.into_iter().map(std::thread::ScopedJoinHandle::join).chain([Ok(own)]) {
-            match part {
-                Ok(part) => {
-                    harvest.listings.extend(part.listings);
-                    harvest.skipped.extend(part.skipped);
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
+    for part in on_threads(jobs, || walker.run()) {
+        harvest.listings.extend(part.listings);
+        harvest.skipped.extend(part.skipped);
+    }
     let queue = walker.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     match queue.failed {
         Some(error) => Err(error),

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use super::Sink;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
-use crate::plan::STAGED_SUFFIX;
-use crate::target::Target;
+use crate::target::{STAGED_SUFFIX, Target, dot_name};
 
 /// Written ranges of this length are handed to the disk while the next are made, when the end waits for the disk.
 const WRITE_BACK_BYTES: u64 = 32 << 20;
@@ -87,8 +86,8 @@ impl StagedFile {
             _ => self.failed("name", error),
         })?;
         self.name = None;
-        let folder = self.folder.try_clone().map_err(|error| self.failed("sync the folder of", error))?;
-        Ok(Finished { folder, target: self.target.clone() })
+        let duplicate = |file: &OwnedFd| file.try_clone().map_err(|error| self.failed("sync", error));
+        Ok(Finished { file: duplicate(&self.file)?, folder: duplicate(&self.folder)?, target: self.target.clone() })
     }
 
     fn give_name(&mut self, replace: bool) -> std::io::Result<()> {
@@ -159,23 +158,22 @@ impl Sink for StagedFile {
 
 /// An archive that has its name.
 pub(crate) struct Finished {
+    file: OwnedFd,
     folder: OwnedFd,
     target: PathBuf,
 }
 
 impl Finished {
-    /// Wait until the name is on disk, too.
-    pub fn sync_folder(&self) -> Result<()> {
-        fs::sync_directory(&self.folder)
+    /// Wait until the name is on disk, too: the file's own count of names, and the folder that holds this one.
+    pub fn sync_name(&self) -> Result<()> {
+        fs::sync_file(&self.file)
+            .and_then(|()| fs::sync_directory(&self.folder))
             .map_err(|error| Error::io(Stage::Commit, "sync the folder of", &self.target, error))
     }
 }
 
-fn dot_name(target: &[u8], number: u32) -> Vec<u8> {
-    let middle = format!(".{number}");
-    // The whole must stay within the 255 bytes of a component.
-    let room = 255 - 1 - middle.len() - STAGED_SUFFIX.len();
-    [b".", &target[..target.len().min(room)], middle.as_bytes(), STAGED_SUFFIX].concat()
+fn staged_name(target: &[u8], number: u32) -> Vec<u8> {
+    dot_name(target, &format!(".{number}"), STAGED_SUFFIX)
 }
 
 /// Call `attempt` with one dot-name after the other until it finds one that is free.
@@ -185,7 +183,7 @@ fn with_free_name<T>(
 ) -> std::io::Result<(T, Vec<u8>)> {
     let mut number = 0;
     loop {
-        let name = dot_name(target, number);
+        let name = staged_name(target, number);
         match attempt(&name) {
             Ok(value) => return Ok((value, name)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
@@ -210,7 +208,7 @@ fn create_dot_name(folder: &OwnedFd, target: &[u8]) -> std::io::Result<(OwnedFd,
 /// Remove what killed packs to this target left behind: staged names that no living process holds locked.
 fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
     for number in 0.. {
-        let name = dot_name(target, number);
+        let name = staged_name(target, number);
         let Ok(file) = fs::open_file(folder, &name, false) else { return };
         if fs::lock(&file) {
             // Failing to tidy up must not fail the pack.

@@ -1,5 +1,9 @@
 //! One integration binary, a file per subject.
 
-#![expect(clippy::disallowed_methods, reason = "tests prepare and look at files themselves")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests prepare and look at files themselves, and fail loudly"
+)]
 
 mod pack;

@@ -9,12 +9,7 @@ use vhpack_core::{
 };
 
 fn request(sources: &[&Path], target: &Path, options: PackOptions) -> PackRequest {
-    PackRequest {
-        sources: sources.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect(),
-        target: Some(target.into()),
-        options,
-        ..PackRequest::default()
-    }
+    PackRequest { sources: sources.iter().collect(), target: Some(target.into()), options, ..PackRequest::default() }
 }
 
 fn run(request: &PackRequest) -> Result<PackReport> {
@@ -152,4 +147,64 @@ fn a_missing_name_among_literals_is_left_out_where_changes_are_skipped() {
     let options = PackOptions { on_change: OnChange::Skip, ..PackOptions::default() };
     let report = run(&request(&[&names[0], &names[1]], &target, options)).unwrap();
     assert_eq!((report.files, report.skipped.len()), (1, 1));
+}
+
+/// Cancel once this many originals are gone.
+fn interrupt_removal(request: &PackRequest, after: u64) -> Result<PackReport> {
+    let (progress, cancel) = (Progress::default(), CancelToken::default());
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| pack(request, &progress, &cancel));
+        while progress.removed.get() < after && !call.is_finished() {
+            std::hint::spin_loop();
+        }
+        cancel.cancel();
+        call.join().unwrap()
+    })
+}
+
+#[test]
+fn an_interrupted_removal_is_finished_by_the_same_call_and_never_packed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for i in 0..20_000 {
+        fs::write(source.join(format!("{i:05}")), [0; 10]).unwrap();
+    }
+    let target = folder.path().join("all.zip");
+    let options = PackOptions { originals: Originals::Remove, force: true, jobs: 1, ..PackOptions::default() };
+    let call = request(&[&source], &target, options);
+    let error = interrupt_removal(&call, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    let left = listing(&source).len();
+    assert!(0 < left && left < 20_000, "{left} originals left");
+    let archive = fs::read(&target).unwrap();
+
+    let over = PackRequest { options: PackOptions { force: true, ..PackOptions::default() }, ..call.clone() };
+    assert_eq!(run(&over).unwrap_err().kind(), ErrorKind::TargetExists);
+    assert_eq!(fs::read(&target).unwrap(), archive);
+
+    let report = run(&call).unwrap();
+    assert_eq!((report.files, report.removed), (20_000, left as u64));
+    assert_eq!(listing(&source), [""; 0]);
+    assert_eq!(fs::read(&target).unwrap(), archive);
+    assert_eq!(listing(folder.path()), ["all.zip", "source"]);
+}
+
+#[test]
+fn files_made_again_after_an_interrupted_removal_are_packed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let make = || (0..20_000).for_each(|i| fs::write(source.join(format!("{i:05}")), b"x").unwrap());
+    make();
+    let target = folder.path().join("all.zip");
+    let options = PackOptions { originals: Originals::Remove, force: true, jobs: 1, ..PackOptions::default() };
+    let call = request(&[&source], &target, options);
+    interrupt_removal(&call, 1).unwrap_err();
+    fs::remove_dir_all(&source).unwrap();
+    fs::create_dir(&source).unwrap();
+    make();
+    let report = run(&call).unwrap();
+    assert_eq!((report.files, report.removed, report.stored), (20_000, 20_000, 20_000));
+    assert_eq!(listing(folder.path()), ["all.zip", "source"]);
 }

@@ -1,0 +1,172 @@
+"""Outcomes of one run of the suite, and the arithmetic on them: medians, paired ratios, targets."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from measure import Outcome
+
+MIB = 1 << 20
+Measure = Callable[[Outcome], float]
+
+
+def wall(outcome: Outcome) -> float:
+    """Whole process, from start to end."""
+    return outcome.wall
+
+
+def strict(outcome: Outcome) -> float:
+    """The floor's own clock: no process start, no listing of names."""
+    return sum(seconds for phase, seconds in outcome.phases.items() if phase != "list")
+
+
+def removal(outcome: Outcome) -> float:
+    return outcome.phases.get("remove", math.nan)
+
+
+def per_file(outcome: Outcome) -> float:
+    return outcome.wall / outcome.files
+
+
+class Results:
+    """Outcomes by section, contestant and round."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        self.failures = {(outcome.section, outcome.contestant): outcome.failure for outcome in outcomes if outcome.failure}
+        self.sections: dict[str, dict[str, dict[int, Outcome]]] = {}
+        for outcome in outcomes:
+            if not outcome.failure:
+                self.sections.setdefault(outcome.section, {}).setdefault(outcome.contestant, {})[outcome.round] = outcome
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """Read what pytest-benchmark wrote."""
+        known = {field.name for field in fields(Outcome)}
+        outcomes = []
+        for record in json.loads(path.read_text())["benchmarks"]:
+            found: dict[str, Any] = {name: value for name, value in record["extra_info"].items() if name in known}
+            outcomes.append(Outcome(**found))
+        return cls(outcomes)
+
+    def of(self, section: str, contestant: str) -> list[Outcome]:
+        return list(self.sections.get(section, {}).get(contestant, {}).values())
+
+    def values(self, section: str, contestant: str, measure: Measure = wall) -> list[float]:
+        return [measure(outcome) for outcome in self.of(section, contestant)]
+
+    def ratio(self, section: str, one: tuple[str, Measure], other: tuple[str, Measure]) -> float | None:
+        """Give the median of one/other over the rounds in which both ran."""
+        ones, others = (self.sections.get(section, {}).get(name, {}) for name, _ in (one, other))
+        shared = sorted(set(ones) & set(others))
+        return median(one[1](ones[number]) / other[1](others[number]) for number in shared) if shared else None
+
+    def size(self, section: str, contestant: str) -> int | None:
+        sizes = [outcome.size for outcome in self.of(section, contestant)]
+        return max(sizes) if sizes else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise, and what came of it."""
+
+    section: str
+    promise: str
+    limit: float
+    value: float | None
+    shown: str = "{:.3f}"
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        return "met" if self.value <= self.limit else "**missed**"
+
+
+def targets(results: Results) -> list[Target]:
+    """Every promise of a speed, a size or a bound, in the order of the sections."""
+    every = (
+        *png(results),
+        *json_files(results),
+        *checkpoint(results),
+        *removal_targets(results),
+        *small(results),
+        *start(results),
+    )
+    return [target for target in every if target.section in results.sections]
+
+
+def png(results: Results) -> list[Target]:
+    def against(name: str, measure: Measure = wall) -> float | None:
+        return results.ratio("png", ("vhpack", wall), (name, measure))
+
+    return [
+        Target("png", "time ≤ 1.3 x floor (the floor without listing and process start)", 1.3, against("floor", strict)),
+        Target("png", "time ≤ 1/15 of valohai-utils", 1 / 15, against("valohai-utils")),
+        Target("png", "time ≤ 1/3 of `7z -mx0`", 1 / 3, against("7z -tzip -mx0")),
+        Target("png", "faster than `tar cf`", 1, against("tar cf")),
+    ]
+
+
+def json_files(results: Results) -> list[Target]:
+    ours = "vhpack --level 2"
+
+    def against(name: str, measure: Measure = wall) -> float | None:
+        return results.ratio("json", (ours, wall), (name, measure))
+
+    def size_against(name: str) -> float | None:
+        our_size, their_size = results.size("json", ours), results.size("json", name)
+        return our_size / their_size if our_size and their_size else None
+
+    return [
+        Target("json", "time ≤ 1.15 x second floor at level 2", 1.15, against("floor, level 2", strict)),
+        Target("json", "time ≤ 1/5 of valohai-utils", 1 / 5, against("valohai-utils")),
+        Target("json", "a smaller archive than valohai-utils", 1, size_against("valohai-utils")),
+        Target("json", "time ≤ 0.36 x `7z -mx1`", 0.36, against("7z -tzip -mx1")),
+        Target("json", "no larger than `7z -mx1`", 1, size_against("7z -tzip -mx1")),
+    ]
+
+
+def checkpoint(results: Results) -> list[Target]:
+    stored = results.ratio("checkpoint", ("vhpack --codec store", wall), ("cp", wall))
+    one_thread = results.ratio("deflate", ("vhpack, all threads", wall), ("vhpack, 1 thread", wall))
+    pigz = results.ratio("deflate", ("vhpack, all threads", wall), ("pigz -1", wall))
+    return [
+        Target("checkpoint", "stored: time ≤ 1.3 x `cp`", 1.3, stored),
+        Target("deflate", "all threads ≥ 1.8 x as fast as one (time ≤ 1/1.8)", 1 / 1.8, one_thread),
+        Target("deflate", "faster than `pigz -1` on as many threads", 1, pigz),
+    ]
+
+
+def removal_targets(results: Results) -> list[Target]:
+    whole = results.ratio("removal", ("vhpack --remove-originals", wall), ("floor, sync, unlink", strict))
+    alone = results.ratio("removal", ("vhpack, removal alone", removal), ("rm -rf", wall))
+    return [
+        Target("removal", "time ≤ 1.15 x (floor + fdatasync + parallel unlink)", 1.15, whole),
+        Target("removal", "the removal alone ≤ 0.8 x `rm -rf`", 0.8, alone),
+    ]
+
+
+def small(results: Results) -> list[Target]:
+    many = "vhpack, 1,000,000 files"
+    each = results.ratio("small", (many, per_file), ("vhpack, 100,000 files", per_file))
+    bound = [outcome.peak_memory / (256 * MIB + 200 * outcome.files) for outcome in results.of("small", many)]
+    return [
+        Target("small", "1,000,000 files: time for each ≤ 1.15 x that of 100,000", 1.15, each),
+        Target("small", "1,000,000 files: peak memory ≤ 256 MiB + 200 bytes a file", 1, max(bound, default=None)),
+    ]
+
+
+def start(results: Results) -> list[Target]:
+    version = results.values("start", "vhpack --version")
+    imported, bare = (results.values("start", name) for name in ("python -c 'import vhpack'", "python -c pass"))
+    over = median(imported) - median(bare) if imported and bare else None
+    return [
+        Target("start", "`vhpack --version` ≤ 150 ms", 150, 1000 * median(version) if version else None, "{:.0f} ms"),
+        Target("start", "`import vhpack` ≤ 40 ms over bare Python", 40, 1000 * over if over is not None else None, "{:.0f} ms"),
+    ]

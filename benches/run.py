@@ -1,0 +1,100 @@
+"""Measure vhpack against its floors and its peers, and write `benches/RESULTS.md`. `make bench` runs this.
+
+    python benches/run.py                          # everything: about 40 minutes, 25 GB of disk
+    python benches/run.py --only png json          # two sections, printed; RESULTS.md stays as it is
+    python benches/run.py --scale 0.01 --rounds 1  # does it all work? a minute
+    python benches/run.py --render                 # write RESULTS.md anew from the last full run's figures
+
+It builds the program `floor`, makes the corpora that are missing (`benches/corpora.py`; folder: $VHPACK_BENCH_DIR, by default
+`target/bench`), runs `benches/test_peers.py` under pytest-benchmark, and turns its JSON into tables. A peer that is not installed
+is named in its table and left out. For the peers, Debian and Ubuntu have: zip p7zip-full libarchive-tools pigz.
+
+Leave the machine alone meanwhile: the report says how much else ran. What people wrote between the two remark lines of RESULTS.md
+stays when it is written again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import corpora
+import report
+from contestants import SECTIONS, Setting
+from results import Results
+
+BENCHES = Path(__file__).resolve().parent
+QUIET_LOAD = 0.5
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="SECTION", choices=list(SECTIONS), help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, help="for every section, instead of its own number")
+    parser.add_argument("--scale", type=float, default=1, help="fraction of the corpora's full size (default: 1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="threads (default: all cores)")
+    parser.add_argument("--vhpack", type=Path, help="the program to measure (default: the one beside this Python)")
+    parser.add_argument("--output", type=Path, help="write the report here (default: RESULTS.md after a full run, else stdout)")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def find_vhpack(wanted: Path | None) -> Path:
+    found = wanted or shutil.which("vhpack", path=os.fspath(Path(sys.executable).parent)) or shutil.which("vhpack")
+    if found is None or not Path(found).exists():
+        sys.exit(f"there is no vhpack at {found or 'this Python or on PATH'}; `make build` makes it, --vhpack names it")
+    return Path(found).absolute()
+
+
+def build_floor() -> Path:
+    command = ["cargo", "build", "--release", "--quiet", "-p", "vhpack-benches", "--bin", "floor", "--message-format", "json"]
+    built = subprocess.run(command, cwd=BENCHES, stdout=subprocess.PIPE, text=True)
+    if built.returncode != 0:
+        sys.exit("cargo could not build the floor program; its message is above")
+    made = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
+    return Path(next(path for path in reversed(made) if path))
+
+
+def measure(setting: Setting, names: list[str], figures: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-m", "pytest", "-c", BENCHES / "pytest.ini", BENCHES / "test_peers.py", "-q"]
+    command += ["--base", setting.base, "--floor", setting.floor, "--vhpack", setting.vhpack, "--jobs", str(setting.jobs)]
+    command += ["--sections", ",".join(names), "--benchmark-json", figures, "--benchmark-columns=min", "--benchmark-quiet"]
+    command += ["--rounds", str(setting.rounds)] if setting.rounds else []
+    if subprocess.run(command, cwd=BENCHES).returncode != 0:
+        sys.exit("the suite did not end well; what failed is above")
+
+
+def main() -> None:
+    options = arguments()
+    base = corpora.scaled_base(corpora.default_base(), options.scale).absolute()
+    names = options.only or list(SECTIONS)
+    complete = options.only is None and options.scale == 1 and options.rounds is None
+    figures = base / ("figures.json" if complete or options.render else "figures-partial.json")
+    setting = Setting(base, options.jobs, build_floor(), find_vhpack(options.vhpack), options.rounds)
+    if not options.render:
+        for corpus in {contestant.corpus: None for name in names for contestant in SECTIONS[name].contestants}:
+            if corpus:
+                corpora.ensure(corpus, base, options.scale)
+        if os.getloadavg()[0] > QUIET_LOAD:
+            say(f"the machine is busy (load {os.getloadavg()[0]:.1f}); figures will be worse than they should be")
+        measure(setting, names, figures)
+    target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)
+    text = report.render(Results.read(figures), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
+    if target is None:
+        print(text)
+    else:
+        target.write_text(text)
+        say(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()
