@@ -69,6 +69,7 @@ class Run:
             self.outcome.files, self.outcome.bytes_in = tree.files, tree.bytes
             os.sync()
             memory.touch_free_memory(tree.bytes)
+            warm(self.setting, self.place.source)
 
     def start(self) -> None:
         try:
@@ -116,18 +117,17 @@ class Run:
             shutil.rmtree(self.place.source, ignore_errors=True)
 
 
-def warm(setting: Setting, corpus: str) -> None:
-    """Read every file of a corpus into the page cache."""
-    for _ in range(2):
-        ask_floor(setting, "pack", os.fspath(setting.base / corpus), os.devnull)
+def warm(setting: Setting, source: Path) -> None:
+    """Read every file into the page cache, once before every run: kernels that page out what is cold leave none there for long."""
+    ask_floor(setting, "pack", os.fspath(source), os.devnull)
 
 
 def clone(setting: Setting, run: Run) -> None:
-    """Put a fresh copy of the corpus on disk for a run that will remove it, and warm it like the others."""
+    """Put a fresh copy of the corpus on disk for a run that will remove it; the first read also settles its access times."""
     shutil.rmtree(run.place.source, ignore_errors=True)
     run.scratch.mkdir(parents=True, exist_ok=True)
     ask_floor(setting, "clone", os.fspath(setting.base / run.contestant.corpus), os.fspath(run.place.source))
-    ask_floor(setting, "pack", os.fspath(run.place.source), os.devnull)
+    warm(setting, run.place.source)
 
 
 def ask_floor(setting: Setting, *arguments: str) -> dict[str, Any]:

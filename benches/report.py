@@ -20,10 +20,11 @@ REMARKS = re.compile(r"<!-- remarks -->\n(.*?)<!-- /remarks -->", re.DOTALL)
 NO_REMARKS = "Nothing yet.\n"
 
 HOW = """\
-Warm cache, {jobs} threads for everything that can use several. Times are of whole processes, from start to end, in seconds: median (least to most). In each
-round every contestant runs once, another one first each time; a ratio is the median of the ratios within the rounds. Before each run, outside the clock,
-the output of the one before is removed, the disk is synced, and free memory is touched, so that no run pays for pages that the host of this guest
-has taken back. "Strict" is the floor's own clock, which leaves out its process start and the listing of the names; the targets are against it.
+Warm cache, {jobs} threads for everything that can use several. Times are of whole processes, from start to end, in seconds: median (least to
+most). In each round every contestant runs once, another one first each time; a ratio is the median of the ratios within the rounds. Before
+each run, outside the clock, the output of the one before is removed, the disk is synced, free memory is touched (so that no run pays for
+pages that the host of this guest has taken back), and every file is read. "Strict" is the floor's own clock, which leaves out its process
+start and the listing of the names; the targets are against it.
 """
 
 

@@ -13,8 +13,6 @@ class Turn:
     section: Section
     contestant: Contestant
     round: int
-    first: bool
-    """Nothing of this section has run yet."""
     opens_round: bool
     """Nothing of this section's round has run yet."""
 
@@ -36,6 +34,5 @@ def turns(names: Sequence[str], rounds: int | None = None) -> list[Turn]:
             rotated = section.contestants[start:] + section.contestants[:start]
             present = [contestant for contestant in rotated if takes_part(contestant, number)]
             for position, contestant in enumerate(present):
-                opens_round = position == 0
-                order.append(Turn(section, contestant, number, opens_round and number == 0, opens_round))
+                order.append(Turn(section, contestant, number, opens_round=position == 0))
     return order

@@ -18,9 +18,6 @@ from schedule import Turn
 
 def test_run(turn: Turn, setting: Setting, benchmark: BenchmarkFixture) -> None:
     run = Run(setting, turn.section, turn.contestant, turn.round)
-    if turn.first:
-        for corpus in sorted({contestant.corpus for contestant in turn.section.contestants if contestant.corpus}):
-            measure.warm(setting, corpus)
     if turn.section.consumes and turn.opens_round:
         for contestant in turn.round_mates():
             measure.clone(setting, Run(setting, turn.section, contestant, turn.round))

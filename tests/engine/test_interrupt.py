@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine.command import VHPACK
 from tests.engine.trees import MIB, contents, noise, prose, sparse, write_tree
-from tests.faults.tracing import no_unnamed_files, paused
+from tests.faults.tracing import paused, refusal_of_unnamed_files, strace
 from tests.interop.structure import structure_of, unpacked
 
 LIMIT_SECONDS = 60
@@ -110,10 +110,11 @@ def test_an_interrupt_without_unnamed_files_leaves_no_staged_file(work: Path, nu
     """Where the file system knows no unnamed files, the archive is staged under a name that has to go as well."""
     many_small_files(work)
     write_tree(work, {"target": None, "one/a.txt": b"a"})
-    refusal = no_unnamed_files(work, "one", "target")
+    refusal = refusal_of_unnamed_files(work, "one", "target")
     before = _names_and_times(work)
     command = [VHPACK, "compress", "data", "-o", "target/out.zip", "--codec", "deflate", "--level", "12"]
-    with subprocess.Popen([*refusal, *command], cwd=work, stderr=subprocess.DEVNULL) as tracer:
+    words = strace([], work.parent / "log", paths=[work / "target"], also=[refusal])
+    with subprocess.Popen([*words, *command], cwd=work, stderr=subprocess.DEVNULL) as tracer:
         staged = _wait_for_a_name(tracer, work / "target")
         child = _only_child(tracer.pid)
         os.kill(child, number)

@@ -30,18 +30,24 @@ def tracing_refused() -> str:
     return "" if tried.returncode == 0 else tried.stderr.strip() or f"exit {tried.returncode}"
 
 
-def strace(calls: Sequence[str], log: Path, *, inject: str = "", paths: Sequence[Path | str] = ()) -> list[str]:
-    """The words to put in front of a command to trace `calls`, only on `paths` if given, and inject a fault into them."""
+def strace(
+    calls: Sequence[str], log: Path, *, inject: str = "", paths: Sequence[Path | str] = (), also: Sequence[str] = ()
+) -> list[str]:
+    """The words to put in front of a command to trace `calls`, on `paths` only if given, and inject a fault into them.
+
+    `also` are further injections, each into a call of its own: "openat:error=EIO:when=3".
+    """
     needs("strace")
     if tracing_refused():
         without(f"strace may not trace here: {tracing_refused()}")
     # A question mark lets a call pass that this architecture does not have.
     chosen = ",".join(f"?{call}" for call in calls)
-    words = ["strace", "-f", "-o", str(log), "-e", f"trace={chosen}", "-e", "signal=all"]
+    traced = ",".join([*([chosen] if chosen else []), *(injection.split(":")[0] for injection in also)])
+    words = ["strace", "-f", "-o", str(log), "-e", f"trace={traced}", "-e", "signal=all"]
     for path in paths:
         words += ["-P", str(path)]
-    if inject:
-        words += ["-e", f"inject={chosen}:{inject}"]
+    for injection in ([f"{chosen}:{inject}"] if inject else []) + list(also):
+        words += ["-e", f"inject={injection}"]
     return words
 
 
@@ -72,16 +78,17 @@ def paused(
     calls: Sequence[str],
     paths: Sequence[Path | str] = (),
     when: int = 1,
+    also: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Pause]:
     """Run a command, stop all of it when a thread has made one of `calls` for the `when`-th time, go on after the block.
 
-    `cwd` has a private folder above it, where the trace goes.
+    `paths` and `also` as for `strace`; `cwd` has a private folder above it, where the trace goes.
     """
     with tempfile.TemporaryDirectory(dir=cwd.parent) as ground:
         log, out, err = Path(ground, "log"), Path(ground, "out"), Path(ground, "err")
         log.touch()
-        words = strace(calls, log, inject=f"signal=SIGSTOP:when={when}", paths=paths)
+        words = strace(calls, log, inject=f"signal=SIGSTOP:when={when}", paths=paths, also=also)
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
                 [*words, *map(str, command)],
@@ -132,12 +139,12 @@ def _go_on(process: subprocess.Popen[bytes], traced: int) -> None:
         time.sleep(0.01)
 
 
-def no_unnamed_files(work: Path, source: str, folder: str) -> list[str]:
-    """Words that make `folder` refuse unnamed files to a command, as some file systems do.
+def refusal_of_unnamed_files(work: Path, source: str, folder: str) -> str:
+    """The injection that makes `folder` refuse unnamed files to a pack, as some file systems do.
 
-    A pack of `source` into `folder`, a file system that knows them, shows which of its calls asks for one.
+    It is for `also`, with `folder` among the paths. A pack of `source` into `folder` shows which of the calls asks for one.
     """
-    log = work.parent / "unnamed"
+    log = work.parent / "probe"
     target = f"{folder}/probe.zip"
     ended = compress(source, "-o", target, cwd=work, before=strace(["openat"], log, paths=[work / folder]))
     assert ended.code == 0, ended
@@ -146,4 +153,4 @@ def no_unnamed_files(work: Path, source: str, folder: str) -> list[str]:
     asking = [number for number, line in enumerate(lines, 1) if "O_TMPFILE" in line]
     if not asking:
         without("this file system knows no unnamed files, so every other test is about their absence")
-    return strace(["openat"], log, inject=f"error=EOPNOTSUPP:when={asking[0]}", paths=[work / folder])
+    return f"openat:error=EOPNOTSUPP:when={asking[0]}"

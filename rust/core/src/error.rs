@@ -119,6 +119,14 @@ impl Error {
         Self { kind, stage, path: Some(path.into()), message, source: Some(cause) }
     }
 
+    /// A source that is not there, in whatever way the system says so.
+    pub(crate) fn for_source(mut self) -> Self {
+        if self.kind != ErrorKind::Permission {
+            self.kind = ErrorKind::NotFound;
+        }
+        self
+    }
+
     /// The same failure, said of `path`.
     #[must_use]
     pub fn at(mut self, path: &Path) -> Self {

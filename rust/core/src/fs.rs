@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
+pub(crate) use rustix::fs::Stat;
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
 const LISTING_BYTES: usize = 128 << 10;
@@ -74,6 +75,11 @@ impl Stamp {
     }
 }
 
+/// What tells a file or folder from every other, whatever leads to it.
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
 pub(crate) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
@@ -120,9 +126,25 @@ pub(crate) fn read_link(directory: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>
     Ok(rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes())
 }
 
-/// Open a directory for listing and for opening what is in it, however long its path is.
+/// Open a directory for listing and syncing, however long its path is.
 pub(crate) fn open_directory(path: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open_folder(path, OFlags::RDONLY)
+}
+
+/// Open a directory for reaching what is in it: its names may be unreadable, as long as it may be entered.
+pub(crate) fn enter_directory(path: &[u8]) -> io::Result<OwnedFd> {
+    open_folder(path, OFlags::PATH)
+}
+
+/// [`enter_directory`], where the path still leads to the directory that it led to; `None` where another took its place.
+pub(crate) fn enter_same(path: &[u8], expected: (u64, u64)) -> io::Result<Option<OwnedFd>> {
+    let directory = enter_directory(path)?;
+    let same = identity(&fstat(&directory)?) == expected;
+    Ok(same.then_some(directory))
+}
+
+fn open_folder(path: &[u8], how: OFlags) -> io::Result<OwnedFd> {
+    let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if path.len() <= PATH_MAX {
         return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
     }

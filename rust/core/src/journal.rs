@@ -44,8 +44,6 @@ impl Journal {
         let stat = fs::lstat_at(&folder, &target.name).map_err(failed)?;
         let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
         let bytes = encode(&Stamp::of(&stat), committed, originals);
-        // What lies there is of an archive that has been replaced.
-        let _ = fs::unlink(&folder, &name);
         let journal = Self { folder, name };
         journal.write(&bytes).map_err(|error| {
             let _ = fs::unlink(&journal.folder, &journal.name);
@@ -55,7 +53,14 @@ impl Journal {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = fs::create_named(&self.folder, &self.name)?;
+        let file = match fs::create_named(&self.folder, &self.name) {
+            // What lies there is of an archive that has been replaced.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::unlink(&self.folder, &self.name)?;
+                fs::create_named(&self.folder, &self.name)?
+            }
+            other => other?,
+        };
         fs::write_all(&file, bytes)?;
         fs::sync_file(&file)?;
         fs::sync_directory(&self.folder)
@@ -149,6 +154,9 @@ fn encode(archive: &Stamp, committed: &Committed, originals: &[Original<'_>]) ->
             folder = original.folder;
             out.push(FOLDER);
             put_text(&mut out, folder);
+            let (device, inode) = original.folder_identity;
+            out.extend_from_slice(&device.to_le_bytes());
+            out.extend_from_slice(&inode.to_le_bytes());
         }
         out.push(if original.is_link { LINK } else { FILE });
         put_text(&mut out, original.name);
@@ -163,15 +171,18 @@ fn encode(archive: &Stamp, committed: &Committed, originals: &[Original<'_>]) ->
 fn decode(bytes: &[u8]) -> Option<Vec<Original<'_>>> {
     let (listed, _) = bytes.split_last_chunk::<16>()?;
     let mut rest = listed.get(Header::LENGTH..)?;
-    let (mut originals, mut folder): (_, &[u8]) = (Vec::new(), b"");
+    let mut originals = Vec::new();
+    let (mut folder, mut folder_identity): (&[u8], _) = (b"", (0, 0));
     while let Some((&tag, after)) = rest.split_first() {
         rest = after;
         let text = take_text(&mut rest)?;
         if tag == FOLDER {
             folder = text;
+            folder_identity = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
             continue;
         }
-        originals.push(Original { folder, name: text, is_link: tag == LINK, stamp: take_stamp(&mut rest)? });
+        let stamp = take_stamp(&mut rest)?;
+        originals.push(Original { folder, folder_identity, name: text, is_link: tag == LINK, stamp });
     }
     Some(originals)
 }

@@ -161,6 +161,15 @@ fn check_replaced(request: &PackRequest, begun: Option<&Begun>, plan: &Plan, tar
     if !request.options.force {
         target.refuse_existing()?;
     }
+    // What is left of a tree whose files were packed and removed is no reason to replace their archive.
+    let (files, _, links) = count(plan.entries());
+    if files + links == 0 && target.exists() {
+        let message = format!(
+            "No files to compress: the sources hold only empty folders, and {} exists; remove it first to pack those",
+            show(&target.shown)
+        );
+        return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
+    }
     begun.map_or(Ok(()), |begun| begun.check_covered(plan, target))
 }
 

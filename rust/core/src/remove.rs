@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::cancel::CancelToken;
 use crate::commit::Committed;
 use crate::error::{Result, reason};
-use crate::fs::{self, Kind, Stamp};
+use crate::fs::{self, Kind, Stamp, Stat};
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -22,6 +22,8 @@ const CHUNK: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Original<'a> {
     pub folder: &'a [u8],
+    /// Device and inode of the folder.
+    pub folder_identity: (u64, u64),
     pub name: &'a [u8],
     /// A link to the file that was packed: the link goes, the file stays.
     pub is_link: bool,
@@ -69,6 +71,7 @@ pub(crate) fn remove_originals(
             }),
             kind => originals.push(Original {
                 folder: &directory.path,
+                folder_identity: directory.identity,
                 name: plan.name(entry),
                 is_link: kind == EntryKind::LinkedFile,
                 stamp: record.stamp,
@@ -77,7 +80,7 @@ pub(crate) fn remove_originals(
     }
     let journal = Journal::begin(target, committed, &originals)?;
     let mut removal = remove(&originals, jobs, cancel, progress);
-    if !removal.cancelled {
+    if !removal.cancelled || removal.removed == 0 {
         journal.end();
     }
     removal.kept.extend(out_of_reach);
@@ -85,11 +88,33 @@ pub(crate) fn remove_originals(
     Ok(removal)
 }
 
-/// Unlink every original that is still the file that was packed.
+/// Unlink every original that is still the file that was packed. Links go before files: what they lead to may be one of
+/// them, and is how they are recognised.
 pub(crate) fn remove(originals: &[Original<'_>], jobs: usize, cancel: &CancelToken, progress: &Progress) -> Removal {
+    let mut links: Vec<Original<'_>> = originals.iter().filter(|original| original.is_link).copied().collect();
+    let mut remover = Remover::default();
+    links.retain_mut(|link| remover.recognise(link));
+    let mut removal = remove_all(&links, jobs, cancel, progress);
+    removal.kept.append(&mut remover.kept);
+    if removal.cancelled {
+        return removal;
+    }
+    let files: Vec<Original<'_>>;
+    let files = if links.is_empty() && removal.kept.is_empty() {
+        originals
+    } else {
+        files = originals.iter().filter(|original| !original.is_link).copied().collect();
+        &files
+    };
+    let rest = remove_all(files, jobs, cancel, progress);
+    removal.kept.extend(rest.kept);
+    Removal { removed: rest.removed, kept: removal.kept, cancelled: rest.cancelled }
+}
+
+fn remove_all(originals: &[Original<'_>], jobs: usize, cancel: &CancelToken, progress: &Progress) -> Removal {
     let (next, cancelled) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
-        let mut remover = Remover { folder: None, kept: Vec::new() };
+        let mut remover = Remover::default();
         loop {
             let start = next.fetch_add(CHUNK, Ordering::Relaxed);
             let Some(rest) = originals.get(start..).filter(|rest| !rest.is_empty()) else { break };
@@ -107,50 +132,72 @@ pub(crate) fn remove(originals: &[Original<'_>], jobs: usize, cancel: &CancelTok
     Removal { removed: progress.removed.get(), kept, cancelled: cancelled.into_inner() }
 }
 
+#[derive(Default)]
 struct Remover<'a> {
     /// The folder opened last; consecutive originals mostly share it.
     folder: Option<(&'a [u8], OwnedFd)>,
     kept: Vec<Remark>,
 }
 
+const CHANGED: &str = "changed since it was packed";
+
 impl<'a> Remover<'a> {
-    /// Whether the original is gone now, and by this call.
-    fn remove(&mut self, original: &Original<'a>) -> bool {
-        match self.try_remove(original) {
-            Ok(gone) => gone,
+    /// Whether the link still leads to the file that was packed; from here on its own stamp stands for it.
+    fn recognise(&mut self, link: &mut Original<'a>) -> bool {
+        let result = self.look_up(link).and_then(|found| {
+            let Some((stat, folder)) = found else { return Ok(None) };
+            let end = fs::stat_at(folder, link.name).map_err(|error| reason(&error))?;
+            let same = Kind::of(&stat) == Kind::Link && Stamp::of(&end) == link.stamp;
+            if same { Ok(Some(Stamp::of(&stat))) } else { Err(CHANGED.into()) }
+        });
+        match result {
+            Ok(Some(stamp)) => link.stamp = stamp,
+            Ok(None) => return false,
             Err(reason) => {
-                self.kept.push(Remark { path: fs::path(&original.path()).into(), reason });
-                false
+                self.keep(link, reason);
+                return false;
             }
         }
+        true
     }
 
-    /// `false` where there is nothing any more: it was removed by another hand, or by an earlier call.
-    fn try_remove(&mut self, original: &Original<'a>) -> Result<bool, String> {
+    /// Whether the original is gone now, and by this call.
+    fn remove(&mut self, original: &Original<'a>) -> bool {
+        let result = self.look_up(original).and_then(|found| match found {
+            // Removed by another hand, or by an earlier call.
+            None => Ok(false),
+            Some((stat, folder)) if Stamp::of(&stat) == original.stamp => {
+                fs::unlink(folder, original.name).map(|()| true).map_err(|error| reason(&error))
+            }
+            Some(_) => Err(CHANGED.into()),
+        });
+        result.unwrap_or_else(|reason| {
+            self.keep(original, reason);
+            false
+        })
+    }
+
+    fn keep(&mut self, original: &Original<'a>, reason: String) {
+        self.kept.push(Remark { path: fs::path(&original.path()).into(), reason });
+    }
+
+    /// The original as it is now, and its folder; `None` where there is nothing any more.
+    fn look_up(&mut self, original: &Original<'a>) -> Result<Option<(Stat, &OwnedFd)>, String> {
+        let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
         if self.folder.as_ref().is_none_or(|(path, _)| *path != original.folder) {
-            let folder = match fs::open_directory(original.folder) {
-                Ok(folder) => folder,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            let folder = match fs::enter_same(original.folder, original.folder_identity) {
+                Ok(Some(folder)) => folder,
+                Ok(None) => return Err("its folder was replaced since it was packed".into()),
+                Err(error) if absent(&error) => return Ok(None),
                 Err(error) => return Err(reason(&error)),
             };
             self.folder = Some((original.folder, folder));
         }
-        let Some((_, folder)) = &self.folder else { return Ok(false) };
-        let stat = match fs::lstat_at(folder, original.name) {
-            Ok(stat) => stat,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(reason(&error)),
-        };
-        let same = if original.is_link {
-            // The link goes, so it must still be one, and lead to the file that was packed.
-            Kind::of(&stat) == Kind::Link
-                && fs::stat_at(folder, original.name).is_ok_and(|end| Stamp::of(&end) == original.stamp)
-        } else {
-            Stamp::of(&stat) == original.stamp
-        };
-        if !same {
-            return Err("changed since it was packed".into());
+        let Some((_, folder)) = &self.folder else { return Ok(None) };
+        match fs::lstat_at(folder, original.name) {
+            Ok(stat) => Ok(Some((stat, folder))),
+            Err(error) if absent(&error) => Ok(None),
+            Err(error) => Err(reason(&error)),
         }
-        fs::unlink(folder, original.name).map(|()| true).map_err(|error| reason(&error))
     }
 }

@@ -77,10 +77,12 @@ impl Target {
 
     /// Refuse a target that exists, where it is not to be replaced.
     pub fn refuse_existing(&self) -> Result<()> {
-        match fs::lstat(&self.real()) {
-            Ok(_) => Err(exists(&self.shown)),
-            Err(_) => Ok(()),
-        }
+        if self.exists() { Err(exists(&self.shown)) } else { Ok(()) }
+    }
+
+    /// Whether the name is taken.
+    pub fn exists(&self) -> bool {
+        fs::lstat(&self.real()).is_ok()
     }
 
     /// Whether the file `name` in `folder` is the target, however the folder is spelled.

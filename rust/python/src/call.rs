@@ -3,6 +3,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use vhpack_core::{CancelToken, Names, PackOptions, PackRequest, Progress as EngineProgress};
 
@@ -26,18 +27,20 @@ fn run<T: Send>(
 ) -> PyResult<T> {
     let (counters, cancel) = (EngineProgress::default(), CancelToken::default());
     let progress = progress.map(|callable| callable.clone().unbind());
+    let mut work = Some(work);
     let (outcome, raised) = py.detach(|| {
         std::thread::scope(|scope| {
             let (done, finished) = channel();
-            let worker = scope.spawn({
-                let (counters, cancel) = (&counters, &cancel);
+            let worker = std::thread::Builder::new().spawn_scoped(scope, {
+                let (counters, cancel, work) = (&counters, &cancel, &mut work);
                 move || {
-                    let outcome = work(counters, cancel);
+                    let outcome = work.take().map(|work| work(counters, cancel));
                     // The receiver outlives the worker, which is joined below.
                     let _ = done.send(());
                     outcome
                 }
             });
+            let Ok(worker) = worker else { return (Ok(None), None) };
             let mut raised = None;
             let mut looks = 0;
             while matches!(finished.recv_timeout(LISTEN_EVERY), Err(RecvTimeoutError::Timeout)) {
@@ -67,6 +70,12 @@ fn run<T: Send>(
     if let Some(error) = raised {
         return Err(error);
     }
+    // A system that grants no thread gets the work done on this one, which cannot listen meanwhile.
+    let outcome = match (outcome, work.take()) {
+        (None, Some(work)) => Some(py.detach(|| work(&counters, &cancel))),
+        (outcome, _) => outcome,
+    };
+    let Some(outcome) = outcome else { return Err(PyRuntimeError::new_err("the engine was not called")) };
     let value = outcome.map_err(|error| exception(py, &error))?;
     if let Some(callable) = &progress {
         report(py, callable, &counters)?;

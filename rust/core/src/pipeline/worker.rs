@@ -141,8 +141,11 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
 
     fn folder(&mut self, entry: &Entry) -> Result<&OwnedFd, Failure> {
         if self.folder.as_ref().is_none_or(|(index, _)| *index != entry.directory) {
-            let path = &self.shared.plan.directory(entry).path;
-            let folder = fs::open_directory(path).map_err(|error| self.open_failed(entry, error))?;
+            let directory = self.shared.plan.directory(entry);
+            let folder = fs::enter_same(&directory.path, directory.identity);
+            let folder = folder.map_err(|error| self.open_failed(entry, error))?;
+            let folder = folder
+                .ok_or_else(|| Failure::Changed("is in a folder that was replaced while it was packed".into()))?;
             self.folder = Some((entry.directory, folder));
         }
         match &self.folder {

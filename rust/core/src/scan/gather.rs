@@ -122,7 +122,10 @@ impl<'a> Gather<'a> {
         let path = self.lookup.absolute(text)?;
         let (folder, name) = (parent(&path), base_name(&path));
         if !self.listings.contains_key(folder) {
-            let directory = self.directory(folder.to_vec(), false)?;
+            let mut directory = self.directory(folder.to_vec(), false)?;
+            let stat =
+                fs::stat(fs::path(folder)).map_err(|error| Error::io(Stage::Scan, "enter", fs::path(folder), error))?;
+            directory.identity = fs::identity(&stat);
             self.listings.insert(folder.to_vec(), Listing::new(directory));
         }
         let Some(listing) = self.listings.get_mut(folder) else { return Ok(()) };
@@ -169,8 +172,9 @@ impl<'a> Gather<'a> {
                 if below.is_empty() { Vec::new() } else { [below, b"/"].concat() }
             }
         };
+        let identity = (0, 0);
         let through_link = is_link || (self.layout == Layout::Outputs && self.leaves_root(&path));
-        Ok(Directory { path, member, through_link })
+        Ok(Directory { path, member, identity, through_link })
     }
 
     /// Whether a link stands between the outputs folder and a folder in it, so that the folder is really elsewhere.

@@ -42,6 +42,8 @@ pub(crate) struct Directory {
     pub path: Vec<u8>,
     /// What member names of its entries begin with: empty, or ending with a slash.
     pub member: Vec<u8>,
+    /// Device and inode: the path is to lead there for as long as the pack lasts.
+    pub identity: (u64, u64),
     /// Reached through a link to a folder: its originals are not the caller's to remove.
     pub through_link: bool,
 }

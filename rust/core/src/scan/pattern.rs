@@ -30,7 +30,7 @@ pub(crate) enum Component {
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     pub components: Vec<Component>,
-    /// Written with a slash at the end: matches folders only.
+    /// Written with a slash or `/.` at the end: matches folders only.
     pub directories_only: bool,
 }
 
@@ -42,7 +42,8 @@ pub(crate) fn parse(text: &[u8]) -> Option<(&[u8], Pattern)> {
         Some((start, part))
     });
     let (start, _) = wildcard_at.into_iter().find(|(_, part)| has_wildcard(part))?;
-    let pattern = Pattern { components: components(&text[start..]), directories_only: text.last() == Some(&b'/') };
+    let directories_only = text.ends_with(b"/") || text.ends_with(b"/.");
+    let pattern = Pattern { components: components(&text[start..]), directories_only };
     Some((&text[..start], pattern))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::EntryKind;
 use super::pattern::{Pattern, parse};
@@ -11,9 +12,10 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs::{self, Kind};
 use crate::report::Remark;
 use crate::request::{Layout, OnChange, PackRequest, Symlinks};
+use crate::threads::on_threads;
 
-/// Fewer names than this are looked up faster by one thread than by starting others.
-const LOOKUPS_PER_THREAD: usize = 2048;
+/// Names looked up between two looks at the shared counter; fewer are not worth another thread.
+const LOOKUPS_PER_PART: usize = 2048;
 
 /// A source, looked up. Small, since there may be a million: a single file's path is made from its text when it is needed.
 pub(super) enum Source {
@@ -62,33 +64,31 @@ impl<'a> Lookup<'a> {
 
     /// One source for each text; the flag says whether it may be a pattern.
     pub fn all(&self, texts: &[(&[u8], bool)], jobs: usize, cancel: &CancelToken) -> Result<Vec<Source>> {
-        let share = texts.len().div_ceil(jobs).max(LOOKUPS_PER_THREAD);
-        let look_up = |part: &[(&[u8], bool)]| -> Result<Vec<Source>> {
-            let one = |&(text, may_be_pattern): &(&[u8], bool)| {
+        let (next, parts) = (AtomicUsize::new(0), texts.len().div_ceil(LOOKUPS_PER_PART));
+        let made = on_threads(jobs.min(parts), || -> Result<Vec<(usize, Vec<Source>)>> {
+            let mut made = Vec::new();
+            loop {
+                let part = next.fetch_add(1, Ordering::Relaxed);
+                let Some(texts) = texts.chunks(LOOKUPS_PER_PART).nth(part) else { return Ok(made) };
                 cancel.check(Stage::Scan)?;
-                self.one(text, may_be_pattern)
-            };
-            part.iter().map(one).collect()
-        };
-        if texts.len() <= share {
-            return look_up(texts);
-        }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = texts.chunks(share).map(|part| scope.spawn(move || look_up(part))).collect();
-            let mut sources = Vec::with_capacity(texts.len());
-            for thread in threads {
-                match thread.join() {
-                    Ok(part) => sources.extend(part?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+                let sources = texts.iter().map(|&(text, may_be_pattern)| self.one(text, may_be_pattern));
+                made.push((part, sources.collect::<Result<_>>()?));
             }
-            Ok(sources)
-        })
+        });
+        let mut made: Vec<_> = made.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        made.sort_unstable_by_key(|(part, _)| *part);
+        Ok(made.into_iter().flat_map(|(_, sources)| sources).collect())
     }
 
     fn one(&self, text: &[u8], may_be_pattern: bool) -> Result<Source> {
-        let stat = absolute(&self.working, text).and_then(|path| Ok((fs::lstat(fs::path(&path))?, path)));
-        match stat {
+        let found = absolute(&self.working, text).and_then(|path| {
+            let stat = fs::lstat(fs::path(&path))?;
+            if text.ends_with(b"/") && Kind::of(&fs::stat(fs::path(&path))?) != Kind::Directory {
+                return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+            }
+            Ok((stat, path))
+        });
+        match found {
             Ok((stat, path)) => self.literal(text, path, &stat),
             Err(error) if !is_absent(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
                 Err(Error::io(Stage::Scan, "look up", fs::path(text), error))
@@ -104,7 +104,7 @@ impl<'a> Lookup<'a> {
                     let path = absolute(&self.working, text).unwrap_or_else(|_| text.to_vec());
                     Ok(left(&path, "not there"))
                 }
-                None => Err(Error::io(Stage::Scan, "find", fs::path(text), error)),
+                None => Err(Error::io(Stage::Scan, "find", fs::path(text), error).for_source()),
             },
         }
     }
@@ -132,10 +132,6 @@ impl<'a> Lookup<'a> {
         };
         match kind {
             Kind::Directory => Ok(Source::Folder { path, is_link }),
-            Kind::File if needs_directory => {
-                let error = io::Error::from_raw_os_error(libc::ENOTDIR);
-                Err(Error::io(Stage::Scan, "find", fs::path(text), error).as_kind(ErrorKind::NotFound))
-            }
             Kind::File if is_link => Ok(Source::Single(EntryKind::LinkedFile)),
             Kind::File => Ok(Source::Single(EntryKind::File)),
             Kind::Special | Kind::Link => {

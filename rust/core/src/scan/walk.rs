@@ -167,10 +167,10 @@ impl Walker<'_> {
             Err(error) => return self.not_listed(&task, error, harvest),
         };
         let mut visit = Visit::new(self, task, harvest);
+        let stat = fs::fstat(&descriptor).map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
+        let identity = fs::identity(&stat);
+        visit.listing.directory.identity = identity;
         if self.rules.symlinks == Symlinks::Follow {
-            let stat =
-                fs::fstat(&descriptor).map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
-            let identity = (stat.st_dev, stat.st_ino);
             let task = &visit.task;
             if (task.is_link || task.directory.through_link) && Ancestor::leads_back(task.ancestors.as_ref(), identity)
             {
@@ -282,7 +282,7 @@ impl<'a, 'b> Visit<'a, 'b> {
 
     /// `..` behind a wildcard: the folder above, where the names go on from there.
     fn visit_parent(&mut self, state: usize) {
-        let Directory { path, member, through_link } = &self.task.directory;
+        let Directory { path, member, through_link, .. } = &self.task.directory;
         let (Some(cut), Some(member_cut)) = (
             path.iter().rposition(|&b| b == b'/'),
             member.strip_suffix(b"/").map(|m| m.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1)),
@@ -296,6 +296,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             directory: Directory {
                 path: path[..cut].to_vec(),
                 member: member[..member_cut].to_vec(),
+                identity: (0, 0),
                 through_link: *through_link,
             },
             search: self.task.search,
@@ -393,9 +394,14 @@ impl<'a, 'b> Visit<'a, 'b> {
     }
 
     fn directory(&mut self, name: &[u8], found: Match, is_link: bool) {
-        let Directory { path, member, through_link } = &self.task.directory;
+        let Directory { path, member, through_link, .. } = &self.task.directory;
         let below = [member, name, b"/"].concat();
-        let directory = Directory { path: fs::join(path, name), member: below, through_link: *through_link || is_link };
+        let directory = Directory {
+            path: fs::join(path, name),
+            member: below,
+            identity: (0, 0),
+            through_link: *through_link || is_link,
+        };
         let child = |search, states| Task {
             directory: directory.clone(),
             search,

@@ -126,27 +126,23 @@ fn set_end(text: &[u32], at: usize) -> Option<usize> {
     text.get(from..)?.iter().position(|&c| c == u32::from(b']')).map(|offset| from + offset)
 }
 
-/// The text between the brackets. A hyphen is a range only between two members; an empty range matches nothing, and
-/// its ends stay usable as the ends of their neighbours.
+/// The text between the brackets. A hyphen is a range only between two members. Python drops empty ranges first and looks
+/// for the `!` afterwards, so that dropping one can bring a `!` to the front.
 fn set(text: &[u32]) -> Token {
     const HYPHEN: u32 = b'-' as u32;
-    let (negated, text) = match text.split_first() {
-        Some((&c, rest)) if c == u32::from(b'!') => (true, rest),
-        _ => (false, text),
-    };
+    const NOT: u32 = b'!' as u32;
     // Chunks between range hyphens: the last of one and the first of the next are a range's ends.
     let mut chunks: Vec<Vec<u32>> = Vec::new();
-    let (mut start, mut search) = (0, 1);
+    let (mut start, mut search) = (0, if text.first() == Some(&NOT) { 2 } else { 1 });
     while let Some(offset) = text.get(search..).and_then(|rest| rest.iter().position(|&c| c == HYPHEN)) {
         let hyphen = search + offset;
         chunks.push(text[start..hyphen].to_vec());
         start = hyphen + 1;
         search = hyphen + 3;
     }
-    if start < text.len() {
-        chunks.push(text[start..].to_vec());
-    } else if let Some(last) = chunks.last_mut() {
-        last.push(HYPHEN);
+    match chunks.last_mut() {
+        Some(last) if start == text.len() => last.push(HYPHEN),
+        _ => chunks.push(text[start..].to_vec()),
     }
     for k in (1..chunks.len()).rev() {
         if chunks[k - 1].last() > chunks[k].first() {
@@ -155,11 +151,18 @@ fn set(text: &[u32]) -> Token {
             chunks[k - 1].extend_from_slice(&rest[1..]);
         }
     }
+    let negated = chunks[0].first() == Some(&NOT);
+    if negated {
+        chunks[0].remove(0);
+    }
     let mut ranges = Vec::new();
     for (k, chunk) in chunks.iter().enumerate() {
         ranges.extend(chunk.iter().map(|&c| (c, c)));
-        if let (Some(&low), Some(&high)) = (chunk.last(), chunks.get(k + 1).and_then(|next| next.first())) {
-            ranges.push((low, high));
+        match (chunk.last(), chunks.get(k + 1).map(|next| next.first())) {
+            (Some(&low), Some(Some(&high))) => ranges.push((low, high)),
+            // Nothing stands before it any more: a hyphen like any other member.
+            (None, Some(_)) => ranges.push((HYPHEN, HYPHEN)),
+            _ => {}
         }
     }
     Token::Set { negated, ranges }
@@ -226,6 +229,9 @@ mod tests {
             ("*a*b*c", "xxaxxbxxbc", true),
             ("**", "anything", true),
             ("[--0]", ".", true),
+            ("[[-?!]", "b", true),
+            ("[[-?!-x]", "x", false),
+            ("[[-?!-x]", "b", true),
             ("]x]", "]x]", true),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} against {name}");

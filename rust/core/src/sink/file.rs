@@ -1,6 +1,7 @@
 //! A staged file: without a name where the file system allows it, else under a dot-name beside the target.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::Sink;
@@ -29,8 +30,10 @@ impl StagedFile {
     pub fn create(target: &Target, durable: bool) -> Result<Self> {
         let shown = &target.shown;
         let failed = |error| Error::io(Stage::Commit, "write", shown, error);
-        let folder = fs::open_directory(std::os::unix::ffi::OsStrExt::as_bytes(target.folder.as_os_str()))
-            .map_err(|error| Error::io(Stage::Commit, "open the folder of", shown, error))?;
+        let path = target.folder.as_os_str().as_bytes();
+        // Only a folder that may be listed can be synced.
+        let folder = if durable { fs::open_directory(path) } else { fs::enter_directory(path) };
+        let folder = folder.map_err(|error| Error::io(Stage::Commit, "open the folder of", shown, error))?;
         remove_leftovers(&folder, &target.name);
         let unnamed = fs::create_unnamed(&folder).map_err(failed)?;
         let (file, name) = if let Some(file) = unnamed {
