@@ -1,9 +1,9 @@
-//! One large file, copied in blocks by several threads; and a scratch file that makes the guest touch its memory beforehand.
+//! One large file, copied in blocks by several threads.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags, fdatasync, openat, unlink};
+use rustix::fs::{CWD, Mode, OFlags, fdatasync, openat};
 use rustix::io::{pread, pwrite};
 
 use crate::clock::Phases;
@@ -44,17 +44,4 @@ pub fn copy(source: &Path, target: &Path, threads: usize, sync: bool, phases: &m
         phases.time("sync", || fdatasync(&output)).map_err(Failure::while_trying("sync", target))?;
     }
     Ok(format!("{{\"bytes\":{copied},\"phases\":{phases}}}"))
-}
-
-/// Write `bytes` of zeros to `path` and remove it: the first touch of a guest's memory can cost ten times a later one.
-pub fn scratch(path: &Path, bytes: u64) -> Result<String> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let output = openat(CWD, path, flags, Mode::from_raw_mode(0o600)).map_err(Failure::while_trying("create", path))?;
-    let zeros = vec![0; BLOCK];
-    let mut offset = 0;
-    while offset < bytes {
-        offset += pwrite(&output, &zeros, offset).map_err(Failure::while_trying("write", path))? as u64;
-    }
-    unlink(path).map_err(Failure::while_trying("remove", path))?;
-    Ok(format!("{{\"bytes\":{offset}}}"))
 }

@@ -5,7 +5,6 @@
 //! floor copy FILE OUT [--threads N] [--sync]
 //! floor unlink DIR [--threads N] [--order name|inode|found]
 //! floor clone DIR NEW [--threads N]
-//! floor scratch FILE BYTES
 //! floor run [--stdout FILE] -- COMMAND...
 //! ```
 //!
@@ -116,7 +115,6 @@ fn perform(subcommand: &OsString, arguments: &Arguments) -> Result<String> {
             Ok(format!("{{\"files\":{},\"phases\":{phases}}}", listing.len()))
         }
         Some("clone") => tree::clone(arguments.path(0)?, arguments.path(1)?, arguments.threads),
-        Some("scratch") => copy::scratch(arguments.path(0)?, number(&arguments.path(1)?.clone().into_os_string())?),
         Some("run") => run::run(&arguments.command, arguments.stdout.as_deref()),
         _ => Err(Failure::usage(subcommand)),
     }

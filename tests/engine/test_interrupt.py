@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.command import VHPACK
+from tests.engine.command import VHPACK, compress
 from tests.engine.trees import MIB, contents, noise, prose, sparse, write_tree
 from tests.faults.tracing import paused, refusal_of_unnamed_files, strace
 from tests.interop.structure import structure_of, unpacked
@@ -142,7 +142,11 @@ def test_an_interrupt_at_the_end_loses_nothing(work: Path, calls: tuple[str, ...
         assert held == files
     else:
         assert left == files
-    assert {path.name for path in work.iterdir()} <= {"data", "out.zip"}
+    again = compress("data", "-o", "out.zip", "--remove-originals", "--force", cwd=work)
+    assert "Traceback" not in again.err
+    held = {member.name: unpacked(work / "out.zip", member) for member in structure_of(work / "out.zip").members}
+    assert held == files, "the same call again has to finish what was begun, and to lose nothing"
+    assert {path.name for path in work.iterdir()} == {"data", "out.zip"}
 
 
 def test_nothing_happens_to_a_later_pack_after_an_interrupt(work: Path) -> None:

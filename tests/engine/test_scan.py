@@ -106,6 +106,7 @@ def test_a_pattern_takes_the_files_that_glob_takes(
 @example(files=["a/b", "b/b"], words=["*", "..", "*", "b"])
 @example(files=["a/b"], words=["a", "..", "a", ".", "*"])
 @example(files=["a/b"], words=["*", "", "b"])
+@example(files=["a/b", "?"], words=["?", "."])
 def test_dots_and_empty_components_mean_what_they_mean_to_glob(files: list[str], words: list[str]) -> None:
     pattern = "/".join(words)
     depths = [-1 if word == ".." else int(word not in (".", "", "**")) for word in words]

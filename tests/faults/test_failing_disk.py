@@ -34,7 +34,9 @@ def test_a_failure_at_any_call_loses_nothing_and_leaves_nothing(tmp_path: Path, 
                 break
             faults += 1
             check_told(ground, ended.code, ended.out, ended.err, moment)
-            assert not ground.strays(), f"{moment}: left behind"
+            # The list of the originals stays when it is its own removal that fails.
+            allowed = {f"{Path(scenario.target).parent / '.out.zip.vhpack-removing'}"} if call in REMOVALS else set()
+            assert ground.strays() <= allowed, f"{moment}: left behind"
         else:
             pytest.fail(f"{call} is called more than {MOST_RUNS} times")
     assert faults >= 3, "the faults were not reached"

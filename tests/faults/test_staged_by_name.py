@@ -16,6 +16,7 @@ from tests.faults.tracing import calls_made, paused, refusal_of_unnamed_files, s
 from tests.interop.structure import structure_of, unpacked
 
 STAGED = ".out.zip.0.vhpack-staged"
+LISTED = ".out.zip.vhpack-removing"
 MOST_RUNS = 300
 COMMAND = [VHPACK, "compress", "data", "-o", "target/out.zip", "--jobs", "2", "--remove-originals", "-q"]
 
@@ -85,12 +86,13 @@ def test_a_kill_loses_nothing_and_the_next_pack_tidies_up(ground: Ground, option
             ground.refill(earlier=earlier)
             ground.run(*options, calls=[call], inject=f"signal=KILL:when={k}")
             check_nothing_lost(ground, f"killed at {call} number {k}", earlier=earlier)
-            assert ground.names() <= {"out.zip", STAGED}
+            assert ground.names() <= {"out.zip", STAGED, LISTED}
             if "+++ killed by SIGKILL" not in ground.log.read_text():
                 break
             kills += 1
-            again = compress("small", "-o", "target/out.zip", "--force", cwd=ground.work)
-            assert again.code == 0, again
+            ended = compress("data", "-o", "target/out.zip", "--force", "--remove-originals", cwd=ground.work)
+            assert ended.code == 0, ended
+            check_nothing_lost(ground, f"packed again after a kill at {call} number {k}", earlier=earlier)
             assert ground.names() == {"out.zip"}
         else:
             pytest.fail(f"{call} is called more than {MOST_RUNS} times")

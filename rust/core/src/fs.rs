@@ -282,10 +282,27 @@ pub(crate) fn create_unnamed(directory: impl AsFd) -> io::Result<Option<OwnedFd>
     }
 }
 
-/// A new file named `name`; fails when the name is taken.
+/// A new file named `name`, with the modes that the umask leaves; fails when the name is taken.
 pub(crate) fn create_named(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    create(directory, name, 0o666)
+}
+
+/// A new file named `name` that nobody else may read or write; fails when the name is taken.
+pub(crate) fn create_private(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    create(directory, name, 0o600)
+}
+
+fn create(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?)
+    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?)
+}
+
+/// A regular file under one name that belongs to this user and that no other may write to.
+pub(crate) fn is_ours_alone(stat: &Stat) -> bool {
+    Kind::of(stat) == Kind::File
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && stat.st_mode & 0o022 == 0
+        && stat.st_nlink == 1
 }
 
 fn fd_path(file: impl AsFd) -> String {

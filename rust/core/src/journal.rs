@@ -3,16 +3,14 @@
 //! A call that is killed while it removes leaves an archive and some of the originals. The same call again would find
 //! those, and put an archive of them in the place of the only copy of the rest. The list lets it finish instead.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::commit::Committed;
 use crate::digest::Digest;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::fs::{self, Stamp};
-use crate::plan::Plan;
 use crate::remove::Original;
 use crate::target::{JOURNAL_SUFFIX, Target, dot_name};
 
@@ -53,11 +51,11 @@ impl Journal {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = match fs::create_named(&self.folder, &self.name) {
+        let file = match fs::create_private(&self.folder, &self.name) {
             // What lies there is of an archive that has been replaced.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::unlink(&self.folder, &self.name)?;
-                fs::create_named(&self.folder, &self.name)?
+                fs::create_private(&self.folder, &self.name)?
             }
             other => other?,
         };
@@ -67,7 +65,7 @@ impl Journal {
     }
 
     /// Nothing is left to remove.
-    pub fn end(self) {
+    pub fn forget(&self) {
         // A list that stays is found stale, or finished, by the next pack to this target.
         let _ = fs::unlink(&self.folder, &self.name);
     }
@@ -90,7 +88,12 @@ impl Unfinished {
         let Ok(file) = fs::open_file(&folder, &name, false) else { return Ok(None) };
         let path = target.folder.join(fs::path(&name));
         let failed = |error: io::Error| Error::io(Stage::Plan, "read", &path, error);
-        let size = Stamp::of(&fs::fstat(&file).map_err(failed)?).size;
+        let stat = fs::fstat(&file).map_err(failed)?;
+        // Whoever can write the list decides what is removed: it must be ours alone.
+        if !fs::is_ours_alone(&stat) {
+            return Ok(None);
+        }
+        let size = Stamp::of(&stat).size;
         let mut bytes = vec![0; size as usize];
         fs::read_at(&file, &mut bytes, 0).map_err(failed)?;
         let journal = Journal { folder, name };
@@ -101,7 +104,7 @@ impl Unfinished {
             }
             // Half written: nothing was removed yet. Or about an archive that is no longer here.
             _ => {
-                journal.end();
+                journal.forget();
                 Ok(None)
             }
         }
@@ -111,15 +114,34 @@ impl Unfinished {
         decode(&self.bytes).unwrap_or_default()
     }
 
-    /// Whether the plan holds every original of the list again, so that replacing the archive loses none.
-    pub fn is_covered_by(&self, plan: &Plan) -> bool {
-        let packed: HashSet<Vec<u8>> = plan.entries().iter().map(|entry| plan.path(entry)).collect();
-        self.originals().iter().all(|original| packed.contains(&original.path()))
+    /// The archive reads as it was written.
+    pub fn check_archive(&self, target: &Target, check: impl Fn() -> Result<()>) -> Result<()> {
+        let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
+        let file = fs::open_file(&self.journal.folder, &target.name, false).map_err(failed)?;
+        let (mut digest, mut offset) = (Digest::new(), 0);
+        let mut portion = vec![0; 1 << 20];
+        loop {
+            check()?;
+            let count = fs::read_at(&file, &mut portion, offset).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            digest.update(&portion[..count]);
+            offset += count as u64;
+        }
+        if digest.finish() == self.digest {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not as an interrupted pack left it, so no more originals were removed; compare them with it by hand",
+            crate::error::show(&target.shown)
+        );
+        Err(Error::new(ErrorKind::Io, Stage::Remove, message).at(&target.shown))
     }
 
-    /// Forget the list.
-    pub fn end(self) {
-        self.journal.end();
+    /// Forget the list, which is finished or of no use any more.
+    pub fn forget(&self) {
+        self.journal.forget();
     }
 }
 

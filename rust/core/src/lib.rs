@@ -28,6 +28,7 @@ mod progress;
 mod remove;
 mod report;
 mod request;
+mod resume;
 mod scan;
 mod sink;
 mod target;

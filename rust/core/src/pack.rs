@@ -10,9 +10,10 @@ use crate::journal::Unfinished;
 use crate::pipeline;
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
-use crate::remove::{Removal, remove, remove_originals};
+use crate::remove::remove_originals;
 use crate::report::{PackReport, PlanReport, Remark};
-use crate::request::{Originals, PackOptions, PackRequest};
+use crate::request::{Originals, PackRequest};
+use crate::resume;
 use crate::scan::{Found, Sources};
 use crate::sink::StagedFile;
 use crate::target::Target;
@@ -42,23 +43,24 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let start = Instant::now();
     let options = &request.options;
     progress.enter(Phase::Scan);
-    let resume = options.originals == Originals::Remove;
-    let Prepared { target, found, begun } = prepare(request, resume, cancel, progress)?;
-    let (plan, begun) = match (Plan::new(found, &target), begun) {
-        (Err(error), Some(begun)) if error.kind() == ErrorKind::NoFiles && begun.is_resumed() => {
-            return Ok(begun.finish(target, start));
-        }
-        (plan, begun) => (plan?, begun),
-    };
-    check_replaced(request, begun.as_ref(), &plan, &target)?;
+    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
+    let plan = Plan::new(found, &target);
+    if let Some(unfinished) = &unfinished
+        && options.originals == Originals::Remove
+        && let Some(report) = resume::finish(unfinished, &plan, &target, options, cancel, progress)?
+    {
+        return Ok(PackReport { elapsed: start.elapsed(), ..report });
+    }
+    let plan = plan?;
+    check_replaced(request, unfinished.as_ref(), &plan, &target)?;
     progress.total_files.set(plan.entries().len() as u64);
     progress.enter(Phase::Pack);
     let sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
     let written = pipeline::run(&plan, options, sink, cancel, progress)?;
     progress.enter(Phase::Commit);
     let committed = commit(written, options, cancel)?;
-    if let Some(begun) = begun {
-        begun.unfinished.end();
+    if let Some(unfinished) = unfinished {
+        unfinished.forget();
     }
     if options.originals == Originals::Remove {
         progress.enter(Phase::Remove);
@@ -97,9 +99,9 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
 
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
-    let Prepared { target, found, begun } = prepare(request, false, cancel, &Progress::default())?;
+    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target)?;
-    check_replaced(request, begun.as_ref(), &plan, &target)?;
+    check_replaced(request, unfinished.as_ref(), &plan, &target)?;
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
         target: target.shown,
@@ -127,12 +129,12 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
 struct Prepared {
     target: Target,
     found: Found,
-    begun: Option<Begun>,
+    /// The list of a removal that an earlier call to this target did not finish.
+    unfinished: Option<Unfinished>,
 }
 
-/// Target first, then what an earlier call left unfinished, then the sources: a target that may not be written is said
-/// before a long scan.
-fn prepare(request: &PackRequest, resume: bool, cancel: &CancelToken, progress: &Progress) -> Result<Prepared> {
+/// Target first, then the sources: a target that may not be written is said before a long scan.
+fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
     request.validate()?;
     let options = &request.options;
     let look_up = |tolerant| Sources::look_up(request, tolerant, cancel);
@@ -142,24 +144,32 @@ fn prepare(request: &PackRequest, resume: bool, cancel: &CancelToken, progress: 
         let sources = look_up(false)?;
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
-    let begun = Begun::find(&target, resume, options, cancel, progress)?;
-    let resumed = begun.as_ref().is_some_and(Begun::is_resumed);
-    if !options.force && !resumed {
+    let unfinished = Unfinished::find(&target)?;
+    let may_resume = unfinished.is_some() && options.originals == Originals::Remove;
+    if !options.force && !may_resume {
         target.refuse_existing()?;
     }
     let sources = match sources {
-        Some(sources) if !resumed => sources,
-        // What is named may be among what was removed just now.
-        _ => look_up(resumed)?,
+        Some(sources) => sources,
+        // What is named may be among what was removed already.
+        None => look_up(may_resume)?,
     };
     let found = sources.scan(cancel)?;
-    Ok(Prepared { target, found, begun })
+    Ok(Prepared { target, found, unfinished })
 }
 
 /// Refuse to replace an archive that may not be replaced, or that is the only copy of something.
-fn check_replaced(request: &PackRequest, begun: Option<&Begun>, plan: &Plan, target: &Target) -> Result<()> {
+fn check_replaced(request: &PackRequest, unfinished: Option<&Unfinished>, plan: &Plan, target: &Target) -> Result<()> {
     if !request.options.force {
         target.refuse_existing()?;
+    }
+    let refuse = |kind, message| Err(Error::new(kind, Stage::Plan, message).at(&target.shown));
+    if unfinished.is_some_and(|unfinished| !resume::covers(plan, unfinished)) {
+        let message = format!(
+            "{} holds files whose originals an interrupted pack has removed, and this pack would replace it; move it away or choose another name",
+            show(&target.shown)
+        );
+        return refuse(ErrorKind::TargetExists, message);
     }
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
@@ -168,69 +178,9 @@ fn check_replaced(request: &PackRequest, begun: Option<&Begun>, plan: &Plan, tar
             "No files to compress: the sources hold only empty folders, and {} exists; remove it first to pack those",
             show(&target.shown)
         );
-        return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
+        return refuse(ErrorKind::NoFiles, message);
     }
-    begun.map_or(Ok(()), |begun| begun.check_covered(plan, target))
-}
-
-/// A removal that an earlier call to the same target began, and that this call may have finished.
-struct Begun {
-    unfinished: Unfinished,
-    removal: Option<Removal>,
-}
-
-impl Begun {
-    fn find(
-        target: &Target,
-        resume: bool,
-        options: &PackOptions,
-        cancel: &CancelToken,
-        progress: &Progress,
-    ) -> Result<Option<Self>> {
-        let Some(unfinished) = Unfinished::find(target)? else { return Ok(None) };
-        let removal = resume.then(|| remove(&unfinished.originals(), options.jobs, cancel, progress));
-        match &removal {
-            Some(removal) if removal.cancelled => Err(Error::cancelled(Stage::Remove)),
-            _ => Ok(Some(Self { unfinished, removal })),
-        }
-    }
-
-    fn is_resumed(&self) -> bool {
-        self.removal.is_some()
-    }
-
-    fn check_covered(&self, plan: &Plan, target: &Target) -> Result<()> {
-        if self.unfinished.is_covered_by(plan) {
-            return Ok(());
-        }
-        let message = format!(
-            "{} holds files whose originals an interrupted pack has removed, and this pack would replace it; move it away or choose another name",
-            show(&target.shown)
-        );
-        Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&target.shown))
-    }
-
-    /// The report on an archive that an earlier call made, and whose originals are gone now.
-    fn finish(self, target: Target, start: Instant) -> PackReport {
-        let originals = self.unfinished.originals();
-        let removal = self.removal.unwrap_or_default();
-        let report = PackReport {
-            target: target.shown,
-            files: originals.len() as u64,
-            bytes_in: originals.iter().map(|original| original.stamp.size).sum(),
-            bytes_out: self.unfinished.length,
-            elapsed: start.elapsed(),
-            removed: removal.removed,
-            kept: removal.kept,
-            warnings: vec![
-                "the archive is the one that an interrupted call had completed; this call removed the originals that were left".into(),
-            ],
-            digest: self.unfinished.digest,
-            ..PackReport::default()
-        };
-        self.unfinished.end();
-        report
-    }
+    Ok(())
 }
 
 fn sorted(planned: &[Remark], packed: Vec<Remark>) -> Vec<Remark> {

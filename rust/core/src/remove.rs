@@ -81,7 +81,7 @@ pub(crate) fn remove_originals(
     let journal = Journal::begin(target, committed, &originals)?;
     let mut removal = remove(&originals, jobs, cancel, progress);
     if !removal.cancelled || removal.removed == 0 {
-        journal.end();
+        journal.forget();
     }
     removal.kept.extend(out_of_reach);
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));

@@ -4,7 +4,7 @@
 pub(crate) const LARGE_FROM: u64 = 4 << 20;
 
 /// A batch ends when it has this many bytes: big writes, and small enough to stay in a core's cache until they are written.
-pub(crate) const BATCH_BYTES: usize = 512 << 10;
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// A batch ends when it has this many files, so that no worker holds up the order for long.
 pub(crate) const BATCH_FILES: usize = 64;

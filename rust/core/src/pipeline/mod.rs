@@ -5,6 +5,8 @@ mod large;
 mod order;
 mod output;
 mod record;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use budget::Budget;

@@ -83,7 +83,7 @@ impl<'a> Lookup<'a> {
     fn one(&self, text: &[u8], may_be_pattern: bool) -> Result<Source> {
         let found = absolute(&self.working, text).and_then(|path| {
             let stat = fs::lstat(fs::path(&path))?;
-            if text.ends_with(b"/") && Kind::of(&fs::stat(fs::path(&path))?) != Kind::Directory {
+            if needs_directory(text) && Kind::of(&fs::stat(fs::path(&path))?) != Kind::Directory {
                 return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
             }
             Ok((stat, path))
@@ -110,7 +110,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn literal(&self, text: &[u8], path: Vec<u8>, stat: &rustix::fs::Stat) -> Result<Source> {
-        let needs_directory = text.last() == Some(&b'/');
+        let needs_directory = needs_directory(text);
         let kind = Kind::of(stat);
         let (kind, is_link, stat) = if kind == Kind::Link {
             if self.request.symlinks == Symlinks::Skip && !needs_directory {
@@ -144,6 +144,11 @@ impl<'a> Lookup<'a> {
             }
         }
     }
+}
+
+/// Written with a slash or `/.` at the end: only a folder is meant.
+fn needs_directory(text: &[u8]) -> bool {
+    text.ends_with(b"/") || text.ends_with(b"/.")
 }
 
 /// The path made absolute, without `.`, empty components and `..`; what stands before a `..` is resolved on disk, since a
