@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from typing import Any
 import corpora
 import memory
 from contestants import Contestant, Place, Section, Setting
+
+QUIET_SPAN = 0.3
+"""Seconds of rest that are asked for before a run."""
+QUIET_SHARE = 0.15
+"""Of one core; ticks of 10 ms make the figure coarse."""
+QUIET_PATIENCE = 60
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Run:
                 raise FileNotFoundError(f"the corpus {self.contestant.corpus} is not complete; benches/corpora.py makes it")
             self.outcome.files, self.outcome.bytes_in = tree.files, tree.bytes
             os.sync()
+            wait_for_quiet()
             memory.touch_free_memory(tree.bytes)
             warm(self.setting, self.place.source)
 
@@ -136,6 +144,16 @@ def ask_floor(setting: Setting, *arguments: str) -> dict[str, Any]:
         raise RuntimeError(finished.stderr.strip())
     answer: dict[str, Any] = json.loads(finished.stdout)
     return answer
+
+
+def wait_for_quiet() -> None:
+    """Wait until nothing else runs, but not for ever: a busy machine gets bad figures, and the report says that it was busy."""
+    deadline = time.monotonic() + QUIET_PATIENCE
+    while time.monotonic() < deadline:
+        before, _ = cpu_seconds()
+        time.sleep(QUIET_SPAN)
+        if (cpu_seconds()[0] - before) / QUIET_SPAN < QUIET_SHARE:
+            return
 
 
 def cpu_seconds() -> tuple[float, float]:

@@ -105,7 +105,7 @@ def pack(
         on_change: What to do when a file vanishes, grows or shrinks while it is read: `"error"` ends the pack, `"skip"`
             leaves the file out and keeps its original.
         codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one.
-        level: Deflate's effort, from 0 (store) to 12 (smallest).
+        level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents

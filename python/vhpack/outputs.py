@@ -105,7 +105,7 @@ class Outputs:
             filename: The archive, relative to this folder; its suffix (`.zip`) says the format. Its folder is created.
             live_upload: Mark the archive read-only, which tells the platform to upload it at once.
             remove_originals: Remove the files that were packed.
-            level: Deflate's effort, from 0 (store) to 12 (smallest).
+            level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
             codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one.
             jobs: Number of threads; by default one for each core.
             memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.

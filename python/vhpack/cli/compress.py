@@ -94,7 +94,7 @@ _output = under("Output")
     default="auto",
     help="auto (by content), store, or deflate.",
 )
-@_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort of deflate; 0 stores, 12 is smallest.")
+@_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort of deflate: 0 stores, 12 is smallest. [default: 5]")
 @_method("--jobs", type=click.IntRange(1), metavar="N", help="Threads. [default: one for each core]")
 @_method("--memory", type=_Size(), metavar="SIZE", help="Memory for buffers. [default: 256MiB]")
 @_method("--reproducible", is_flag=True, help="Same bytes on every machine: one time, plain modes.")

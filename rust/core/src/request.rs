@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 pub const DEFAULT_MEMORY: u64 = 256 << 20;
 
 /// Default for [`PackOptions::level`]; chosen from the table of levels in `benches/RESULTS.md`.
-pub const DEFAULT_LEVEL: u8 = 2;
+pub const DEFAULT_LEVEL: u8 = 5;
 
 /// What to pack, where to, and how.
 #[derive(Debug, Clone, Default)]

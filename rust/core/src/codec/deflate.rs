@@ -37,9 +37,10 @@ pub struct BlockDeflater {
 }
 
 impl BlockDeflater {
-    /// For `level` 1 to 12; zlib's scale ends at 9.
+    /// For `level` 1 to 12; zlib's scale ends at 9. Its lowest level knows fixed Huffman codes only, which make weights
+    /// larger (104.7 % of a bf16 checkpoint, where the next level gives 80 %), so 1 is its second.
     pub fn new(level: u8) -> Self {
-        Self { stream: Deflate::new(i32::from(level.clamp(1, 9)), false, 15) }
+        Self { stream: Deflate::new(i32::from(level.clamp(2, 9)), false, 15) }
     }
 
     /// Append the compressed form of `raw` to `out`. `dictionary` is the end of what came before, at most
