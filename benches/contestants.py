@@ -164,7 +164,7 @@ PNG = Section(
         Contestant("bsdtar, stored zip", bsdtar, "png", "bsdtar"),
         Contestant("7z -tzip -mx0", seven_zip(0), "png", "7z"),
         Contestant("zip -0", info_zip(0), "png", "zip"),
-        Contestant("valohai-utils", valohai, "png", "import valohai", rounds=2, environment=VALOHAI_HOME),
+        Contestant("valohai-utils", valohai, "png", "import valohai", rounds=1, environment=VALOHAI_HOME),
     ),
     rounds=7,
 )
@@ -178,7 +178,7 @@ JSON = Section(
         Contestant("vhpack", vhpack(), "json"),
         Contestant("7z -tzip -mx1", seven_zip(1), "json", "7z"),
         Contestant("zip -1", info_zip(1), "json", "zip"),
-        Contestant("valohai-utils", valohai, "json", "import valohai", rounds=5, environment=VALOHAI_HOME),
+        Contestant("valohai-utils", valohai, "json", "import valohai", rounds=2, environment=VALOHAI_HOME),
     ),
     rounds=9,
 )
@@ -194,7 +194,7 @@ LEVELS = Section(
             Contestant(f"vhpack --level {level}", vhpack("*", "--level", str(level)), "json"),
         )
     ),
-    rounds=3,
+    rounds=1,
 )
 
 CHECKPOINT = Section(
@@ -219,7 +219,7 @@ DEFLATE = Section(
         Contestant("vhpack, all threads", vhpack("*", "--codec", "deflate", "--level", "1"), "checkpoint"),
         Contestant("pigz -1", pigz, "checkpoint", "pigz", suffix=".gz"),
     ),
-    rounds=3,
+    rounds=2,
 )
 
 REMOVAL = Section(
@@ -231,7 +231,7 @@ REMOVAL = Section(
         Contestant("rm -rf", rm, "png", "rm"),
         Contestant("vhpack, removal alone", stages, "png"),
     ),
-    rounds=3,
+    rounds=2,
     consumes=True,
 )
 

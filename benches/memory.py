@@ -17,13 +17,13 @@ LEAVE = 600 << 20
 """Left alone, so that the kernel does not start to reclaim the cached corpora."""
 HOT_SECONDS_PER_GIB = 0.09
 """Touching memory that the host has given takes less than this; slower means that some of it was missing."""
-ATTEMPTS = 3
-HOST_TAKES = 8
-"""The host takes back a sixteenth of the free memory every two seconds, so a run needs many times its output to be there."""
+ATTEMPTS = 2
+HOST_TAKES = 4
+"""The host takes back a sixteenth of the free memory every two seconds, so a run needs several times its output to be there."""
 
 
 def touch_free_memory(output: int) -> None:
-    """Touch free memory for a run that writes about `output` bytes, until one pass finds that none was missing."""
+    """Touch free memory for a run that writes about `output` bytes, until a pass finds that none was missing, twice at most."""
     for _ in range(ATTEMPTS):
         size = min(output * HOST_TAKES, free_bytes() - LEAVE) // HUGE * HUGE
         if size <= 0:

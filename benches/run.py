@@ -1,6 +1,6 @@
 """Measure vhpack against its floors and its peers, and write `benches/RESULTS.md`. `make bench` runs this.
 
-    python benches/run.py                          # everything: about 40 minutes, 25 GB of disk
+    python benches/run.py                          # everything: one to two hours, 25 GB of disk
     python benches/run.py --only png json          # two sections, printed; RESULTS.md stays as it is
     python benches/run.py --scale 0.01 --rounds 1  # does it all work? a minute
     python benches/run.py --render                 # write RESULTS.md anew from the last full run's figures
@@ -35,7 +35,7 @@ QUIET_LOAD = 0.5
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="SECTION", choices=list(SECTIONS), help=", ".join(SECTIONS))
-    parser.add_argument("--rounds", type=int, help="for every section, instead of its own number")
+    parser.add_argument("--rounds", type=int, help="at most so many, for every section")
     parser.add_argument("--scale", type=float, default=1, help="fraction of the corpora's full size (default: 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="threads (default: all cores)")
     parser.add_argument("--vhpack", type=Path, help="the program to measure (default: the one beside this Python)")

@@ -29,7 +29,7 @@ def turns(names: Sequence[str], rounds: int | None = None) -> list[Turn]:
     order = []
     for name in names:
         section = SECTIONS[name]
-        for number in range(rounds or section.rounds):
+        for number in range(min(rounds or section.rounds, section.rounds)):
             start = number % len(section.contestants)
             rotated = section.contestants[start:] + section.contestants[:start]
             present = [contestant for contestant in rotated if takes_part(contestant, number)]

@@ -29,12 +29,24 @@ class Made:
         return found if self.shape.first is None else {name: found[name] for name in sorted(found)[: self.shape.first]}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow readers of huge archives to `make soak`."""
+    left = [item for item in items if not SOAK and _is_for_soak(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _is_for_soak(item: pytest.Item) -> bool:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    shape = params.get("made")
+    return isinstance(shape, Shape) and (shape.whole_in_soak or params.get("reader") in shape.readers_in_soak)
+
+
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: shape.name)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """The archive of one shape, removed as soon as its last reader is done with it."""
     shape: Shape = request.param
-    if shape.whole_in_soak and not SOAK:
-        pytest.skip("make soak: huge")
     ground = tmp_path_factory.mktemp("shape")
     tree = shared_tree(tmp_path_factory, shape.fill) if shape.first else ground / "tree"
     if not tree.exists():

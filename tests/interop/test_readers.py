@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 
-from tests.conftest import SOAK
 from tests.interop.conftest import Made
 from tests.interop.readers import READERS
 from tests.interop.shapes import OnDisk
@@ -17,8 +16,6 @@ READABLE_AT_ONCE = 64 << 20
 
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_finds_the_archive_sound(made: Made, reader: str) -> None:
-    if reader in made.shape.readers_in_soak and not SOAK:
-        pytest.skip("make soak: slow on a huge archive")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         READERS[reader](made.archive)

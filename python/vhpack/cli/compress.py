@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -136,8 +137,14 @@ def _compress(wanted: _Wanted) -> int:
     if wanted.dry_run:
         return _show_plan(wanted, _packing.plan(sources, literals, target, wanted.settings))
     if wanted.verbose:
-        screen.say_names(_packing.plan(sources, literals, target, wanted.settings).members)
+        _say_members(wanted, sources, literals, target)
     return _show_report(wanted, _packing.run(sources, literals, target, wanted.settings, progress=not wanted.quiet))
+
+
+def _say_members(wanted: _Wanted, sources: bytes, literals: bytes, target: bytes | None) -> None:
+    # What stands in the way of the plan, the pack itself says, unless it is to finish an earlier removal.
+    with contextlib.suppress(PackError):
+        screen.say_names(_packing.plan(sources, literals, target, wanted.settings).members)
 
 
 def _listed(source: str, *, null: bool) -> bytes:

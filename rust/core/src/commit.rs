@@ -18,6 +18,8 @@ pub(crate) struct Committed {
     pub skipped: Vec<Remark>,
     pub length: u64,
     pub digest: u128,
+    /// Device and inode of the archive.
+    pub identity: (u64, u64),
     /// Whether originals may go.
     pub removable: bool,
 }
@@ -42,7 +44,7 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
     if durable {
         finished.sync_name()?;
     }
-    Ok(Committed { records, skipped, length, digest, removable })
+    Ok(Committed { records, skipped, length, digest, identity: finished.identity, removable })
 }
 
 /// The staged bytes are those that were written: before originals go, the archive is read once from end to end.

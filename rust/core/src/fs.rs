@@ -338,8 +338,14 @@ pub(crate) fn unlink(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
 }
 
 /// Mark the open file as in use; a file left behind by a killed process carries no mark.
-pub(crate) fn lock(file: impl AsFd) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+///
+/// `false` where another process holds it; an error where the file system knows no locks.
+pub(crate) fn lock(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Call `each` with every name in the directory but `.` and `..`, in the order of the file system.

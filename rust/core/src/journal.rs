@@ -40,6 +40,13 @@ impl Journal {
         };
         let folder = fs::open_directory(target.folder.as_os_str().as_bytes()).map_err(failed)?;
         let stat = fs::lstat_at(&folder, &target.name).map_err(failed)?;
+        if fs::identity(&stat) != committed.identity {
+            let message = format!(
+                "{} was replaced by another pack as soon as it was complete, so no original was removed; pack again",
+                crate::error::show(&target.shown)
+            );
+            return Err(Error::new(ErrorKind::TargetExists, Stage::Remove, message).at(&target.shown));
+        }
         let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
         let bytes = encode(&Stamp::of(&stat), committed, originals);
         let journal = Self { folder, name };
@@ -71,6 +78,16 @@ impl Journal {
     }
 }
 
+/// Forget a list beside the target, which is of an archive that has been replaced.
+pub(crate) fn clear(target: &Target) {
+    if let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) {
+        let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
+        if fs::lstat_at(&folder, &name).is_ok() {
+            Journal { folder, name }.forget();
+        }
+    }
+}
+
 /// A removal that was begun and not finished.
 pub(crate) struct Unfinished {
     journal: Journal,
@@ -81,7 +98,7 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// The list beside the target, where the target is still the archive it is about. Lists of other archives go.
+    /// The list beside the target, where the target is still the archive it is about.
     pub fn find(target: &Target) -> Result<Option<Self>> {
         let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
         let Ok(folder) = fs::open_directory(target.folder.as_os_str().as_bytes()) else { return Ok(None) };
@@ -97,17 +114,14 @@ impl Unfinished {
         let mut bytes = vec![0; size as usize];
         fs::read_at(&file, &mut bytes, 0).map_err(failed)?;
         let journal = Journal { folder, name };
-        let stat = fs::lstat_at(&journal.folder, &target.name);
-        match (Header::decode(&bytes), stat) {
-            (Some(header), Ok(stat)) if header.archive == Stamp::of(&stat) => {
-                Ok(Some(Self { digest: header.digest, length: header.archive.size, journal, bytes }))
-            }
-            // Half written: nothing was removed yet. Or about an archive that is no longer here.
-            _ => {
-                journal.forget();
-                Ok(None)
-            }
-        }
+        // Half written: nothing was removed yet.
+        let Some(header) = Header::decode(&bytes) else { return Ok(None) };
+        let Ok(stat) = fs::lstat_at(&journal.folder, &target.name) else { return Ok(None) };
+        let (listed, now) = (header.archive, Stamp::of(&stat));
+        let found = Self { digest: header.digest, length: listed.size, journal, bytes };
+        // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
+        let is_about_it = listed == now || (listed.size == now.size && found.check_archive(target, || Ok(())).is_ok());
+        Ok(is_about_it.then_some(found))
     }
 
     pub fn originals(&self) -> Vec<Original<'_>> {

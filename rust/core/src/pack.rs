@@ -6,8 +6,8 @@ use crate::cancel::CancelToken;
 use crate::commit::commit;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
-use crate::journal::Unfinished;
-use crate::pipeline;
+use crate::journal::{self, Unfinished};
+use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
 use crate::remove::remove_originals;
@@ -57,11 +57,15 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     progress.enter(Phase::Pack);
     let sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
     let written = pipeline::run(&plan, options, sink, cancel, progress)?;
+    // Files that change are left out, but not all of them.
+    if written.records.iter().all(Record::is_directory) && count(plan.entries()) != (0, written.records.len() as u64, 0)
+    {
+        let message = "No files to compress: every file changed or vanished while it was packed; nothing was published";
+        return Err(Error::new(ErrorKind::NoFiles, Stage::Pack, message).at(&target.shown));
+    }
     progress.enter(Phase::Commit);
     let committed = commit(written, options, cancel)?;
-    if let Some(unfinished) = unfinished {
-        unfinished.forget();
-    }
+    journal::clear(&target);
     if options.originals == Originals::Remove {
         progress.enter(Phase::Remove);
     }

@@ -173,7 +173,7 @@ fn leave_out(found: &mut Found, target: &Target) {
         let is_ours = name.ends_with(STAGED_SUFFIX) || name.ends_with(JOURNAL_SUFFIX);
         let reason = if is_ours && name.first() == Some(&b'.') {
             "belongs to a pack"
-        } else if name.len() == target.name.len() && target.is(folder, name) {
+        } else if target.is(folder, name) {
             "the target itself"
         } else {
             return true;

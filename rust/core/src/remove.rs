@@ -80,10 +80,13 @@ pub(crate) fn remove_originals(
     }
     let journal = Journal::begin(target, committed, &originals)?;
     let mut removal = remove(&originals, jobs, cancel, progress);
-    if !removal.cancelled || removal.removed == 0 {
+    removal.kept.extend(out_of_reach);
+    // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
+    // put an archive of the rest in its place.
+    let complete = !removal.cancelled && removal.kept.is_empty() && committed.skipped.is_empty();
+    if complete || removal.removed == 0 {
         journal.forget();
     }
-    removal.kept.extend(out_of_reach);
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(removal)
 }

@@ -54,7 +54,9 @@ pub(crate) fn finish(
     if removal.cancelled {
         return Err(Error::cancelled(Stage::Remove));
     }
-    unfinished.forget();
+    if removal.kept.is_empty() {
+        unfinished.forget();
+    }
     Ok(Some(PackReport {
         target: target.shown.clone(),
         files: originals.len() as u64,

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, Stage, show};
-use crate::fs::{self, Kind};
+use crate::fs::{self, Kind, Stamp};
 
 /// Beside a target while it is staged where the file system knows no unnamed files.
 pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
@@ -28,6 +28,10 @@ pub(crate) struct Target {
     pub folder: PathBuf,
     /// The name in that folder.
     pub name: Vec<u8>,
+    /// The link that the caller named, by folder and name, where it leads to the target.
+    link: Option<(PathBuf, Vec<u8>)>,
+    /// What bore the name when the pack began.
+    pub replaces: Option<Stamp>,
 }
 
 impl Target {
@@ -50,8 +54,13 @@ impl Target {
             }
             _ => Error::io(Stage::Plan, "enter", folder, error),
         })?;
-        let name = real.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-        Ok(Self { shown, folder, name })
+        let name_of = |path: &Path| path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let link = match shown.parent().map(fs::canonical) {
+            Some(Ok(folder)) if real != shown => Some((folder, name_of(&shown))),
+            _ => None,
+        };
+        let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
+        Ok(Self { name: name_of(&real), shown, folder, link, replaces })
     }
 
     /// `resized.zip` in the working directory for sources in `…/resized`.
@@ -87,7 +96,9 @@ impl Target {
 
     /// Whether the file `name` in `folder` is the target, however the folder is spelled.
     pub fn is(&self, folder: &[u8], name: &[u8]) -> bool {
-        name == self.name && fs::canonical(fs::path(folder)).is_ok_and(|folder| folder == self.folder)
+        let at = |place: &Path| fs::canonical(fs::path(folder)).is_ok_and(|folder| folder == place);
+        (name == self.name && at(&self.folder))
+            || self.link.as_ref().is_some_and(|(place, link)| name == link && at(place))
     }
 }
 

@@ -98,16 +98,20 @@ pub fn local_header(out: &mut Vec<u8>, member: &Member<'_>) {
     time_extra(out, member.mtime);
 }
 
-/// What to write over a local header, and where from its start, once CRC and packed size are known.
-pub fn late_fields(member: &Member<'_>) -> Vec<(u64, Vec<u8>)> {
+/// What to write over a local header, and where from its start, once CRC and packed size are known. `None` where packing
+/// has grown the member beyond what the header that was written can say.
+pub fn late_fields(member: &Member<'_>) -> Option<Vec<(u64, Vec<u8>)>> {
     let mut head = member.crc.to_le_bytes().to_vec();
     if member.has_zip64_header() {
         let sizes = [member.size.to_le_bytes(), member.packed.to_le_bytes()].concat();
-        return vec![(CRC_OFFSET, head), (zip64_sizes_offset(member.name_length()), sizes)];
+        return Some(vec![(CRC_OFFSET, head), (zip64_sizes_offset(member.name_length()), sizes)]);
+    }
+    if member.packed >= ZIP64_FROM {
+        return None;
     }
     put32(&mut head, member.packed as u32);
     put32(&mut head, member.size as u32);
-    vec![(CRC_OFFSET, head)]
+    Some(vec![(CRC_OFFSET, head)])
 }
 
 /// Append the central directory's header of a member whose local header stands at `offset`.
@@ -277,13 +281,19 @@ mod tests {
             let late = Member { crc: 0x1234_5678, ..member(size, size - 1000) };
             let mut early = Vec::new();
             local_header(&mut early, &Member { crc: 0, packed: 0, ..late });
-            for (at, bytes) in late_fields(&late) {
+            for (at, bytes) in late_fields(&late).unwrap() {
                 early[at as usize..][..bytes.len()].copy_from_slice(&bytes);
             }
             let mut expected = Vec::new();
             local_header(&mut expected, &late);
             assert_eq!(early, expected);
         }
+    }
+
+    #[test]
+    fn a_header_that_cannot_say_the_packed_size_is_not_patched() {
+        assert!(late_fields(&member(ZIP64_RAW_FROM - 1, ZIP64_FROM)).is_none());
+        assert!(late_fields(&member(ZIP64_RAW_FROM, ZIP64_FROM)).is_some());
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) struct Block {
     range: std::ops::Range<usize>,
     codec: Codec,
     crc: Hasher,
+    /// Of the bytes that the block was primed with, and of those that prime the next: read twice, they must be the same.
+    dictionary_crc: u32,
+    tail_crc: u32,
 }
 
 impl Block {
@@ -36,6 +39,16 @@ impl Block {
 
     pub fn raw_length(&self) -> u64 {
         self.range.len() as u64
+    }
+
+    /// Whether the block was primed with what ends `before`, as deflate needs.
+    pub fn follows(&self, before: Option<u32>) -> bool {
+        self.codec == Codec::Store || before.is_none_or(|tail| tail == self.dictionary_crc)
+    }
+
+    /// What the next block must have been primed with.
+    pub fn tail(&self) -> u32 {
+        self.tail_crc
     }
 
     /// The checksum of the raw bytes, to be combined in order.
@@ -220,6 +233,8 @@ impl Large {
         block.crc = Hasher::new();
         block.crc.update(raw);
         if self.codec == Codec::Deflate {
+            block.dictionary_crc = crc32fast::hash(&block.raw[..dictionary]);
+            block.tail_crc = crc32fast::hash(&raw[raw.len().saturating_sub(DICTIONARY_BYTES)..]);
             block.packed.clear();
             let deflater = deflater.get_or_insert_with(|| BlockDeflater::new(self.level));
             deflater

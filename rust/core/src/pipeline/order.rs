@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ pub(super) struct Shared<'a, S> {
     pub output: Mutex<Output<S>>,
     state: Mutex<State>,
     wake: Condvar,
+    has_failed: AtomicBool,
     /// For the average file size, which decides how many files a batch claims.
     seen_files: AtomicU64,
     seen_bytes: AtomicU64,
@@ -127,6 +128,7 @@ impl<'a, S: Sink> Shared<'a, S> {
             output: Mutex::new(output),
             state: Mutex::new(state),
             wake: Condvar::new(),
+            has_failed: AtomicBool::new(false),
             seen_files: AtomicU64::new(0),
             seen_bytes: AtomicU64::new(0),
         }
@@ -143,11 +145,13 @@ impl<'a, S: Sink> Shared<'a, S> {
     /// End the pack with this error, unless another came first.
     pub fn fail(&self, error: Error) {
         self.lock().failed.get_or_insert(error);
+        self.has_failed.store(true, Ordering::Relaxed);
         self.wake.notify_all();
     }
 
+    /// Whether the pack has failed. Takes no lock: it is asked by those who hold the lock of a large file.
     pub fn is_failed(&self) -> bool {
-        self.lock().failed.is_some()
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// The error that ended the pack, and the output.
@@ -184,6 +188,7 @@ impl<'a, S: Sink> Shared<'a, S> {
         loop {
             if state.failed.is_some() || self.cancel.is_cancelled() {
                 state.failed.get_or_insert_with(|| Error::cancelled(Stage::Pack));
+                self.has_failed.store(true, Ordering::Relaxed);
                 self.wake.notify_all();
                 return None;
             }

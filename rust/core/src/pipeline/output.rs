@@ -79,13 +79,26 @@ impl<S: Sink> Output<S> {
     }
 
     /// Complete a large member: patch its header, and let the digest catch up.
-    pub fn complete(&mut self, record: Record, plan: &Plan, stamps: Stamps, progress: &Progress) -> Result<()> {
-        for (at, bytes) in zip::late_fields(&record.member(plan, stamps)) {
+    pub fn complete(
+        &mut self,
+        record: Record,
+        plan: &Plan,
+        stamps: Stamps,
+        check: impl Fn() -> Result<()>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let fields = zip::late_fields(&record.member(plan, stamps)).ok_or_else(|| {
+            let message =
+                "a file of almost 4 GiB grew past it when it was compressed; nothing was published: store it instead";
+            Error::new(ErrorKind::Io, Stage::Pack, message)
+        })?;
+        for (at, bytes) in fields {
             self.sink.patch(record.offset + at, &bytes)?;
         }
         let mut portion = std::mem::take(&mut self.portion);
         portion.resize(PORTION, 0);
         while self.digested < self.length {
+            check()?;
             let count = self.sink.read_back(self.digested, &mut portion)?;
             if count == 0 {
                 return Err(cut_short());

@@ -37,7 +37,7 @@ impl Record {
         !self.is_directory() && u32::from(self.mode) & KIND_BITS != LINK
     }
 
-    fn is_directory(&self) -> bool {
+    pub fn is_directory(&self) -> bool {
         u32::from(self.mode) & KIND_BITS == DIRECTORY
     }
 

@@ -265,7 +265,8 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         match written {
             Ok(()) => {
                 let stamps = shared.options.stamps;
-                Ok(shared.output().complete(record, shared.plan, stamps, shared.progress)?)
+                let check = || shared.cancel.check(Stage::Pack);
+                Ok(shared.output().complete(record, shared.plan, stamps, check, shared.progress)?)
             }
             Err(Failure::Changed(reason)) => {
                 let remark = self.changed(entry, reason)?;
@@ -302,11 +303,18 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         shared.output().write_part(&self.header, shared.progress)?;
         record.packed = 0;
         let mut crc = crc32fast::Hasher::new();
-        let mut raw = 0;
+        let (mut raw, mut tail) = (0, None);
         loop {
             shared.cancel.check(Stage::Pack)?;
+            if shared.is_failed() {
+                return Err(Error::cancelled(Stage::Pack).into());
+            }
             match large.next_step() {
+                Step::Write(block) if !block.follows(tail) => {
+                    return Err(Failure::Changed("was written to while it was packed".into()));
+                }
                 Step::Write(block) => {
+                    tail = Some(block.tail());
                     shared.output().write_part(block.bytes(), shared.progress)?;
                     crc.combine(block.crc());
                     record.packed += block.bytes().len() as u64;
@@ -315,7 +323,6 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                     large.wrote(block);
                 }
                 Step::Pack(index, block) => large.pack(index, block, &mut self.codecs.block),
-                Step::Wait if shared.is_failed() => return Err(Error::cancelled(Stage::Pack).into()),
                 Step::Wait => {}
                 Step::Done => {
                     record.crc = crc.finalize();
@@ -382,7 +389,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
 }
 
 fn help<S: Sink>(shared: &Shared<'_, S>, codecs: &mut Codecs, large: &Large) {
-    large.help(&mut codecs.block, &|| shared.cancel.is_cancelled());
+    large.help(&mut codecs.block, &|| shared.cancel.is_cancelled() || shared.is_failed());
 }
 
 impl Codecs {

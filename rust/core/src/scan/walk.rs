@@ -195,8 +195,9 @@ impl Walker<'_> {
         } else {
             let listed = fs::list(&descriptor, |name, kind| {
                 visit.entry(&descriptor, name, kind);
-                Ok(())
+                if self.rules.cancel.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
             });
+            self.rules.cancel.check(Stage::Scan)?;
             listed.map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
         }
         Ok(visit.finish())

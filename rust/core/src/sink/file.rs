@@ -18,6 +18,8 @@ pub(crate) struct StagedFile {
     folder: OwnedFd,
     target: PathBuf,
     target_name: Vec<u8>,
+    /// What the archive may take the place of.
+    replaces: Option<fs::Stamp>,
     /// Its dot-name, where it has one.
     name: Option<Vec<u8>>,
     length: u64,
@@ -42,12 +44,14 @@ impl StagedFile {
             let (file, name) = create_dot_name(&folder, &target.name).map_err(failed)?;
             (file, Some(name))
         };
-        fs::lock(&file);
+        // Without locks nobody takes the file for a leftover either.
+        let _ = fs::lock(&file);
         Ok(Self {
             file,
             folder,
             target: shown.clone(),
             target_name: target.name.clone(),
+            replaces: target.replaces,
             name,
             length: 0,
             written_back: durable.then_some(0),
@@ -79,6 +83,14 @@ impl StagedFile {
 
     /// Give the archive its name, at once; `replace` an earlier one or refuse to.
     pub fn publish(mut self, replace: bool) -> Result<Finished> {
+        let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
+        if replace && there.is_some() && there != self.replaces {
+            let message = format!(
+                "{} was written by another while this pack ran; nothing was published: look at it, then pack again",
+                show(&self.target)
+            );
+            return Err(Error::new(ErrorKind::TargetExists, Stage::Commit, message).at(&self.target));
+        }
         let published = self.give_name(replace);
         published.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists if !replace => {
@@ -90,7 +102,14 @@ impl StagedFile {
         })?;
         self.name = None;
         let duplicate = |file: &OwnedFd| file.try_clone().map_err(|error| self.failed("sync", error));
-        Ok(Finished { file: duplicate(&self.file)?, folder: duplicate(&self.folder)?, target: self.target.clone() })
+        let identity =
+            fs::fstat(&self.file).map(|stat| fs::identity(&stat)).map_err(|error| self.failed("check", error))?;
+        Ok(Finished {
+            identity,
+            file: duplicate(&self.file)?,
+            folder: duplicate(&self.folder)?,
+            target: self.target.clone(),
+        })
     }
 
     fn give_name(&mut self, replace: bool) -> std::io::Result<()> {
@@ -161,6 +180,8 @@ impl Sink for StagedFile {
 
 /// An archive that has its name.
 pub(crate) struct Finished {
+    /// Device and inode of the archive.
+    pub identity: (u64, u64),
     file: OwnedFd,
     folder: OwnedFd,
     target: PathBuf,
@@ -202,7 +223,8 @@ fn create_dot_name(folder: &OwnedFd, target: &[u8]) -> std::io::Result<(OwnedFd,
         let still_there = || -> std::io::Result<bool> {
             Ok(fs::Stamp::of(&fs::lstat_at(folder, &name)?).ino == fs::Stamp::of(&fs::fstat(&file)?).ino)
         };
-        if fs::lock(&file) && still_there().unwrap_or(false) {
+        // A file system that knows no locks is no reason not to pack: then nobody takes the name for a leftover either.
+        if fs::lock(&file).unwrap_or(true) && still_there().unwrap_or(false) {
             return Ok((file, name));
         }
     }
@@ -213,7 +235,7 @@ fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
     for number in 0.. {
         let name = staged_name(target, number);
         let Ok(file) = fs::open_file(folder, &name, false) else { return };
-        if fs::lock(&file) {
+        if fs::lock(&file).unwrap_or(false) {
             // Failing to tidy up must not fail the pack.
             let _ = fs::unlink(folder, &name);
         }
