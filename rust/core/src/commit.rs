@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::pipeline::{Record, Written, cut_short};
 use crate::report::Remark;
-use crate::request::{Originals, PackOptions};
+use crate::request::{OnChange, Originals, PackOptions};
 use crate::sink::{Sink as _, StagedFile};
 
 /// Portion in which a staged archive is read back.
@@ -40,7 +40,9 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
         read_back(&mut sink, length, digest, check)?;
     }
     check()?;
-    let finished = sink.publish(options.force)?;
+    // Another pack that ended meanwhile may have removed what this one left out, or is about to remove.
+    let only_known = removable || options.on_change == OnChange::Skip;
+    let finished = sink.publish(options.force, only_known)?;
     if durable {
         finished.sync_name()?;
     }

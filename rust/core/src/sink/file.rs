@@ -82,9 +82,10 @@ impl StagedFile {
     }
 
     /// Give the archive its name, at once; `replace` an earlier one or refuse to.
-    pub fn publish(mut self, replace: bool) -> Result<Finished> {
+    /// `only_known` refuses to replace what was not there when the pack began.
+    pub fn publish(mut self, replace: bool, only_known: bool) -> Result<Finished> {
         let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
-        if replace && there.is_some() && there != self.replaces {
+        if replace && only_known && there.is_some() && there != self.replaces {
             let message = format!(
                 "{} was written by another while this pack ran; nothing was published: look at it, then pack again",
                 show(&self.target)
