@@ -29,12 +29,6 @@ def needs(*programs: str) -> None:
             without(f"{program} is not installed")
 
 
-def soak_only(reason: str) -> None:
-    """Leave the rest of the test to `make soak`."""
-    if not SOAK:
-        pytest.skip(f"make soak: {reason}")
-
-
 @pytest.fixture(autouse=True)
 def private_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in `tmp_path` under an environment that says nothing about a job, a platform or a fixed clock."""
@@ -71,7 +65,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "vhpack-test", str(folder)], capture_output=True, text=True
     )
     if made.returncode != 0:
-        pytest.skip(f"this user may not mount a small disk: {made.stderr.strip()}")
+        without(f"this user may not mount a small disk: {made.stderr.strip()}")
     try:
         yield folder
     finally:
