@@ -73,7 +73,7 @@ fn blocks(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, level), |bencher| {
                 bencher.iter(|| {
                     out.clear();
-                    deflater.compress(&dictionary, black_box(&raw), false, &mut out)
+                    deflater.compress(&dictionary, black_box(&raw), false, &mut out, &|| false)
                 });
             });
         }

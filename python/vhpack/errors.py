@@ -36,7 +36,10 @@ __all__ = [
 
 
 class PackError(Exception):
-    """An archive was not made, and nothing was removed."""
+    """A call did not do all that was asked; no file is lost.
+
+    Unless the message says that the archive is complete, none was published and no original was removed.
+    """
 
     kind: ClassVar[str] = "error"
     """The error's stable short name, as `vhpack compress --json` prints it."""

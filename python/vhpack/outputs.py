@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vhpack import env, paths, runs
 from vhpack._packing import Settings, encode, run
-from vhpack.errors import PackWarning
+from vhpack.errors import PackOSError, PackWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +127,7 @@ class Outputs:
         Raises:
             NoFilesError: nothing matches.
             OptionError: an option is out of range, or `name` leads out of the outputs folder.
+            PackOSError: the archive is complete, but cannot be marked read-only.
             PackError: the archive could not be made; `vhpack.pack` lists the kinds.
 
         Example:
@@ -159,12 +160,20 @@ class Outputs:
         report = run(encode(source), b"", os.fsencode(target), settings, layout="outputs", base=folder, progress=progress)
         if live_upload:
             # Last of all, for the platform may take the archive away in this very moment. What the umask took stays.
-            os.chmod(target, os.stat(target).st_mode & 0o444)
+            _mark_read_only(target)
         _warn(report)
         return target
 
     def _join(self, filename: StrPath) -> str:
         return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
+
+
+def _mark_read_only(target: str) -> None:
+    try:
+        os.chmod(target, os.stat(target).st_mode & 0o444)
+    except OSError as error:
+        message = f"{target} is complete, but cannot be marked read-only: {error.strerror}; mark it by hand to upload it"
+        raise PackOSError(error.errno, message, target) from None
 
 
 def _warn(report: PackReport) -> None:

@@ -130,3 +130,32 @@ def test_a_file_that_is_replaced_while_it_is_read_keeps_its_successor(work: Path
 
     assert (tree / "b").read_bytes() == successor
     assert pause.ended.code == 1
+
+
+def test_a_pack_whose_every_file_vanishes_publishes_nothing(work: Path) -> None:
+    """Left out one by one, as asked, there is none left: an empty archive would look like a success."""
+    tree = write_tree(work / "data", {"a": prose(300), "b": prose(300)})
+    options = ["data", "-o", "out.zip", "--jobs", "1", "--on-change", "skip", "--remove-originals"]
+    with paused([VHPACK, "compress", *options], work, calls=READS, paths=[tree / "a"]) as pause:
+        (tree / "a").write_bytes(b"another")
+        (tree / "b").unlink()
+
+    check_failed(pause.ended, ["out.zip"], A_STEP)
+    assert set(snapshot(work)) == {"data", "data/a"}
+
+
+def test_what_a_block_is_primed_with_is_what_the_block_before_holds(work: Path) -> None:
+    """The end of a block is read twice, for itself and to prime the next; rewritten in between it would not inflate."""
+    size = 9 * MIB
+    tree = write_tree(work / "data", {"b": prose(size)})
+    command = [VHPACK, "compress", "data", "-o", "out.zip", "--jobs", "1", "--codec", "deflate", "--remove-originals"]
+    with paused(command, work, calls=["pread64"], paths=[tree / "b"]) as pause:
+        seen = (tree / "b").stat()
+        with (tree / "b").open("r+b") as file:
+            file.seek(MIB - 1000)
+            file.write(noise(1000))
+        # Nothing but the content tells.
+        os.utime(tree / "b", ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+    check_failed(pause.ended, ["data/b"], A_STEP)
+    assert set(snapshot(work)) == {"data", "data/b"}

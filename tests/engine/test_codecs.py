@@ -6,8 +6,10 @@ import bz2
 import gzip
 import lzma
 import os
+import pickle
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import xxhash
@@ -184,3 +186,55 @@ def test_an_exception_in_progress_ends_the_pack_and_leaves_nothing(work: Path) -
         vhpack.pack("data", "out.zip", progress=stop)
     left = sorted(path.name for path in work.rglob("*"))
     assert left in (before, sorted([*before, "out.zip"])), "either it was ended in time, or it had been committed"
+
+
+@pytest.mark.parametrize("codec", ["auto", "deflate"])
+def test_what_does_not_shrink_as_a_whole_is_stored(work: Path, codec: Literal["auto", "deflate"]) -> None:
+    """The samples of this file shrink, at a quarter, the middle and three quarters; the rest of it does not."""
+    size = 8 * MIB
+    content = bytearray(noise(size))
+    for at in (size // 4, size // 2, size // 4 * 3):
+        content[at : at + 4096] = bytes(4096)
+    # Each block grows by some bytes of framing; three short runs of zeros make up for them, and so the ends are noise.
+    write_tree(work / "data", {"shrinks by little.bin": bytes(content), "noise.bin": noise(size, 2)})
+
+    report = vhpack.pack("data", "out.zip", codec=codec)
+
+    structure = structure_of(work / "out.zip")
+    for member in structure.members:
+        assert member.packed <= member.size
+        assert unpacked(work / "out.zip", member) == (work / "data" / member.name).read_bytes()
+    if codec == "deflate":
+        assert (report.stored, report.deflated) == (1, 1)
+
+
+def test_deflate_shrinks_a_large_file_whose_samples_do_not(work: Path) -> None:
+    size = 8 * MIB
+    content = bytearray(size)
+    for at in (size // 4, size // 2, size // 4 * 3):
+        content[at : at + 4096] = noise(4096)
+    write_tree(work / "data", {"zeros with noise.bin": bytes(content)})
+
+    assert vhpack.pack("data", "out.zip", codec="deflate").bytes_out < size // 100
+
+
+@pytest.mark.parametrize("level", [6, 7, 12])
+def test_a_file_of_middle_size_comes_back_at_every_effort(work: Path, level: int) -> None:
+    write_tree(work / "data", {f"{size}.txt": prose(size) for size in (512 << 10, (512 << 10) + 1, 3 * MIB, 4 * MIB)})
+
+    vhpack.pack("data", "out.zip", level=level)
+
+    for member in structure_of(work / "out.zip").members:
+        assert member.packed < member.size // 2
+        assert unpacked(work / "out.zip", member) == (work / "data" / member.name).read_bytes()
+
+
+def test_a_report_travels_to_another_process(work: Path) -> None:
+    write_tree(work / "data", {"a.txt": prose(9000), "link": b""})
+    (work / "data/dangling").symlink_to("nowhere")
+    report = vhpack.pack("data", "out.zip")
+
+    again = pickle.loads(pickle.dumps(report))
+
+    assert repr(again) == repr(report)
+    assert (again.skipped, again.warnings, again.seconds) == (report.skipped, report.warnings, report.seconds)

@@ -9,7 +9,7 @@ import pytest
 
 import vhpack
 from tests.engine.command import compress
-from tests.engine.refusals import check_failed
+from tests.engine.refusals import check_failed, check_refused
 from tests.engine.test_bad_sources import A_STEP
 from tests.engine.trees import contents, snapshot, write_tree
 from tests.interop.structure import structure_of, unpacked
@@ -184,3 +184,27 @@ def test_hard_links_are_two_members_and_both_names_go(work: Path) -> None:
     ]
     assert report.removed == 3
     assert set(snapshot(work)) == {"data", "out.zip", "outside.txt"}
+
+
+def test_folders_that_link_to_each_other_are_refused_before_their_paths_fill_the_memory(work: Path) -> None:
+    """Twelve folders with a link to each other one are reached on a billion ways, none of them a loop."""
+    for one in range(12):
+        (work / f"data/{one}").mkdir(parents=True)
+        for other in range(12):
+            if other != one:
+                (work / f"data/{one}/{other}").symlink_to(f"../{other}")
+    (work / "data/0/a.txt").write_bytes(b"a")
+
+    check_refused(work, ["data"], "out.zip", vhpack.PackOSError, says=["data/", "links"], next_step="symlinks|exclude")
+    assert vhpack.pack("data", "out.zip", symlinks="store").links == 12 * 11
+
+
+def test_a_target_that_is_a_link_inside_its_sources_is_not_packed(work: Path) -> None:
+    write_tree(work, {"data/a.txt": b"a", "elsewhere/old.zip": b"an earlier archive"})
+    (work / "data/out.zip").symlink_to("../elsewhere/old.zip")
+
+    ended = compress("data", "-o", "data/out.zip", "--force", "--remove-originals", cwd=work)
+
+    assert ended.code == 0, ended
+    assert (work / "data/out.zip").is_symlink()
+    assert structure_of(work / "elsewhere/old.zip").names() == ["a.txt"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import vhpack
-from tests.engine.command import compress
+from tests.engine.command import compress, run
 from tests.engine.trees import write_tree
 from tests.interop.structure import structure_of
 
@@ -228,3 +229,23 @@ def test_members_are_sorted_by_their_bytes(work: Path) -> None:
     vhpack.pack("data", "out.zip")
 
     assert structure_of(work / "out.zip").names() == sorted(names, key=str.encode)
+
+
+def test_a_name_longer_than_archives_can_hold_is_refused_where_it_is_found(work: Path) -> None:
+    """Also far deeper than one path reaches, and without a name for each of the folders below."""
+    (work / "data").mkdir()
+    folder = os.open(work / "data", os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d" * 200, dir_fd=folder)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("a.txt", os.O_CREAT, dir_fd=folder))
+    os.close(folder)
+
+    with pytest.raises(vhpack.MemberNameError, match=r"65,535 bytes.*deeper folder"):
+        vhpack.pack("data", "out.zip")
+
+    assert sorted(path.name for path in work.iterdir()) == ["data"]
+    ended = run(["rm", "-rf", "data"], work)
+    assert ended.code == 0, ended

@@ -150,3 +150,16 @@ def test_a_pack_leaves_the_staged_file_of_a_living_one_alone(ground: Ground) -> 
     assert (ended.code, pause.ended.code) == (0, 1), (ended, pause.ended)
     assert "written by another" in pause.ended.err
     assert ground.names() == {"out.zip"}
+
+
+def test_a_file_system_without_locks_is_packed_to(ground: Ground) -> None:
+    """Its leftovers cannot be told from the staged files of living packs, and so they stay."""
+    ground.refill(earlier=False)
+    (ground.work / "target" / STAGED).write_bytes(b"of a living pack, perhaps")
+
+    ended = ground.run("--force", calls=["flock"], inject="error=ENOLCK")
+
+    assert ended.code == 0, ended
+    assert was_injected(ground.log)
+    assert ground.names() == {"out.zip", STAGED}
+    check_nothing_lost(ground, "no locks", earlier=False)

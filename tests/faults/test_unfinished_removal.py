@@ -37,6 +37,36 @@ def cut_off(work: Path) -> Path:
     return work
 
 
+def test_a_copy_of_the_archive_in_its_place_is_as_good(cut_off: Path) -> None:
+    """Restored from a backup it is another file, and its bytes say that it holds the originals."""
+    archive = (cut_off / "out.zip").read_bytes()
+    (cut_off / "copy").write_bytes(archive)
+    (cut_off / "copy").replace(cut_off / "out.zip")
+
+    ended = compress(*SAME_CALL, cwd=cut_off)
+
+    assert ended.code == 0, ended
+    assert contents(cut_off / "data") == {}
+    assert held(cut_off) == FILES
+
+
+def test_originals_that_were_kept_are_not_packed_over_the_only_copy_of_the_others(work: Path) -> None:
+    """One could not be removed and has been written to since: the list stays, and so does the archive."""
+    write_tree(work / "data", FILES)
+    log = work.parent / "log"
+    refuse = strace(["unlink", "unlinkat"], log, inject="error=EPERM:when=3")
+    assert run([*refuse, VHPACK, "compress", *SAME_CALL, "--jobs", "1"], work).code == 1
+    [kept] = contents(work / "data")
+    (work / "data" / kept).write_bytes(b"rewritten")
+    archive = (work / "out.zip").read_bytes()
+
+    for _ in range(2):
+        ended = compress(*SAME_CALL, "--force", cwd=work)
+        assert ended.code == 1, ended
+        assert (work / "out.zip").read_bytes() == archive
+        assert (work / "data" / kept).read_bytes() == b"rewritten"
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "forced"])
 def test_the_same_call_again_finishes_it(cut_off: Path, force: list[str]) -> None:
     archive = (cut_off / "out.zip").read_bytes()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import vhpack
+from tests.engine.command import python
+from tests.faults.tracing import strace
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +171,19 @@ def test_live_upload_marks_last_and_honours_the_umask(out: Path) -> None:
         os.umask(before)
     assert os.stat(target).st_mode & 0o777 == 0o400
     assert left(out) == ["images.zip"]
+
+
+def test_a_mark_that_cannot_be_set_says_that_the_archive_is_complete(out: Path, tmp_path: Path) -> None:
+    fill(out, "a.png")
+    code = "import vhpack; vhpack.outputs().compress('*.png', 'images.zip', live_upload=True)"
+
+    ended = python(code, cwd=tmp_path, before=strace(["chmod", "fchmodat"], tmp_path / "log", inject="error=EPERM"))
+
+    said = ended.err.strip().splitlines()[-1]
+    assert said.startswith("vhpack.errors.PackOSError: "), ended
+    assert "images.zip is complete" in said
+    assert "by hand" in said
+    assert members(str(out / "images.zip")) == ["a.png"]
 
 
 def test_a_read_only_archive_is_replaced(out: Path) -> None:

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Stage};
 
 /// Tells a running [`pack`](crate::pack) to stop, clean up and return [`Cancelled`](crate::ErrorKind::Cancelled).
 ///
-/// Clones share one flag. The call returns once its threads have ended, within the time of one file or one block.
+/// Clones share one flag. The call returns once its threads have ended, within about 200 ms: the time of one file or one slice of a large one.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

@@ -44,7 +44,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let options = &request.options;
     progress.enter(Phase::Scan);
     let Prepared { target, found, unfinished } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target);
+    let plan = Plan::new(found, &target, cancel);
     if let Some(unfinished) = &unfinished
         && options.originals == Originals::Remove
         && let Some(report) = resume::finish(unfinished, &plan, &target, options, cancel, progress)?
@@ -60,7 +60,10 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     // Files that change are left out, but not all of them.
     if written.records.iter().all(Record::is_directory) && count(plan.entries()) != (0, written.records.len() as u64, 0)
     {
-        let message = "No files to compress: every file changed or vanished while it was packed; nothing was published";
+        let message = format!(
+            "No files to compress: every file changed or vanished while it was packed, so {} was not written; pack again when they are at rest",
+            show(&target.shown)
+        );
         return Err(Error::new(ErrorKind::NoFiles, Stage::Pack, message).at(&target.shown));
     }
     progress.enter(Phase::Commit);
@@ -104,7 +107,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     let Prepared { target, found, unfinished } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target)?;
+    let plan = Plan::new(found, &target, cancel)?;
     check_replaced(request, unfinished.as_ref(), &plan, &target)?;
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {

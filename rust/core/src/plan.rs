@@ -2,14 +2,12 @@
 
 use std::cmp::Ordering;
 
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
-use crate::scan::{Directory, Entry, EntryKind, Found};
+use crate::scan::{Directory, Entry, EntryKind, Found, MAX_MEMBER_NAME, name_too_long};
 use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
-
-/// Longest member name that a zip header can hold.
-const MAX_MEMBER_NAME: usize = u16::MAX as usize;
 
 /// Members in archive order. Nothing changes it once it is made.
 #[derive(Debug)]
@@ -19,13 +17,19 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Name, check and order everything found; errors come before a byte is written.
-    pub fn new(mut found: Found, target: &Target) -> Result<Self> {
+    pub fn new(mut found: Found, target: &Target, cancel: &CancelToken) -> Result<Self> {
+        // A step takes about 100 ms for a million names.
+        let check = || cancel.check(Stage::Plan);
+        check()?;
         leave_out(&mut found, target);
         if found.entries.is_empty() {
             return Err(nothing_found(&found));
         }
+        check()?;
         check_names(&mut found)?;
+        check()?;
         sort(&mut found);
+        check()?;
         let mut plan = Self { found };
         plan.remove_repeats()?;
         plan.check_folders()?;
@@ -200,12 +204,7 @@ fn check_names(found: &mut Found) -> Result<()> {
             return Err(Error::new(ErrorKind::UnsafeName, Stage::Plan, message).at(fs::path(&path)));
         }
         if directory.member.len() + name.len() > MAX_MEMBER_NAME {
-            let path = fs::join(&directory.path, name);
-            let message = format!(
-                "the member name of {} is longer than 65,535 bytes, the most that zip can hold; pack from a deeper folder",
-                show_bytes(&path)
-            );
-            return Err(Error::new(ErrorKind::UnsafeName, Stage::Plan, message).at(fs::path(&path)));
+            return Err(name_too_long(&fs::join(&directory.path, name)));
         }
         if name.contains(&b'\\') || directory.member.contains(&b'\\') {
             let member = [&directory.member[..], name].concat();

@@ -1,10 +1,18 @@
 //! Reports and progress as frozen Python classes.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use vhpack_core::Remark;
 
 use crate::convert::{remarks, text};
+
+type Remarks = Vec<(OsString, String)>;
+
+/// What a report is pickled as: target, counts, times, remarks.
+type PackState = (OsString, [u64; 8], f64, Remarks, Remarks, Vec<String>, u128);
 
 /// What a pack did.
 #[pyclass(frozen, module = "vhpack")]
@@ -12,6 +20,44 @@ pub(crate) struct PackReport(pub vhpack_core::PackReport);
 
 #[pymethods]
 impl PackReport {
+    /// From what `__getnewargs__` gave, so that workers can send their reports to each other.
+    #[new]
+    #[pyo3(signature = (*state))]
+    fn new(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (target, counts, seconds, kept, skipped, warnings, digest): PackState = state.extract()?;
+        let [files, directories, links, bytes_in, bytes_out, stored, deflated, removed] = counts;
+        Ok(Self(vhpack_core::PackReport {
+            target: target.into(),
+            files,
+            directories,
+            links,
+            bytes_in,
+            bytes_out,
+            elapsed: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            stored,
+            deflated,
+            removed,
+            kept: restored(kept),
+            skipped: restored(skipped),
+            warnings,
+            digest,
+        }))
+    }
+    fn __getnewargs__(&self) -> PackState {
+        let report = &self.0;
+        let counts = [
+            report.files,
+            report.directories,
+            report.links,
+            report.bytes_in,
+            report.bytes_out,
+            report.stored,
+            report.deflated,
+            report.removed,
+        ];
+        let (kept, skipped) = (remarks(&report.kept), remarks(&report.skipped));
+        (self.target(), counts, self.seconds(), kept, skipped, report.warnings.clone(), report.digest)
+    }
     #[getter]
     fn target(&self) -> OsString {
         text(&self.0.target)
@@ -85,6 +131,10 @@ impl PackReport {
             report.digest,
         )
     }
+}
+
+fn restored(remarks: Remarks) -> Vec<Remark> {
+    remarks.into_iter().map(|(path, reason)| Remark { path: path.into(), reason }).collect()
 }
 
 /// What a pack would do.

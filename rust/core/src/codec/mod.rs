@@ -4,7 +4,7 @@ mod choose;
 mod deflate;
 
 pub use choose::{SAMPLE_BYTES, SAMPLES, Verdict, is_kept, judge, pays_off, sample_offsets};
-pub use deflate::{BlockDeflater, DICTIONARY_BYTES, WholeDeflater};
+pub use deflate::{BlockDeflater, DICTIONARY_BYTES, Fault, WholeDeflater, longest_whole};
 
 /// How a member's bytes are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

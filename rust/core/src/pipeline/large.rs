@@ -8,7 +8,7 @@ use std::time::Duration;
 use crc32fast::Hasher;
 
 use super::budget::BLOCK_BYTES;
-use crate::codec::{BlockDeflater, Codec, DICTIONARY_BYTES};
+use crate::codec::{BlockDeflater, Codec, DICTIONARY_BYTES, Fault};
 use crate::fs;
 
 /// How long a waiting worker sleeps before it looks whether the pack has failed elsewhere.
@@ -63,8 +63,7 @@ pub(super) enum BlockFailure {
     /// The file is shorter than it was.
     Shrank,
     Read(std::io::Error),
-    /// The codec gave up; never the input's fault.
-    Codec,
+    Codec(Fault),
 }
 
 struct State {
@@ -121,10 +120,6 @@ impl Large {
         }
     }
 
-    pub fn file(&self) -> &OwnedFd {
-        &self.file
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +146,7 @@ impl Large {
             match self.claim(&mut state) {
                 Some((index, block)) => {
                     drop(state);
-                    self.pack(index, block, deflater);
+                    self.pack(index, block, deflater, stop);
                     state = self.lock();
                 }
                 None => state = self.wait(state),
@@ -198,8 +193,8 @@ impl Large {
     }
 
     /// Read and pack one block, and hand it in.
-    pub fn pack(&self, index: u64, mut block: Block, deflater: &mut Option<BlockDeflater>) {
-        let result = self.fill(index, &mut block, deflater);
+    pub fn pack(&self, index: u64, mut block: Block, deflater: &mut Option<BlockDeflater>, stop: &dyn Fn() -> bool) {
+        let result = self.fill(index, &mut block, deflater, stop);
         let mut state = self.lock();
         match result {
             Ok(()) => {
@@ -212,7 +207,13 @@ impl Large {
         self.wake.notify_all();
     }
 
-    fn fill(&self, index: u64, block: &mut Block, deflater: &mut Option<BlockDeflater>) -> Result<(), BlockFailure> {
+    fn fill(
+        &self,
+        index: u64,
+        block: &mut Block,
+        deflater: &mut Option<BlockDeflater>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), BlockFailure> {
         let start = index * BLOCK_BYTES as u64;
         let length = (self.size - start).min(BLOCK_BYTES as u64) as usize;
         let dictionary = match self.codec {
@@ -238,8 +239,8 @@ impl Large {
             block.packed.clear();
             let deflater = deflater.get_or_insert_with(|| BlockDeflater::new(self.level));
             deflater
-                .compress(&block.raw[..dictionary], raw, index + 1 == self.blocks, &mut block.packed)
-                .ok_or(BlockFailure::Codec)?;
+                .compress(&block.raw[..dictionary], raw, index + 1 == self.blocks, &mut block.packed, stop)
+                .map_err(BlockFailure::Codec)?;
         }
         Ok(())
     }

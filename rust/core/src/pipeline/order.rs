@@ -149,9 +149,9 @@ impl<'a, S: Sink> Shared<'a, S> {
         self.wake.notify_all();
     }
 
-    /// Whether the pack has failed. Takes no lock: it is asked by those who hold the lock of a large file.
-    pub fn is_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+    /// Whether the pack was cancelled or has failed. Takes no lock: it is asked by those who hold the lock of a large file.
+    pub fn should_stop(&self) -> bool {
+        self.cancel.is_cancelled() || self.has_failed.load(Ordering::Relaxed)
     }
 
     /// The error that ended the pack, and the output.

@@ -113,10 +113,18 @@ impl<S: Sink> Output<S> {
     }
 
     /// Take back a large member that began at `offset`.
-    pub fn take_back(&mut self, offset: u64, remark: Remark) -> Result<()> {
+    pub fn take_back(&mut self, offset: u64, remark: Remark, progress: &Progress) -> Result<()> {
+        self.rewind(offset, progress)?;
+        self.skipped.push(remark);
+        Ok(())
+    }
+
+    /// Forget what was written of a large member that began at `offset`.
+    pub fn rewind(&mut self, offset: u64, progress: &Progress) -> Result<()> {
         self.sink.rewind(offset)?;
         self.length = offset;
-        self.skipped.push(remark);
+        progress.bytes_out.set(offset);
+        progress.bytes_in.set(self.records.iter().map(Record::size).sum());
         Ok(())
     }
 

@@ -73,7 +73,7 @@ fn planned(folder: &Path) -> Plan {
     }
     let request = PackRequest { sources: [&source].into_iter().collect(), ..PackRequest::default() };
     let found = Sources::look_up(&request, false, &CancelToken::default()).unwrap().scan(&CancelToken::default());
-    Plan::new(found.unwrap(), &Target::resolve(&folder.join("all.zip")).unwrap()).unwrap()
+    Plan::new(found.unwrap(), &Target::resolve(&folder.join("all.zip")).unwrap(), &CancelToken::default()).unwrap()
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::budget::LARGE_FROM;
 use super::large::{BlockFailure, Large, Step};
-use super::order::{Batch, Buffer, Shared};
+use super::order::{Batch, Buffer, Shared, Turn};
 use super::record::Record;
 use crate::codec::{
-    BlockDeflater, Codec, SAMPLE_BYTES, Verdict, WholeDeflater, is_kept, judge, pays_off, sample_offsets,
+    BlockDeflater, Codec, Fault, SAMPLE_BYTES, Verdict, WholeDeflater, is_kept, judge, longest_whole, pays_off,
+    sample_offsets,
 };
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::frame::zip;
@@ -129,7 +130,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             EntryKind::File | EntryKind::LinkedFile => {
                 let opened = self.open(index, entry)?;
                 if opened.stamp.size > LARGE_FROM {
-                    self.large(entry, opened, batch)
+                    self.large(entry, &opened, batch)
                 } else {
                     self.small(entry, &opened, batch)
                 }
@@ -169,6 +170,13 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         Error::io(Stage::Pack, attempt, fs::path(&self.shared.plan.path(entry)), error)
     }
 
+    fn codec_error(&self, entry: &Entry, fault: Fault) -> Error {
+        match fault {
+            Fault::Stopped => Error::cancelled(Stage::Pack),
+            Fault::Library => self.io_error(entry, "compress", io::Error::other("the deflate library failed")),
+        }
+    }
+
     fn open(&mut self, index: u32, entry: &Entry) -> Result<Opened, Failure> {
         let plan = self.shared.plan;
         let follow = entry.kind == EntryKind::LinkedFile;
@@ -203,7 +211,9 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         self.unchanged(entry, opened, read as u64)?;
         let raw = &bytes[..size];
         record.crc = crc32fast::hash(raw);
-        if let Some(packed) = self.codecs.pack(raw, &mut self.scratch) {
+        let stop = || shared.should_stop();
+        let packed = self.codecs.pack(raw, &mut self.scratch, &stop).map_err(|fault| self.codec_error(entry, fault))?;
+        if let Some(packed) = packed {
             record.packed = packed as u64;
             record.codec = Codec::Deflate;
             bytes[..packed].copy_from_slice(&self.scratch[..packed]);
@@ -244,24 +254,21 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     }
 
     /// A file of many blocks: wait for the turn, then write its blocks in order while all who are free pack them.
-    fn large(&mut self, entry: &Entry, opened: Opened, batch: &mut Batch) -> Result<(), Failure> {
+    fn large(&mut self, entry: &Entry, opened: &Opened, batch: &mut Batch) -> Result<(), Failure> {
         let shared = self.shared;
         let turn = shared.wait_turn(batch.ticket, &mut |large| help(shared, &mut self.codecs, large))?;
         shared.flush(&turn, &mut batch.buffer)?;
         let mut record = opened.record();
-        record.codec = self.judge_large(entry, &opened)?;
+        record.codec = self.judge_large(entry, opened)?;
         record.offset = shared.output().length();
-        let (index, stamp, mode) = (opened.index, opened.stamp, opened.mode);
-        let large = Large::new(opened.file, stamp.size, record.codec, self.codecs.level, shared.budget.blocks);
-        let large = Arc::new(large);
-        shared.offer(&turn, Some(Arc::clone(&large)));
-        let written = self.write_blocks(entry, &large, &mut record);
-        large.abandon();
-        shared.offer(&turn, None);
-        let written = written.and_then(|raw| {
-            let file = large.file().try_clone().map_err(|error| self.io_error(entry, "read", error))?;
-            self.unchanged(entry, &Opened { index, file, stamp, mode }, raw)
-        });
+        let mut written = self.write_large(entry, opened, &turn, &mut record);
+        if written.is_ok() && record.codec == Codec::Deflate && record.packed >= record.size() {
+            // Its samples shrank, or deflate was asked for, and all of it does not: stored, nobody has to inflate it.
+            shared.output().rewind(record.offset, shared.progress)?;
+            record.codec = Codec::Store;
+            written = self.write_large(entry, opened, &turn, &mut record);
+        }
+        let written = written.and_then(|raw| self.unchanged(entry, opened, raw));
         match written {
             Ok(()) => {
                 let stamps = shared.options.stamps;
@@ -270,15 +277,36 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             }
             Err(Failure::Changed(reason)) => {
                 let remark = self.changed(entry, reason)?;
-                Ok(shared.output().take_back(record.offset, remark)?)
+                Ok(shared.output().take_back(record.offset, remark, shared.progress)?)
             }
             Err(fatal) => Err(fatal),
         }
     }
 
+    /// Header and blocks, which all who are free pack; returns how many raw bytes were packed.
+    fn write_large(
+        &mut self,
+        entry: &Entry,
+        opened: &Opened,
+        turn: &Turn,
+        record: &mut Record,
+    ) -> Result<u64, Failure> {
+        let shared = self.shared;
+        let file = opened.file.try_clone().map_err(|error| self.io_error(entry, "read", error))?;
+        let large = Large::new(file, opened.stamp.size, record.codec, self.codecs.level, shared.budget.blocks);
+        let large = Arc::new(large);
+        shared.offer(turn, Some(Arc::clone(&large)));
+        let written = self.write_blocks(entry, &large, record);
+        large.abandon();
+        shared.offer(turn, None);
+        written
+    }
+
     fn judge_large(&mut self, entry: &Entry, opened: &Opened) -> Result<Codec, Failure> {
-        if self.codecs.choice == CodecChoice::Store {
-            return Ok(Codec::Store);
+        match self.codecs.choice {
+            CodecChoice::Store => return Ok(Codec::Store),
+            CodecChoice::Deflate => return Ok(Codec::Deflate),
+            CodecChoice::Auto => {}
         }
         let mut samples = [[0; SAMPLE_BYTES]; 4];
         let [a, b, c] = sample_offsets(opened.stamp.size);
@@ -292,7 +320,6 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         Ok(self.codecs.judge_samples(head, &[&samples[0], &samples[1], &samples[2]]))
     }
 
-    /// Header and blocks; returns how many raw bytes were packed.
     fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
         let shared = self.shared;
         self.header.clear();
@@ -305,8 +332,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         let mut crc = crc32fast::Hasher::new();
         let (mut raw, mut tail) = (0, None);
         loop {
-            shared.cancel.check(Stage::Pack)?;
-            if shared.is_failed() {
+            if shared.should_stop() {
                 return Err(Error::cancelled(Stage::Pack).into());
             }
             match large.next_step() {
@@ -322,7 +348,9 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                     shared.progress.bytes_in.add(block.raw_length());
                     large.wrote(block);
                 }
-                Step::Pack(index, block) => large.pack(index, block, &mut self.codecs.block),
+                Step::Pack(index, block) => {
+                    large.pack(index, block, &mut self.codecs.block, &|| shared.should_stop());
+                }
                 Step::Wait => {}
                 Step::Done => {
                     record.crc = crc.finalize();
@@ -332,10 +360,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                     return Err(Failure::Changed("shrank while it was packed".into()));
                 }
                 Step::Failed(BlockFailure::Read(error)) => return Err(self.io_error(entry, "read", error).into()),
-                Step::Failed(BlockFailure::Codec) => {
-                    let cause = io::Error::other("the deflate library failed");
-                    return Err(self.io_error(entry, "compress", cause).into());
-                }
+                Step::Failed(BlockFailure::Codec(fault)) => return Err(self.codec_error(entry, fault).into()),
             }
         }
     }
@@ -389,27 +414,31 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
 }
 
 fn help<S: Sink>(shared: &Shared<'_, S>, codecs: &mut Codecs, large: &Large) {
-    large.help(&mut codecs.block, &|| shared.cancel.is_cancelled() || shared.is_failed());
+    large.help(&mut codecs.block, &|| shared.should_stop());
 }
 
 impl Codecs {
     /// The packed length, with the bytes in `scratch`, where packing pays.
-    fn pack(&mut self, raw: &[u8], scratch: &mut Vec<u8>) -> Option<usize> {
+    fn pack(&mut self, raw: &[u8], scratch: &mut Vec<u8>, stop: &dyn Fn() -> bool) -> Result<Option<usize>, Fault> {
         if self.choice == CodecChoice::Store {
-            return None;
+            return Ok(None);
         }
         let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
-        let Verdict::Try { limit } = judge(self.choice, raw, probe) else { return None };
+        let Verdict::Try { limit } = judge(self.choice, raw, probe) else { return Ok(None) };
+        let level = self.level;
+        if raw.len() > longest_whole(level) {
+            scratch.clear();
+            self.block.get_or_insert_with(|| BlockDeflater::new(level)).compress(b"", raw, true, scratch, stop)?;
+            return Ok(Some(scratch.len()).filter(|packed| *packed <= limit));
+        }
         if scratch.len() < limit {
             scratch.resize(limit.next_multiple_of(64 << 10), 0);
         }
-        let level = self.level;
-        self.whole.get_or_insert_with(|| WholeDeflater::new(level)).compress(raw, &mut scratch[..limit])
+        Ok(self.whole.get_or_insert_with(|| WholeDeflater::new(level)).compress(raw, &mut scratch[..limit]))
     }
 
     fn judge_samples(&mut self, head: &[u8], samples: &[&[u8]]) -> Codec {
         let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
-        let kept = self.choice == CodecChoice::Auto && is_kept(head);
-        if !kept && pays_off(self.choice, samples, probe) { Codec::Deflate } else { Codec::Store }
+        if !is_kept(head) && pays_off(self.choice, samples, probe) { Codec::Deflate } else { Codec::Store }
     }
 }

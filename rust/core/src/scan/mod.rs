@@ -9,9 +9,23 @@ mod source;
 mod walk;
 mod wildcard;
 
+use crate::error::{Error, ErrorKind, Stage, show_bytes};
+use crate::fs;
 use crate::report::Remark;
 
 pub(crate) use gather::Sources;
+
+/// Longest member name: what a zip header can hold.
+pub(crate) const MAX_MEMBER_NAME: usize = u16::MAX as usize;
+
+/// The error on a path whose member name is longer than that.
+pub(crate) fn name_too_long(path: &[u8]) -> Error {
+    let message = format!(
+        "the member name of {} is longer than 65,535 bytes, the most that zip can hold; pack from a deeper folder",
+        show_bytes(path)
+    );
+    Error::new(ErrorKind::UnsafeName, Stage::Scan, message).at(fs::path(path))
+}
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,22 @@
 //! Lists folders on several threads and keeps what a pattern, or a whole tree, takes.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::pattern::{Component, Exclude, Pattern, is_hidden, is_sidecar};
-use super::{Directory, EntryKind, Listing};
+use super::{Directory, EntryKind, Listing, MAX_MEMBER_NAME, name_too_long};
 use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs::{self, Kind};
 use crate::report::Remark;
 use crate::request::{OnChange, Symlinks};
 use crate::threads::on_threads;
+
+/// How often one folder may be reached through links. Folders that link to each other are reached on as many ways as
+/// there are orders of them: ten give ten million paths, each without a loop.
+const MAX_WAYS: u32 = 10_000;
 
 /// What all walks of a scan share.
 pub(super) struct Rules<'a> {
@@ -81,6 +86,8 @@ struct Walker<'a> {
     searches: &'a [Search],
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// How often each folder was reached through a link.
+    ways: Mutex<HashMap<(u64, u64), u32>>,
 }
 
 /// List all folders that the tasks lead to, on up to `jobs` threads.
@@ -89,7 +96,7 @@ pub(super) fn walk(rules: &Rules<'_>, searches: &[Search], tasks: Vec<Task>, job
         return Ok(Harvest::default());
     }
     let queue = Mutex::new(Queue { tasks, running: 0, failed: None });
-    let walker = Walker { rules, searches, queue, wake: Condvar::new() };
+    let walker = Walker { rules, searches, queue, wake: Condvar::new(), ways: Mutex::default() };
     let mut harvest = Harvest::default();
     for part in on_threads(jobs, || walker.run()) {
         harvest.listings.extend(part.listings);
@@ -177,6 +184,9 @@ impl Walker<'_> {
                 visit.skip_directory("a link that leads back into its own folder");
                 return Ok(Vec::new());
             }
+            if task.is_link {
+                self.count_way(&task.directory.path, identity)?;
+            }
             let parent = visit.task.ancestors.take();
             visit.task.ancestors = Some(Arc::new(Ancestor { identity, parent }));
         }
@@ -200,7 +210,22 @@ impl Walker<'_> {
             self.rules.cancel.check(Stage::Scan)?;
             listed.map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
         }
-        Ok(visit.finish())
+        visit.finish()
+    }
+
+    fn count_way(&self, path: &[u8], identity: (u64, u64)) -> Result<()> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ways.entry(identity).or_default();
+        *count += 1;
+        if *count <= MAX_WAYS {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is reached through more than 10,000 links, among folders that link to each other; pack with symlinks store or skip, or leave links out with exclude",
+            show_bytes(path)
+        );
+        let cause = io::Error::from_raw_os_error(libc::ELOOP);
+        Err(Error::io(Stage::Scan, "follow links to", fs::path(path), cause).with_message(message))
     }
 
     fn not_listed(&self, task: &Task, error: io::Error, harvest: &mut Harvest) -> Result<Vec<Task>> {
@@ -235,6 +260,7 @@ struct Visit<'a, 'b> {
     harvest: &'a mut Harvest,
     listing: Listing,
     children: Vec<Task>,
+    failed: Option<Error>,
 }
 
 /// What a name is wanted for.
@@ -251,7 +277,7 @@ struct Match {
 impl<'a, 'b> Visit<'a, 'b> {
     fn new(walker: &'a Walker<'b>, task: Task, harvest: &'a mut Harvest) -> Self {
         let listing = Listing::new(task.directory.clone());
-        Self { walker, task, harvest, listing, children: Vec::new() }
+        Self { walker, task, harvest, listing, children: Vec::new(), failed: None }
     }
 
     fn search(&self) -> Option<&'a Search> {
@@ -397,6 +423,11 @@ impl<'a, 'b> Visit<'a, 'b> {
     fn directory(&mut self, name: &[u8], found: Match, is_link: bool) {
         let Directory { path, member, through_link, .. } = &self.task.directory;
         let below = [member, name, b"/"].concat();
+        if below.len() > MAX_MEMBER_NAME {
+            // Here and not in the plan: a chain of folders deeper than that would take its length squared in memory.
+            self.failed.get_or_insert_with(|| name_too_long(&fs::join(path, name)));
+            return;
+        }
         let directory = Directory {
             path: fs::join(path, name),
             member: below,
@@ -472,7 +503,10 @@ impl<'a, 'b> Visit<'a, 'b> {
         self.harvest.skipped.push(Remark { path, reason: reason.into() });
     }
 
-    fn finish(mut self) -> Vec<Task> {
+    fn finish(mut self) -> Result<Vec<Task>> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         let whole_tree = self.task.search.is_none();
         if whole_tree
             && self.listing.entries.is_empty()
@@ -485,6 +519,6 @@ impl<'a, 'b> Visit<'a, 'b> {
             self.listing.sort();
             self.harvest.listings.push(self.listing);
         }
-        self.children
+        Ok(self.children)
     }
 }

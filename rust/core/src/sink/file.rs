@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::Sink;
-use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs;
 use crate::target::{STAGED_SUFFIX, Target, dot_name};
 
@@ -193,7 +193,14 @@ impl Finished {
     pub fn sync_name(&self) -> Result<()> {
         fs::sync_file(&self.file)
             .and_then(|()| fs::sync_directory(&self.folder))
-            .map_err(|error| Error::io(Stage::Commit, "sync the folder of", &self.target, error))
+            .map_err(|error| {
+                let message = format!(
+                    "{} is complete, and no original was removed: its name cannot be brought to the disk: {}; check the disk",
+                    show(&self.target),
+                    reason(&error)
+                );
+                Error::io(Stage::Commit, "sync the folder of", &self.target, error).with_message(message)
+            })
     }
 }
 
