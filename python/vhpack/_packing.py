@@ -95,7 +95,7 @@ def pack(
             a pattern under the rules of `glob.glob(recursive=True)`. A folder is packed with everything below it,
             hidden files and empty folders included. `target` itself and the sidecars `*.metadata.json` and
             `valohai.metadata.jsonl` are left out of what wildcards match; a sidecar that is named is packed.
-        target: The archive; its suffix (`.zip`) says the format. Its folder must exist.
+        target: The archive; its suffix (`.zip`, `.tar`) says the format. Its folder must exist.
         root: What member names are relative to; by default the deepest folder common to all sources.
         exclude: Patterns of what to leave out. One without `/` is compared with every component of a member's name, one
             with `/` with the whole name; hidden names match, too.
@@ -104,7 +104,8 @@ def pack(
             packs the links themselves, `"skip"` leaves them out.
         on_change: What to do when a file vanishes, grows or shrinks while it is read: `"error"` ends the pack, `"skip"`
             leaves the file out and keeps its original.
-        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one.
+        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one. A
+            `.tar` stores everything.
         level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.

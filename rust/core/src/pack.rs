@@ -56,7 +56,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     progress.total_files.set(plan.entries().len() as u64);
     progress.enter(Phase::Pack);
     let sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
-    let written = pipeline::run(&plan, options, sink, cancel, progress)?;
+    let written = pipeline::run(&plan, target.format, options, sink, cancel, progress)?;
     // Files that change are left out, but not all of them.
     if written.records.iter().all(Record::is_directory) && count(plan.entries()) != (0, written.records.len() as u64, 0)
     {
@@ -151,6 +151,7 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         let sources = look_up(false)?;
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
+    options.check_method(target.format, &target.shown)?;
     let unfinished = Unfinished::find(&target)?;
     let may_resume = unfinished.is_some() && options.originals == Originals::Remove;
     if !options.force && !may_resume {

@@ -2,15 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage, show};
 
 /// Default for [`PackOptions::memory`]: room for 16 workers with reorder slack.
 pub const DEFAULT_MEMORY: u64 = 256 << 20;
 
-/// Default for [`PackOptions::level`]; chosen from the table of levels in `benches/RESULTS.md`.
+/// Default for [`PackOptions::level`] where members are deflated; chosen from the table of levels in `benches/RESULTS.md`.
 pub const DEFAULT_LEVEL: u8 = 5;
 
 /// What to pack, where to, and how.
@@ -37,6 +37,29 @@ pub struct PackRequest {
     pub symlinks: Symlinks,
     /// The rest.
     pub options: PackOptions,
+}
+
+/// What the target's suffix says: containers, and what is around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `.zip`: members are compressed one by one, and can be read one by one.
+    Zip,
+    /// `.tar`: members as they are, one behind the other.
+    Tar,
+}
+
+impl Format {
+    /// Every suffix that is known, and what it means; upper and lower case are the same.
+    pub const SUFFIXES: [(&'static str, Self); 2] = [(".zip", Self::Zip), (".tar", Self::Tar)];
+
+    /// The format that a file name asks for.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let ends = |suffix: &str| {
+            let cut = name.len().checked_sub(suffix.len());
+            cut.is_some_and(|cut| name[cut..].eq_ignore_ascii_case(suffix.as_bytes()))
+        };
+        Self::SUFFIXES.iter().find(|(suffix, _)| ends(suffix)).map(|(_, format)| *format)
+    }
 }
 
 /// Names one behind the other, each ended by a NUL, which no name can hold: a million of them are one allocation.
@@ -137,8 +160,8 @@ pub enum Originals {
 pub struct PackOptions {
     /// Compress or store; default by content.
     pub codec: CodecChoice,
-    /// Deflate level, 0 (store) to 12 (smallest); default [`DEFAULT_LEVEL`].
-    pub level: u8,
+    /// Effort, 0 (store) to 12 (smallest); `None` is the format's default, [`DEFAULT_LEVEL`] for deflate.
+    pub level: Option<u8>,
     /// Worker threads; default one per available core.
     pub jobs: usize,
     /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
@@ -157,7 +180,7 @@ impl Default for PackOptions {
     fn default() -> Self {
         Self {
             codec: CodecChoice::default(),
-            level: DEFAULT_LEVEL,
+            level: None,
             jobs: available_parallelism().map_or(1, Into::into),
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),
@@ -168,10 +191,23 @@ impl Default for PackOptions {
     }
 }
 
+impl PackOptions {
+    /// Refuse methods that the target's format has no place for.
+    pub(crate) fn check_method(&self, format: Format, target: &Path) -> Result<()> {
+        let refuse = |message| Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(target));
+        match (format, self.codec) {
+            (Format::Tar, CodecChoice::Deflate) => {
+                refuse(format!("{} holds members as they are; name a .zip to deflate them", show(target)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl PackRequest {
     pub(crate) fn validate(&self) -> Result<()> {
         let usage = |message: &str| Err(Error::new(ErrorKind::Usage, Stage::Plan, message));
-        if self.options.level > 12 {
+        if self.options.level.is_some_and(|level| level > 12) {
             return usage("the level is a number from 0 (store) to 12 (smallest)");
         }
         if self.options.jobs == 0 || self.options.jobs > 1024 {

@@ -1,11 +1,12 @@
 //! Where the archive goes: format by suffix, folder, and what is there already.
 
 use std::io;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind, Stamp};
+use crate::request::Format;
 
 /// Beside a target while it is staged where the file system knows no unnamed files.
 pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
@@ -28,6 +29,8 @@ pub(crate) struct Target {
     pub folder: PathBuf,
     /// The name in that folder.
     pub name: Vec<u8>,
+    /// What its suffix says, as the caller spelled it.
+    pub format: Format,
     /// The link that the caller named, by folder and name, where it leads to the target.
     link: Option<(PathBuf, Vec<u8>)>,
     /// What bore the name when the pack began.
@@ -37,7 +40,7 @@ pub(crate) struct Target {
 impl Target {
     /// Check suffix, folder and what is there; nothing is created.
     pub fn resolve(path: &Path) -> Result<Self> {
-        check_suffix(path)?;
+        let format = format_of(path)?;
         let shown = std::path::absolute(path)
             .map_err(|error| Error::io(Stage::Plan, "find the working directory for", path, error))?;
         let real = match fs::lstat(&shown) {
@@ -60,7 +63,7 @@ impl Target {
             _ => None,
         };
         let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
-        Ok(Self { name: name_of(&real), shown, folder, link, replaces })
+        Ok(Self { name: name_of(&real), shown, folder, format, link, replaces })
     }
 
     /// `resized.zip` in the working directory for sources in `…/resized`.
@@ -107,12 +110,18 @@ fn missing_folder(message: String, path: &Path) -> Error {
     Error::io(Stage::Plan, "write", path, cause).with_message(message)
 }
 
-fn check_suffix(path: &Path) -> Result<()> {
-    let known = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("zip"));
-    if known {
-        return Ok(());
+fn format_of(path: &Path) -> Result<Format> {
+    // A name that is a suffix and nothing else is a hidden file's.
+    let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+    if let Some(format) = name.get(1..).and_then(Format::of) {
+        return Ok(format);
     }
-    let message = format!("Unrecognized compression format for {}: the name must end in one of: .zip", show(path));
+    let known: Vec<_> = Format::SUFFIXES.iter().map(|(suffix, _)| *suffix).collect();
+    let message = format!(
+        "Unrecognized compression format for {}: the name must end in one of: {}",
+        show(path),
+        known.join(", ")
+    );
     Err(Error::new(ErrorKind::UnknownFormat, Stage::Plan, message).at(path))
 }
 

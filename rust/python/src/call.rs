@@ -124,7 +124,7 @@ pub(crate) fn pack(
     let default = PackOptions::default();
     let options = PackOptions {
         codec: convert::codec(codec)?,
-        level: level.unwrap_or(default.level),
+        level,
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),

@@ -2,6 +2,8 @@
 //!
 //! Never a data descriptor. A header holds no position of its own, so members may be framed in any order and joined.
 
+use super::{Member, Method};
+
 /// From here on a 32-bit field holds a marker and the value stands in the zip64 extra field.
 const ZIP64_FROM: u64 = 0xFFFF_FFFF;
 /// The same for 16-bit counts.
@@ -28,30 +30,7 @@ const fn zip64_sizes_offset(name_length: usize) -> u64 {
     30 + name_length as u64 + 4
 }
 
-/// What a header says of a member.
-#[derive(Debug, Clone, Copy)]
-pub struct Member<'a> {
-    /// The name, in two parts that belong together.
-    pub name: (&'a [u8], &'a [u8]),
-    /// Whether its bytes are deflated.
-    pub deflated: bool,
-    /// CRC-32 of the raw bytes.
-    pub crc: u32,
-    /// Raw size.
-    pub size: u64,
-    /// Size in the archive.
-    pub packed: u64,
-    /// Seconds since 1970, UTC.
-    pub mtime: i64,
-    /// `st_mode`: kind and permissions.
-    pub mode: u32,
-}
-
 impl Member<'_> {
-    fn name_length(&self) -> usize {
-        self.name.0.len() + self.name.1.len()
-    }
-
     /// Whether the local header carries zip64 sizes. Depends on the raw size alone, so that it can be written first.
     fn has_zip64_header(&self) -> bool {
         self.size >= ZIP64_RAW_FROM
@@ -61,8 +40,11 @@ impl Member<'_> {
         if self.name.0.is_ascii() && self.name.1.is_ascii() { 0 } else { FLAG_UTF8 }
     }
 
-    fn method(&self) -> u16 {
-        if self.deflated { DEFLATED } else { STORED }
+    fn method_number(&self) -> u16 {
+        match self.method {
+            Method::Stored => STORED,
+            Method::Deflated => DEFLATED,
+        }
     }
 }
 
@@ -80,7 +62,7 @@ pub fn local_header(out: &mut Vec<u8>, member: &Member<'_>) {
     out.extend_from_slice(b"PK\x03\x04");
     put16(out, version);
     put16(out, member.flags());
-    put16(out, member.method());
+    put16(out, member.method_number());
     put32(out, dos_time(member.mtime));
     put32(out, member.crc);
     put32(out, if zip64 { u32::MAX } else { member.packed as u32 });
@@ -131,7 +113,7 @@ pub fn central_header(out: &mut Vec<u8>, member: &Member<'_>, offset: u64) {
     put16(out, MADE_ON_UNIX | version);
     put16(out, version);
     put16(out, member.flags());
-    put16(out, member.method());
+    put16(out, member.method_number());
     put32(out, dos_time(member.mtime));
     put32(out, member.crc);
     put32(out, narrow(member.packed));
@@ -260,7 +242,16 @@ mod tests {
     use super::*;
 
     fn member(size: u64, packed: u64) -> Member<'static> {
-        Member { name: (b"a/", b"b"), deflated: false, crc: 7, size, packed, mtime: 1_700_000_000, mode: 0o100_644 }
+        Member {
+            name: (b"a/", b"b"),
+            link: b"",
+            method: Method::Stored,
+            crc: 7,
+            size,
+            packed,
+            mtime: 1_700_000_000,
+            mode: 0o100_644,
+        }
     }
 
     #[test]

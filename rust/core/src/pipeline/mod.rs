@@ -18,23 +18,29 @@ use worker::Worker;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
+use crate::frame::Frame;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::request::PackOptions;
+use crate::request::{Format, PackOptions};
 use crate::sink::Sink;
 use crate::threads::on_threads;
 
 /// Pack all members of the plan into the sink. Returns once every thread has ended, also on errors.
 pub(crate) fn run<S: Sink>(
     plan: &Plan,
+    format: Format,
     options: &PackOptions,
     sink: S,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Written<S>> {
     let budget = Budget::new(options.memory, options.jobs);
-    let output = Output::new(sink, plan.entries().len());
-    let shared = Shared::new(plan, options, budget, cancel, progress, output);
+    let frame = match format {
+        Format::Zip => Frame::Zip,
+        Format::Tar => Frame::Tar,
+    };
+    let output = Output::new(sink, frame, plan.entries().len());
+    let shared = Shared::new(plan, options, frame, budget, cancel, progress, output);
     on_threads(budget.workers, || work(&shared));
     shared.finish()?.finish(plan, options.stamps, || cancel.check(Stage::Pack), progress)
 }

@@ -13,6 +13,7 @@ use super::output::Output;
 use super::record::Record;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
+use crate::frame::Frame;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
@@ -84,6 +85,7 @@ struct State {
 pub(super) struct Shared<'a, S> {
     pub plan: &'a Plan,
     pub options: &'a PackOptions,
+    pub frame: Frame,
     pub budget: Budget,
     pub cancel: &'a CancelToken,
     pub progress: &'a Progress,
@@ -103,6 +105,7 @@ impl<'a, S: Sink> Shared<'a, S> {
     pub fn new(
         plan: &'a Plan,
         options: &'a PackOptions,
+        frame: Frame,
         budget: Budget,
         cancel: &'a CancelToken,
         progress: &'a Progress,
@@ -122,6 +125,7 @@ impl<'a, S: Sink> Shared<'a, S> {
         Self {
             plan,
             options,
+            frame,
             budget,
             cancel,
             progress,

@@ -4,7 +4,7 @@ use super::order::Buffer;
 use super::record::Record;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::frame::zip;
+use crate::frame::{Frame, tar, zip};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
@@ -16,6 +16,7 @@ const PORTION: usize = 1 << 20;
 
 pub(super) struct Output<S> {
     sink: S,
+    frame: Frame,
     length: u64,
     records: Vec<Record>,
     skipped: Vec<Remark>,
@@ -35,9 +36,10 @@ pub(crate) struct Written<S> {
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, members: usize) -> Self {
+    pub fn new(sink: S, frame: Frame, members: usize) -> Self {
         Self {
             sink,
+            frame,
             length: 0,
             records: Vec::with_capacity(members),
             skipped: Vec::new(),
@@ -78,7 +80,7 @@ impl<S: Sink> Output<S> {
         Ok(())
     }
 
-    /// Complete a large member: patch its header, and let the digest catch up.
+    /// Complete a large member: patch its header where that was written too early, and let the digest catch up.
     pub fn complete(
         &mut self,
         record: Record,
@@ -87,13 +89,8 @@ impl<S: Sink> Output<S> {
         check: impl Fn() -> Result<()>,
         progress: &Progress,
     ) -> Result<()> {
-        let fields = zip::late_fields(&record.member(plan, stamps)).ok_or_else(|| {
-            let message =
-                "a file of almost 4 GiB grew past it when it was compressed; nothing was published: store it instead";
-            Error::new(ErrorKind::Io, Stage::Pack, message)
-        })?;
-        for (at, bytes) in fields {
-            self.sink.patch(record.offset + at, &bytes)?;
+        if self.frame == Frame::Zip {
+            self.patch_header(&record, plan, stamps)?;
         }
         let mut portion = std::mem::take(&mut self.portion);
         portion.resize(PORTION, 0);
@@ -109,6 +106,18 @@ impl<S: Sink> Output<S> {
         self.portion = portion;
         self.records.push(record);
         progress.files.add(1);
+        Ok(())
+    }
+
+    fn patch_header(&mut self, record: &Record, plan: &Plan, stamps: Stamps) -> Result<()> {
+        let fields = zip::late_fields(&record.member(plan, stamps, b"")).ok_or_else(|| {
+            let message =
+                "a file of almost 4 GiB grew past it when it was compressed; nothing was published: store it instead";
+            Error::new(ErrorKind::Io, Stage::Pack, message)
+        })?;
+        for (at, bytes) in fields {
+            self.sink.patch(record.offset + at, &bytes)?;
+        }
         Ok(())
     }
 
@@ -128,7 +137,7 @@ impl<S: Sink> Output<S> {
         Ok(())
     }
 
-    /// Append the central directory and what ends the archive.
+    /// Append what ends the archive, a zip's central directory before it.
     pub fn finish(
         mut self,
         plan: &Plan,
@@ -136,24 +145,10 @@ impl<S: Sink> Output<S> {
         check: impl Fn() -> Result<()>,
         progress: &Progress,
     ) -> Result<Written<S>> {
-        let start = self.length;
-        let mut portion = std::mem::take(&mut self.portion);
-        portion.clear();
-        for record in &self.records {
-            zip::central_header(&mut portion, &record.member(plan, stamps), record.offset);
-            if portion.len() >= PORTION {
-                check()?;
-                self.sink.write(&portion)?;
-                self.digest.update(&portion);
-                self.length += portion.len() as u64;
-                portion.clear();
-            }
+        match self.frame {
+            Frame::Zip => self.central_directory(plan, stamps, check)?,
+            Frame::Tar => self.append(&tar::END)?,
         }
-        let length = self.length + portion.len() as u64 - start;
-        zip::end(&mut portion, self.records.len() as u64, length, start);
-        self.sink.write(&portion)?;
-        self.digest.update(&portion);
-        self.length += portion.len() as u64;
         progress.bytes_out.set(self.length);
         Ok(Written {
             sink: self.sink,
@@ -162,6 +157,34 @@ impl<S: Sink> Output<S> {
             skipped: self.skipped,
             digest: self.digest.finish(),
         })
+    }
+}
+
+impl<S: Sink> Output<S> {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write(bytes)?;
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn central_directory(&mut self, plan: &Plan, stamps: Stamps, check: impl Fn() -> Result<()>) -> Result<()> {
+        let start = self.length;
+        let records = std::mem::take(&mut self.records);
+        let mut portion = std::mem::take(&mut self.portion);
+        portion.clear();
+        for record in &records {
+            zip::central_header(&mut portion, &record.member(plan, stamps, b""), record.offset);
+            if portion.len() >= PORTION {
+                check()?;
+                self.append(&portion)?;
+                portion.clear();
+            }
+        }
+        let length = self.length + portion.len() as u64 - start;
+        zip::end(&mut portion, records.len() as u64, length, start);
+        self.records = records;
+        self.append(&portion)
     }
 }
 

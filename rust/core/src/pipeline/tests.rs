@@ -7,7 +7,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::request::{PackOptions, PackRequest};
+use crate::request::{Format, PackOptions, PackRequest};
 use crate::scan::Sources;
 use crate::sink::Sink;
 use crate::target::Target;
@@ -80,10 +80,16 @@ fn planned(folder: &Path) -> Plan {
 fn a_failure_of_the_sink_at_any_call_ends_every_worker_and_is_returned() {
     let folder = tempfile::tempdir().unwrap();
     let plan = planned(folder.path());
+    for (_, format) in Format::SUFFIXES {
+        fail_at_every_call(&plan, format);
+    }
+}
+
+fn fail_at_every_call(plan: &Plan, format: Format) {
     let pack = |jobs, fails_at| {
         let options = PackOptions { jobs, ..PackOptions::default() };
         let sink = MemorySink::failing_at(fails_at);
-        run(&plan, &options, sink, &CancelToken::default(), &Progress::default())
+        run(plan, format, &options, sink, &CancelToken::default(), &Progress::default())
     };
     let whole = pack(1, 0).unwrap();
     for jobs in [1, 2, 4] {

@@ -13,10 +13,10 @@ use crate::codec::{
     sample_offsets,
 };
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
-use crate::frame::zip;
+use crate::frame::{Frame, tar};
 use crate::fs::{self, Kind, Stamp};
 use crate::report::Remark;
-use crate::request::{CodecChoice, OnChange};
+use crate::request::{CodecChoice, DEFAULT_LEVEL, OnChange};
 use crate::scan::{Entry, EntryKind};
 use crate::sink::Sink;
 
@@ -77,8 +77,11 @@ impl Opened {
 impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     pub fn new(shared: &'a Shared<'b, S>) -> Self {
         let options = shared.options;
-        let choice = if options.level == 0 { CodecChoice::Store } else { options.codec };
-        let codecs = Codecs { choice, level: options.level, probe: None, whole: None, block: None };
+        let level = options.level.unwrap_or(DEFAULT_LEVEL);
+        // A tar has no say about single members' codecs.
+        let stores = level == 0 || shared.frame == Frame::Tar;
+        let choice = if stores { CodecChoice::Store } else { options.codec };
+        let codecs = Codecs { choice, level, probe: None, whole: None, block: None };
         Self { shared, codecs, scratch: Vec::new(), header: Vec::new(), folder: None }
     }
 
@@ -193,24 +196,27 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     /// A file that fits in memory: read behind room for its header, so that storing it copies nothing.
     fn small(&mut self, entry: &Entry, opened: &Opened, batch: &mut Batch) -> Result<(), Failure> {
         let (shared, size) = (self.shared, opened.stamp.size as usize);
+        let (frame, stamps) = (shared.frame, shared.options.stamps);
         let mut record = opened.record();
-        let stamps = shared.options.stamps;
-        let header_length = zip::local_header_length(&record.member(shared.plan, stamps));
-        let needed = header_length + size + 1;
+        let header_length = frame.header_length(&record.member(shared.plan, stamps, b""));
+        let needed = header_length + size + frame.padding(opened.stamp.size).max(1);
         if batch.buffer.is_full_for(needed) {
             self.flush(batch)?;
         }
         let room = batch.buffer.room(needed);
         let (header, bytes) = room.split_at_mut(header_length);
         // One byte more than expected: a file that grew shows it in the same call.
-        let mut read = fs::read_once(&opened.file, bytes).map_err(|error| self.io_error(entry, "read", error))?;
+        let mut read =
+            fs::read_once(&opened.file, &mut bytes[..=size]).map_err(|error| self.io_error(entry, "read", error))?;
         if read > 0 && read < size {
-            read +=
-                fs::read_full(&opened.file, &mut bytes[read..]).map_err(|error| self.io_error(entry, "read", error))?;
+            read += fs::read_full(&opened.file, &mut bytes[read..=size])
+                .map_err(|error| self.io_error(entry, "read", error))?;
         }
         self.unchanged(entry, opened, read as u64)?;
         let raw = &bytes[..size];
-        record.crc = crc32fast::hash(raw);
+        if frame == Frame::Zip {
+            record.crc = crc32fast::hash(raw);
+        }
         let stop = || shared.should_stop();
         let packed = self.codecs.pack(raw, &mut self.scratch, &stop).map_err(|fault| self.codec_error(entry, fault))?;
         if let Some(packed) = packed {
@@ -218,11 +224,13 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             record.codec = Codec::Deflate;
             bytes[..packed].copy_from_slice(&self.scratch[..packed]);
         }
+        let padding = frame.padding(record.packed);
+        bytes[record.packed as usize..][..padding].fill(0);
         self.header.clear();
-        zip::local_header(&mut self.header, &record.member(shared.plan, stamps));
+        frame.header(&mut self.header, &record.member(shared.plan, stamps, b""));
         header.copy_from_slice(&self.header);
         record.offset = batch.buffer.used as u64;
-        batch.buffer.used += header_length + record.packed as usize;
+        batch.buffer.used += header_length + record.packed as usize + padding;
         batch.buffer.records.push(record);
         shared.saw(record.packed);
         Ok(())
@@ -323,10 +331,8 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
         let shared = self.shared;
         self.header.clear();
-        zip::local_header(
-            &mut self.header,
-            &Record { packed: 0, ..*record }.member(shared.plan, shared.options.stamps),
-        );
+        let early = Record { packed: 0, ..*record };
+        shared.frame.header(&mut self.header, &early.member(shared.plan, shared.options.stamps, b""));
         shared.output().write_part(&self.header, shared.progress)?;
         record.packed = 0;
         let mut crc = crc32fast::Hasher::new();
@@ -353,6 +359,9 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                 }
                 Step::Wait => {}
                 Step::Done => {
+                    let padding = [0; tar::BLOCK];
+                    let padding = &padding[..shared.frame.padding(record.packed)];
+                    shared.output().write_part(padding, shared.progress)?;
                     record.crc = crc.finalize();
                     return Ok(raw);
                 }
@@ -373,16 +382,21 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             io::ErrorKind::InvalidInput => Failure::Changed("is no longer a link".into()),
             _ => self.open_failed(entry, error),
         })?;
+        // A zip has the end of a link as the member's bytes, a tar has it in the header.
+        let (bytes, link) = match self.shared.frame {
+            Frame::Zip => (&end[..], &b""[..]),
+            Frame::Tar => (&b""[..], &end[..]),
+        };
         let mut record = Record {
             stamp: Stamp { size: end.len() as u64, ..Stamp::of(&stat) },
-            packed: end.len() as u64,
+            packed: bytes.len() as u64,
             offset: 0,
             entry: index,
-            crc: crc32fast::hash(&end),
+            crc: crc32fast::hash(bytes),
             mode: stat.st_mode as u16,
             codec: Codec::Store,
         };
-        self.frame(&mut record, &end, buffer);
+        self.frame(&mut record, bytes, link, buffer);
         Ok(())
     }
 
@@ -397,13 +411,14 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             mode: stat.st_mode as u16,
             codec: Codec::Store,
         };
-        self.frame(&mut record, b"", buffer);
+        self.frame(&mut record, b"", b"", buffer);
         Ok(())
     }
 
-    fn frame(&mut self, record: &mut Record, bytes: &[u8], buffer: &mut Buffer) {
+    fn frame(&mut self, record: &mut Record, bytes: &[u8], link: &[u8], buffer: &mut Buffer) {
         self.header.clear();
-        zip::local_header(&mut self.header, &record.member(self.shared.plan, self.shared.options.stamps));
+        let member = record.member(self.shared.plan, self.shared.options.stamps, link);
+        self.shared.frame.header(&mut self.header, &member);
         record.offset = buffer.used as u64;
         for part in [&self.header[..], bytes] {
             buffer.room(part.len()).copy_from_slice(part);
