@@ -1,6 +1,9 @@
 """The native engine: the only module that imports it."""
 
 from vhpack._vhpack import (
+    Archive,
+    Member,
+    MemberReader,
     PackReport,
     PlanReport,
     Progress,
@@ -10,4 +13,15 @@ from vhpack._vhpack import (
     versions,
 )
 
-__all__ = ["PackReport", "PlanReport", "Progress", "__version__", "pack", "plan", "versions"]
+__all__ = [
+    "Archive",
+    "Member",
+    "MemberReader",
+    "PackReport",
+    "PlanReport",
+    "Progress",
+    "__version__",
+    "pack",
+    "plan",
+    "versions",
+]
