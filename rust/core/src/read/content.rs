@@ -10,9 +10,6 @@ use super::zip;
 /// Packed members up to this size are unpacked from memory, two to three times as fast as in portions.
 const WHOLE: u64 = 16 << 20;
 
-/// Stored members up to this size come with their header in one read.
-const ONE_READ: u64 = 256 << 10;
-
 /// Skipped at a time on the way to a position.
 const SKIP: usize = 64 << 10;
 
@@ -47,11 +44,11 @@ pub(crate) fn read_into(
     let Container::Zip(zip) = container else {
         return read_in_portions(container, source, member, out);
     };
-    let whole = match member.packing {
-        Packing::Stored => member.packed <= ONE_READ,
-        _ => member.packed <= WHOLE,
-    };
-    if !whole {
+    if member.packing == Packing::Stored {
+        zip.read_stored(source, member, out)?;
+        return check_crc(member, crc32fast::hash(out));
+    }
+    if member.packed > WHOLE {
         return read_in_portions(container, source, member, out);
     }
     let (packed, start) = zip.packed(source, member)?;

@@ -12,6 +12,15 @@ pub trait Source: Send + Sync {
 
     /// Fill `buffer` from `offset`, or as much as there is; the count read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Fill `head` and then `body`, as one [`read_at`](Self::read_at) would.
+    fn read_two_at(&self, head: &mut [u8], body: &mut [u8], offset: u64) -> io::Result<usize> {
+        let count = self.read_at(head, offset)?;
+        if count < head.len() {
+            return Ok(count);
+        }
+        Ok(count + self.read_at(body, offset.saturating_add(count as u64))?)
+    }
 }
 
 /// A file, read with `pread` alone: processes that inherit it share no position.
@@ -33,6 +42,10 @@ impl Source for FileSource {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         fs::read_at(&self.file, buffer, offset)
+    }
+
+    fn read_two_at(&self, head: &mut [u8], body: &mut [u8], offset: u64) -> io::Result<usize> {
+        fs::read_two_at(&self.file, head, body, offset)
     }
 }
 

@@ -4,6 +4,9 @@ mod layout;
 mod names;
 mod open;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::fault::Fault;
 use super::index::Index;
 use super::member::{Member, MemberKind, Packing};
@@ -36,8 +39,8 @@ pub(crate) struct Zip {
     /// Regular files.
     pub files: u64,
     pub members: u64,
-    /// Members that bear the name of an earlier one.
-    pub repeats: Vec<u32>,
+    /// How long the last local header's extra field was: the next one's is as long, mostly.
+    extra_seen: AtomicUsize,
     /// Unpacked size of all members, as they claim.
     pub total: u64,
 }
@@ -45,8 +48,8 @@ pub(crate) struct Zip {
 impl Zip {
     /// The member of this name; the last, where there are several.
     pub fn find(&self, source: &dyn Source, name: &[u8]) -> Result<Option<Member>, Fault> {
-        for number in self.index.candidates(name) {
-            let member = self.member(source, number, name.len())?;
+        for position in self.index.candidates(name) {
+            let member = self.member(source, position, name.len())?;
             if member.name == name {
                 return Ok(Some(member));
             }
@@ -54,9 +57,20 @@ impl Zip {
         Ok(None)
     }
 
-    /// The member with this number.
-    fn member(&self, source: &dyn Source, number: u32, name_length: usize) -> Result<Member, Fault> {
-        let at = self.directory + self.index.position(number).unwrap_or(0);
+    /// A name that several members bear, if there is one.
+    pub fn repeated(&self, source: &dyn Source) -> Result<Option<Member>, Fault> {
+        for (first, second) in self.index.doubles() {
+            let (first, second) = (self.member(source, first, 0)?, self.member(source, second, 0)?);
+            if first.name == second.name {
+                return Ok(Some(second));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The member whose record stands at `position` of the directory.
+    fn member(&self, source: &dyn Source, position: u64, name_length: usize) -> Result<Member, Fault> {
+        let at = self.directory + position;
         let room = usize::try_from(self.directory_end - at).unwrap_or(usize::MAX);
         let mut bytes = vec![0; (RECORD_LENGTH + name_length + SLACK).min(room)];
         loop {
@@ -141,12 +155,41 @@ impl Zip {
             bytes.truncate(count);
         }
         let header = LocalHeader::parse(bytes).map_err(|broken| no_local_header(broken).at(member.offset))?;
-        check_local(member, &header).map_err(|fault| fault.at(member.offset))?;
+        self.check_header(member, &header)?;
+        Ok(header)
+    }
+
+    fn check_header(&self, member: &Member, header: &LocalHeader<'_>) -> Result<(), Fault> {
+        check_local(member, header).map_err(|fault| fault.at(member.offset))?;
         let end = (member.offset + header.length as u64).checked_add(member.packed);
         if end.is_none_or(|end| end > self.directory) {
             return Err(Fault::corrupt("its data runs into the directory").at(member.offset));
         }
-        Ok(header)
+        Ok(())
+    }
+
+    /// Read a stored member straight to where it is wanted, in one call where its header is as long as it seems.
+    pub fn read_stored(&self, source: &dyn Source, member: &Member, out: &mut [u8]) -> Result<(), Fault> {
+        let fixed = LOCAL_LENGTH + member.raw_name().len();
+        let mut head = vec![0; fixed + self.extra_seen.load(Relaxed)];
+        let count = source.read_two_at(&mut head, out, member.offset)?;
+        let guessed = head.len();
+        head.truncate(count);
+        let start = match LocalHeader::parse(&head) {
+            Ok(header) => {
+                self.check_header(member, &header)?;
+                if header.length == guessed && count == guessed + out.len() {
+                    return Ok(());
+                }
+                header.length
+            }
+            Err(_) => self.local_header(source, member, &mut head)?.length,
+        };
+        self.extra_seen.store(start - fixed, Relaxed);
+        if source.read_at(out, member.offset + start as u64)? < out.len() {
+            return Err(Fault::corrupt("the archive ends inside its data").at(member.offset));
+        }
+        Ok(())
     }
 
     /// A member's packed bytes and where they begin in the buffer that is returned; for what fits in memory.

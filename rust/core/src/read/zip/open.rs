@@ -1,5 +1,7 @@
 //! Finding the directory from the file's end, and indexing it.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::layout::{END_LENGTH, END64_LENGTH, End, LOCAL_LENGTH, LOCATOR_LENGTH, RECORD, Record, locator};
 use super::{Zip, is_file};
 use crate::cancel::CancelToken;
@@ -133,8 +135,9 @@ impl Zip {
             check_overlaps(source, directory, directory_end, shift)?;
         }
         limits.check_bytes(total, source.len())?;
-        let (index, repeats) = indexing.finish();
-        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, repeats, total })
+        let index = indexing.finish();
+        let extra_seen = AtomicUsize::new(0);
+        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen, total })
     }
 }
 
@@ -163,8 +166,7 @@ impl Survey {
         self.total = self.total.saturating_add(record.size);
         self.files += u64::from(is_file(record));
         self.spans.see(record).map_err(|fault| fault.in_member(&name))?;
-        self.indexing.push(&name, position);
-        Ok(())
+        self.indexing.push(&name, position)
     }
 }
 
