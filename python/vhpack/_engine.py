@@ -2,11 +2,13 @@
 
 from vhpack._vhpack import (
     Archive,
+    ExtractReport,
     Member,
     MemberReader,
     PackReport,
     PlanReport,
     Progress,
+    VerifyReport,
     __version__,
     pack,
     plan,
@@ -15,11 +17,13 @@ from vhpack._vhpack import (
 
 __all__ = [
     "Archive",
+    "ExtractReport",
     "Member",
     "MemberReader",
     "PackReport",
     "PlanReport",
     "Progress",
+    "VerifyReport",
     "__version__",
     "pack",
     "plan",

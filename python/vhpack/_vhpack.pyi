@@ -3,11 +3,13 @@ from typing import Literal, final
 
 __all__ = [
     "Archive",
+    "ExtractReport",
     "Member",
     "MemberReader",
     "PackReport",
     "PlanReport",
     "Progress",
+    "VerifyReport",
     "__version__",
     "pack",
     "plan",
@@ -111,11 +113,65 @@ class Archive:
     def read_range(self, name: str, offset: int, length: int) -> bytes: ...
     def open(self, name: str) -> MemberReader: ...
     def glob(self, pattern: str) -> list[str]: ...
+    def extract(
+        self,
+        dest: bytes,
+        *,
+        names: Sequence[str] | None = None,
+        patterns: Sequence[str] | None = None,
+        existing: Literal["error", "overwrite", "skip"] = "error",
+        strip: int = 0,
+        links: bool = True,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> ExtractReport: ...
+    def verify(
+        self,
+        *,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> VerifyReport: ...
+
+@final
+class ExtractReport:
+    @property
+    def dest(self) -> str: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def directories(self) -> int: ...
+    @property
+    def links(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def skipped(self) -> list[tuple[str, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def seconds(self) -> float: ...
+
+@final
+class VerifyReport:
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def members(self) -> int: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def damaged(self) -> list[tuple[str, int, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def seconds(self) -> float: ...
 
 @final
 class Progress:
     @property
-    def stage(self) -> Literal["scan", "pack", "commit", "remove"]: ...
+    def stage(self) -> Literal["scan", "pack", "commit", "remove", "extract", "verify"]: ...
     @property
     def files(self) -> int: ...
     @property
