@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from vhpack._engine import Progress
     from vhpack._packing import Watch
 
-_STAGES = {"scan": "Scanning", "pack": "Packing", "commit": "Finishing", "remove": "Removing originals"}
+_STAGES = {
+    "scan": "Scanning",
+    "pack": "Packing",
+    "commit": "Finishing",
+    "remove": "Removing originals",
+    "extract": "Extracting",
+    "verify": "Verifying",
+}
 
 # Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
 _APPEARS_AFTER = 0.3
@@ -60,7 +67,7 @@ class Bar:
         """Draw the bar anew."""
         # The last stage counts as begun only when something is removed: without that wish nothing ever is.
         stage = "commit" if seen.stage == "remove" and not seen.removed else seen.stage
-        if stage == "pack" and self._stage != "pack":
+        if stage in ("pack", "extract", "verify") and self._stage != stage:
             self._packing_since = time.monotonic()
         changed, self._stage = stage != self._stage, stage
         if time.monotonic() < self._appears_at:
@@ -72,7 +79,7 @@ class Bar:
             if self._task is not None:
                 self._columns.remove_task(self._task)
             self._task = self._columns.add_task(_STAGES[stage], total=None, counts="")
-        if stage in ("pack", "remove") and seen.total_files:
+        if stage in ("pack", "remove", "extract", "verify") and seen.total_files:
             done = seen.removed if stage == "remove" else seen.files
             counts = self._counts(seen, stage)
             self._columns.update(self._task, total=seen.total_files, completed=done, counts=counts)

@@ -29,6 +29,10 @@ pub enum Phase {
     Commit,
     /// Removing the originals.
     Remove,
+    /// Writing an archive's members to a folder.
+    Extract,
+    /// Reading all of an archive to find damage.
+    Verify,
 }
 
 impl Phase {
@@ -39,6 +43,8 @@ impl Phase {
             Self::Pack => "pack",
             Self::Commit => "commit",
             Self::Remove => "remove",
+            Self::Extract => "extract",
+            Self::Verify => "verify",
         }
     }
 }
@@ -50,7 +56,9 @@ impl Progress {
             0 => Phase::Scan,
             1 => Phase::Pack,
             2 => Phase::Commit,
-            _ => Phase::Remove,
+            3 => Phase::Remove,
+            4 => Phase::Extract,
+            _ => Phase::Verify,
         }
     }
 

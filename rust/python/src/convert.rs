@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
+use vhpack_core::read::Existing;
 use vhpack_core::{CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Remark, Stamps, Symlinks};
 
 /// 1980-01-01, the earliest time that zip can hold.
@@ -50,6 +51,15 @@ pub(crate) fn codec(word: &str) -> PyResult<CodecChoice> {
         "store" => Ok(CodecChoice::Store),
         "deflate" => Ok(CodecChoice::Deflate),
         other => Err(unknown("codec", other, "auto, store, deflate")),
+    }
+}
+
+pub(crate) fn existing(word: &str) -> PyResult<Existing> {
+    match word {
+        "error" => Ok(Existing::Error),
+        "overwrite" => Ok(Existing::Overwrite),
+        "skip" => Ok(Existing::Skip),
+        other => Err(unknown("existing", other, "error, overwrite, skip")),
     }
 }
 

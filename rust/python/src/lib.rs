@@ -1,5 +1,6 @@
 //! `vhpack._vhpack`: convert, detach, call, convert back.
 
+mod archive;
 mod call;
 mod convert;
 mod report;
@@ -13,6 +14,8 @@ mod _vhpack {
 
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::archive::{Archive, ExtractReport, Member, MemberReader, VerifyReport};
     #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]
