@@ -49,6 +49,10 @@ impl PackReport {
         self.0.deflated
     }
     #[getter]
+    fn zstd(&self) -> u64 {
+        self.0.zstd
+    }
+    #[getter]
     fn removed(&self) -> u64 {
         self.0.removed
     }
@@ -71,13 +75,14 @@ impl PackReport {
     fn __repr__(&self) -> String {
         let report = &self.0;
         format!(
-            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
+            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, zstd={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
             report.target.to_string_lossy(),
             report.files,
             report.bytes_in,
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.skipped.len(),
             report.removed,
             report.kept.len(),
