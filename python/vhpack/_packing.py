@@ -95,7 +95,8 @@ def pack(
             a pattern under the rules of `glob.glob(recursive=True)`. A folder is packed with everything below it,
             hidden files and empty folders included. `target` itself and the sidecars `*.metadata.json` and
             `valohai.metadata.jsonl` are left out of what wildcards match; a sidecar that is named is packed.
-        target: The archive; its suffix (`.zip`, `.tar`) says the format. Its folder must exist.
+        target: The archive; its suffix says the format: `.zip`, `.tar`, `.tar.gz` (`.tgz`) or `.tar.zst` (`.tzst`). Its
+            folder must exist.
         root: What member names are relative to; by default the deepest folder common to all sources.
         exclude: Patterns of what to leave out. One without `/` is compared with every component of a member's name, one
             with `/` with the whole name; hidden names match, too.
@@ -104,9 +105,10 @@ def pack(
             packs the links themselves, `"skip"` leaves them out.
         on_change: What to do when a file vanishes, grows or shrinks while it is read: `"error"` ends the pack, `"skip"`
             leaves the file out and keeps its original.
-        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one. A
-            `.tar` stores everything.
-        level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
+        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one. Tars have
+            one codec for all: `.tar` stores, `.tar.gz` deflates, `.tar.zst` is in zstd; others are refused there.
+        level: Effort, from 0 (store) to 12 (smallest); by default 5 for deflate and 3 for zstd. Deflate's levels above 9 are 9
+            in a `.tar.gz` and in files above 4 MiB. A `.tar` ignores it; compressed tars refuse 0, which would store.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
@@ -118,8 +120,8 @@ def pack(
             about ten times a second, and an exception that it raises ends the pack.
 
     Returns:
-        What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored` and
-        `deflated` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
+        What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored`, `deflated`
+        and `zstd` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
         both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128.
 
     Raises:

@@ -102,11 +102,13 @@ class Outputs:
                 `glob.glob(recursive=True)`, or any iterable of them; relative to this folder. One that exists is
                 taken as it is before it is read as a pattern. Wildcards take no earlier `filename` and no sidecars
                 (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
-            filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`) says the format. Its folder is created.
+            filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`) says the format.
+                Its folder is created.
             live_upload: Mark the archive read-only, which tells the platform to upload it at once.
             remove_originals: Remove the files that were packed.
-            level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
-            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one.
+            level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
+            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one. Tars have one
+                codec for all, which their suffix says.
             jobs: Number of threads; by default one for each core.
             memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
             exclude: Patterns of what to leave out; see `vhpack.pack`.

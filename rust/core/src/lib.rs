@@ -42,6 +42,6 @@ pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};
 pub use request::{
-    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Format, Layout, Names, OnChange, Originals, PackOptions, PackRequest,
-    Stamps, Symlinks,
+    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, DEFAULT_ZSTD_LEVEL, Format, Layout, Names, OnChange, Originals,
+    PackOptions, PackRequest, Stamps, Symlinks,
 };

@@ -93,6 +93,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
             match record.codec {
                 crate::codec::Codec::Store => report.stored += 1,
                 crate::codec::Codec::Deflate => report.deflated += 1,
+                crate::codec::Codec::Zstd => report.zstd += 1,
             }
         } else if record.size() > 0 {
             report.links += 1;

@@ -33,6 +33,8 @@ pub struct PackReport {
     pub stored: u64,
     /// Files deflated.
     pub deflated: u64,
+    /// Files compressed with zstd.
+    pub zstd: u64,
     /// Originals removed.
     pub removed: u64,
     /// Originals that were to be removed and were not.

@@ -13,6 +13,9 @@ pub const DEFAULT_MEMORY: u64 = 256 << 20;
 /// Default for [`PackOptions::level`] where members are deflated; chosen from the table of levels in `benches/RESULTS.md`.
 pub const DEFAULT_LEVEL: u8 = 5;
 
+/// Default for [`PackOptions::level`] in a `.tar.zst`; zstd's own.
+pub const DEFAULT_ZSTD_LEVEL: u8 = 3;
+
 /// What to pack, where to, and how.
 #[derive(Debug, Clone, Default)]
 pub struct PackRequest {
@@ -46,11 +49,22 @@ pub enum Format {
     Zip,
     /// `.tar`: members as they are, one behind the other.
     Tar,
+    /// `.tar.gz`: a tar in one gzip stream.
+    TarGz,
+    /// `.tar.zst`: a tar in independent zstd frames with a seek table.
+    TarZst,
 }
 
 impl Format {
     /// Every suffix that is known, and what it means; upper and lower case are the same.
-    pub const SUFFIXES: [(&'static str, Self); 2] = [(".zip", Self::Zip), (".tar", Self::Tar)];
+    pub const SUFFIXES: [(&'static str, Self); 6] = [
+        (".zip", Self::Zip),
+        (".tar", Self::Tar),
+        (".tar.gz", Self::TarGz),
+        (".tgz", Self::TarGz),
+        (".tar.zst", Self::TarZst),
+        (".tzst", Self::TarZst),
+    ];
 
     /// The format that a file name asks for.
     pub fn of(name: &[u8]) -> Option<Self> {
@@ -160,7 +174,7 @@ pub enum Originals {
 pub struct PackOptions {
     /// Compress or store; default by content.
     pub codec: CodecChoice,
-    /// Effort, 0 (store) to 12 (smallest); `None` is the format's default, [`DEFAULT_LEVEL`] for deflate.
+    /// Effort, 0 (store) to 12 (smallest); `None` is the format's default: [`DEFAULT_LEVEL`] for deflate, [`DEFAULT_ZSTD_LEVEL`] for zstd.
     pub level: Option<u8>,
     /// Worker threads; default one per available core.
     pub jobs: usize,
@@ -195,9 +209,16 @@ impl PackOptions {
     /// Refuse methods that the target's format has no place for.
     pub(crate) fn check_method(&self, format: Format, target: &Path) -> Result<()> {
         let refuse = |message| Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(target));
+        let stores = self.level == Some(0) || self.codec == CodecChoice::Store;
         match (format, self.codec) {
             (Format::Tar, CodecChoice::Deflate) => {
-                refuse(format!("{} holds members as they are; name a .zip to deflate them", show(target)))
+                refuse(format!("{} holds members as they are; name a .zip or .tar.gz to deflate them", show(target)))
+            }
+            (Format::TarGz | Format::TarZst, _) if stores => {
+                refuse(format!("{} is compressed by its name; name a .tar to store", show(target)))
+            }
+            (Format::TarZst, CodecChoice::Deflate) => {
+                refuse(format!("{} is compressed with zstd; name a .tar.gz or .zip to deflate", show(target)))
             }
             _ => Ok(()),
         }

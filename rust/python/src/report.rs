@@ -12,7 +12,7 @@ use crate::convert::{remarks, text};
 type Remarks = Vec<(OsString, String)>;
 
 /// What a report is pickled as: target, counts, times, remarks.
-type PackState = (OsString, [u64; 8], f64, Remarks, Remarks, Vec<String>, u128);
+type PackState = (OsString, [u64; 9], f64, Remarks, Remarks, Vec<String>, u128);
 
 /// What a pack did.
 #[pyclass(frozen, module = "vhpack")]
@@ -25,7 +25,7 @@ impl PackReport {
     #[pyo3(signature = (*state))]
     fn new(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let (target, counts, seconds, kept, skipped, warnings, digest): PackState = state.extract()?;
-        let [files, directories, links, bytes_in, bytes_out, stored, deflated, removed] = counts;
+        let [files, directories, links, bytes_in, bytes_out, stored, deflated, zstd, removed] = counts;
         Ok(Self(vhpack_core::PackReport {
             target: target.into(),
             files,
@@ -36,6 +36,7 @@ impl PackReport {
             elapsed: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             stored,
             deflated,
+            zstd,
             removed,
             kept: restored(kept),
             skipped: restored(skipped),
@@ -53,6 +54,7 @@ impl PackReport {
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.removed,
         ];
         let (kept, skipped) = (remarks(&report.kept), remarks(&report.skipped));
@@ -95,6 +97,10 @@ impl PackReport {
         self.0.deflated
     }
     #[getter]
+    fn zstd(&self) -> u64 {
+        self.0.zstd
+    }
+    #[getter]
     fn removed(&self) -> u64 {
         self.0.removed
     }
@@ -117,13 +123,14 @@ impl PackReport {
     fn __repr__(&self) -> String {
         let report = &self.0;
         format!(
-            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
+            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, zstd={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
             report.target.to_string_lossy(),
             report.files,
             report.bytes_in,
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.skipped.len(),
             report.removed,
             report.kept.len(),

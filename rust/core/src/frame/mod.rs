@@ -1,5 +1,7 @@
 //! Container bytes around members: no file, no codec, no thread.
 
+pub mod gzip;
+pub mod seekable;
 pub mod tar;
 pub mod zip;
 

@@ -53,7 +53,8 @@ impl Record {
             name: plan.member(&plan.entries()[self.entry as usize]),
             link,
             method: match self.codec {
-                Codec::Store => Method::Stored,
+                // Only a tar's members are kept so, and its headers say nothing of it.
+                Codec::Store | Codec::Zstd => Method::Stored,
                 Codec::Deflate => Method::Deflated,
             },
             crc: self.crc,
