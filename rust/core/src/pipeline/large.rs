@@ -121,10 +121,6 @@ impl Large {
         }
     }
 
-    pub fn file(&self) -> &OwnedFd {
-        &self.file
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

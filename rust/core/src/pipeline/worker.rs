@@ -5,16 +5,16 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::blocks::Stream;
-use super::budget::LARGE_FROM;
+use super::budget::{BLOCK_BYTES, LARGE_FROM};
 use super::large::{BlockFailure, Large, Step};
-use super::order::{Batch, Buffer, Shared};
+use super::order::{Batch, Buffer, Shared, Turn};
 use super::packer::Packer;
 use super::press::{Help, Work};
 use super::record::Record;
 use super::source::{Failure, Opened};
-use crate::codec::{Codec, SAMPLE_BYTES, sample_offsets};
+use crate::codec::{Codec, LongFrame, SAMPLE_BYTES, sample_offsets};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::frame::{Frame, tar};
+use crate::frame::{Frame, tar, zip};
 use crate::fs::{self, Kind, Stamp};
 use crate::request::{CodecChoice, OnChange};
 use crate::scan::{Entry, EntryKind};
@@ -78,7 +78,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                 let opened = self.open(index, entry)?;
                 match (opened.stamp.size > LARGE_FROM, &self.shared.stream) {
                     (false, _) => self.small(entry, &opened, batch),
-                    (true, None) => self.large(entry, opened, batch),
+                    (true, None) => self.large(entry, &opened, batch),
                     (true, Some(stream)) => self.large_in(entry, &opened, batch, stream),
                 }
             }
@@ -141,7 +141,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         }
         if let Some(packed) = self.packer.pack(raw, &mut self.scratch) {
             record.packed = packed as u64;
-            record.codec = Codec::Deflate;
+            record.codec = self.packer.codec(opened.stamp.size);
             bytes[..packed].copy_from_slice(&self.scratch[..packed]);
         }
         let padding = frame.padding(record.packed);
@@ -164,25 +164,19 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     }
 
     /// A file of many blocks: wait for the turn, then write its blocks in order while all who are free pack them.
-    fn large(&mut self, entry: &Entry, opened: Opened, batch: &mut Batch) -> Result<(), Failure> {
+    fn large(&mut self, entry: &Entry, opened: &Opened, batch: &mut Batch) -> Result<(), Failure> {
         let shared = self.shared;
         let help = &mut |work: Work<'_>| lend(shared, &mut self.packer, work);
         let turn = shared.wait_turn(batch.ticket, help)?;
         shared.flush(&turn, &mut batch.buffer, help)?;
         let mut record = opened.record(shared.method.codec);
-        record.codec = self.judge_large(entry, &opened)?;
+        record.codec = self.judge_large(entry, opened)?;
         record.offset = shared.output().length();
-        let (index, stamp, mode) = (opened.index, opened.stamp, opened.mode);
-        let large = Large::new(opened.file, stamp.size, record.codec, shared.method.level, shared.budget.blocks);
-        let large = Arc::new(large);
-        shared.offer(&turn, Some(Arc::clone(&large)));
-        let written = self.write_blocks(entry, &large, &mut record);
-        large.abandon();
-        shared.offer(&turn, None);
-        let written = written.and_then(|raw| {
-            let file = large.file().try_clone().map_err(|error| self.shared.io_error(entry, "read", error))?;
-            self.shared.unchanged(entry, &Opened { index, file, stamp, mode }, raw)
-        });
+        let written = match record.codec {
+            Codec::Zstd => self.write_frame(entry, opened, &mut record),
+            Codec::Store | Codec::Deflate => self.write_shared(&turn, entry, opened, &mut record),
+        };
+        let written = written.and_then(|raw| shared.unchanged(entry, opened, raw));
         match written {
             Ok(()) => {
                 let stamps = shared.options.stamps;
@@ -237,16 +231,76 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             }
         }
         let [head, samples @ ..] = &samples;
-        Ok(self.packer.judge_samples(head, &[&samples[0], &samples[1], &samples[2]]))
+        Ok(self.packer.judge_samples(opened.stamp.size, head, &[&samples[0], &samples[1], &samples[2]]))
+    }
+
+    /// Offer the file's blocks to all workers, and write them; returns how many raw bytes were packed.
+    fn write_shared(
+        &mut self,
+        turn: &Turn,
+        entry: &Entry,
+        opened: &Opened,
+        record: &mut Record,
+    ) -> Result<u64, Failure> {
+        let shared = self.shared;
+        let file = opened.file.try_clone().map_err(|error| shared.io_error(entry, "read", error))?;
+        let large = Large::new(file, opened.stamp.size, record.codec, shared.method.level, shared.budget.blocks);
+        let large = Arc::new(large);
+        shared.offer(turn, Some(Arc::clone(&large)));
+        let written = self.write_blocks(entry, &large, record);
+        large.abandon();
+        shared.offer(turn, None);
+        written
+    }
+
+    /// Append a header before CRC and packed size are known.
+    fn write_early(&mut self, record: &Record) -> Result<()> {
+        let shared = self.shared;
+        self.header.clear();
+        let early = Record { packed: 0, ..*record };
+        shared.method.frame.header(&mut self.header, &early.member(shared.plan, shared.options.stamps, b""));
+        if shared.options.align > 0 && record.codec == Codec::Store {
+            zip::align(&mut self.header, record.offset, shared.options.align);
+        }
+        shared.output().write_part(&self.header, shared.progress)
+    }
+
+    /// Header and one zstd frame; returns how many raw bytes were packed.
+    fn write_frame(&mut self, entry: &Entry, opened: &Opened, record: &mut Record) -> Result<u64, Failure> {
+        let (shared, size) = (self.shared, opened.stamp.size);
+        let failed = || shared.io_error(entry, "compress", io::Error::other("the zstd library failed"));
+        self.write_early(record)?;
+        let mut frame = LongFrame::new(shared.method.level, size, shared.budget.workers).ok_or_else(failed)?;
+        let (mut raw, mut packed) = (vec![0; BLOCK_BYTES], Vec::new());
+        let mut crc = crc32fast::Hasher::new();
+        let mut read = 0;
+        record.packed = 0;
+        while read < size {
+            shared.cancel.check(Stage::Pack)?;
+            if shared.is_failed() {
+                return Err(Error::cancelled(Stage::Pack).into());
+            }
+            let length = (size - read).min(BLOCK_BYTES as u64) as usize;
+            let got = fs::read_full(&opened.file, &mut raw[..length]);
+            if got.map_err(|error| shared.io_error(entry, "read", error))? < length {
+                return Err(Failure::Changed("shrank while it was packed".into()));
+            }
+            read += length as u64;
+            crc.update(&raw[..length]);
+            packed.clear();
+            frame.append(&raw[..length], read == size, &mut packed).ok_or_else(failed)?;
+            shared.output().write_part(&packed, shared.progress)?;
+            record.packed += packed.len() as u64;
+            shared.progress.bytes_in.add(length as u64);
+        }
+        record.crc = crc.finalize();
+        Ok(read)
     }
 
     /// Header and blocks; returns how many raw bytes were packed.
     fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
         let shared = self.shared;
-        self.header.clear();
-        let early = Record { packed: 0, ..*record };
-        shared.method.frame.header(&mut self.header, &early.member(shared.plan, shared.options.stamps, b""));
-        shared.output().write_part(&self.header, shared.progress)?;
+        self.write_early(record)?;
         record.packed = 0;
         let mut crc = crc32fast::Hasher::new();
         let (mut raw, mut tail) = (0, None);
