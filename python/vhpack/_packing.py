@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Patterns: TypeAlias = str | Iterable[str]
     Symlinks: TypeAlias = Literal["skip", "follow", "store"]
     OnChange: TypeAlias = Literal["error", "skip"]
-    Codec: TypeAlias = Literal["auto", "store", "deflate"]
+    Codec: TypeAlias = Literal["auto", "store", "deflate", "zstd"]
     Watch: TypeAlias = bool | Callable[[Progress], object] | None
 
 _LAST_EPOCH = 253_402_300_799  # the last second of the year 9999, beyond which no calendar here goes
@@ -28,9 +28,9 @@ _LAST_EPOCH = 253_402_300_799  # the last second of the year 9999, beyond which 
 _WORDS = {
     "symlinks": ("skip", "follow", "store"),
     "on_change": ("error", "skip"),
-    "codec": ("auto", "store", "deflate"),
+    "codec": ("auto", "store", "deflate", "zstd"),
 }
-_NUMBERS = {"level": 12, "jobs": 1024, "memory": 2**63 - 1}
+_NUMBERS = {"level": 12, "align": 4096, "jobs": 1024, "memory": 2**63 - 1}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Settings:
     on_change: OnChange = "error"
     codec: Codec = "auto"
     level: int | None = None
+    align: int | None = None
     jobs: int | None = None
     memory: int | str | None = None
     reproducible: bool = False
@@ -73,6 +74,7 @@ def pack(
     on_change: OnChange = "error",
     codec: Codec = "auto",
     level: int | None = None,
+    align: int | None = None,
     jobs: int | None = None,
     memory: int | str | None = None,
     reproducible: bool = False,
@@ -105,10 +107,13 @@ def pack(
             packs the links themselves, `"skip"` leaves them out.
         on_change: What to do when a file vanishes, grows or shrinks while it is read: `"error"` ends the pack, `"skip"`
             leaves the file out and keeps its original.
-        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one. Tars have
+        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one.
+            `"zstd"` compresses what shrinks with zstd, which many readers of zips refuse: the report warns. Tars have
             one codec for all: `.tar` stores, `.tar.gz` deflates, `.tar.zst` is in zstd; others are refused there.
         level: Effort, from 0 (store) to 12 (smallest); by default 5 for deflate and 3 for zstd. Deflate's levels above 9 are 9
             in a `.tar.gz` and in files above 4 MiB. A `.tar` ignores it; compressed tars refuse 0, which would store.
+        align: 64 or 4096: let the bytes of stored members of a `.zip` begin at multiples of it, so that they can be mapped into
+            memory.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
@@ -156,6 +161,7 @@ def pack(
         on_change=on_change,
         codec=codec,
         level=level,
+        align=align,
         jobs=jobs,
         memory=memory,
         reproducible=reproducible,
@@ -193,6 +199,7 @@ def run(
             on_change=settings.on_change,
             codec=settings.codec,
             level=settings.level,
+            align=settings.align or 0,
             jobs=settings.jobs,
             memory=None if settings.memory is None else sizes.parse(settings.memory),
             reproducible=settings.reproducible,

@@ -83,6 +83,7 @@ class Outputs:
         *,
         level: int | None = None,
         codec: Codec = "auto",
+        align: int | None = None,
         jobs: int | None = None,
         memory: int | str | None = None,
         exclude: Patterns = (),
@@ -107,8 +108,9 @@ class Outputs:
             live_upload: Mark the archive read-only, which tells the platform to upload it at once.
             remove_originals: Remove the files that were packed.
             level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
-            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one. Tars have one
-                codec for all, which their suffix says.
+            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one; `"zstd"` makes
+                zips that many readers refuse. Tars have one codec for all, which their suffix says.
+            align: 64 or 4096: where the bytes of stored members of a `.zip` may begin; see `vhpack.pack`.
             jobs: Number of threads; by default one for each core.
             memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
             exclude: Patterns of what to leave out; see `vhpack.pack`.
@@ -149,6 +151,7 @@ class Outputs:
             on_change=on_change,
             codec=codec,
             level=level,
+            align=align,
             jobs=jobs,
             memory=memory,
             reproducible=reproducible,

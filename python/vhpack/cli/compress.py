@@ -91,11 +91,12 @@ _output = under("Output")
 @_method(
     "--codec",
     metavar="HOW",
-    type=click.Choice(["auto", "store", "deflate"]),
+    type=click.Choice(["auto", "store", "deflate", "zstd"]),
     default="auto",
-    help="auto (by content), store, or deflate.",
+    help="auto (by content), store, deflate, or zstd.",
 )
 @_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort: 0 stores, 12 is smallest. [default: 5; zstd: 3]")
+@_method("--align", type=click.IntRange(0), metavar="N", help="Let stored members begin at multiples of 64 or 4096.")
 @_method("--jobs", type=click.IntRange(1), metavar="N", help="Threads. [default: one for each core]")
 @_method("--memory", type=_Size(), metavar="SIZE", help="Memory for buffers. [default: 256MiB]")
 @_method("--reproducible", is_flag=True, help="Same bytes on every machine: one time, plain modes.")

@@ -12,7 +12,7 @@ use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
 use crate::remove::remove_originals;
 use crate::report::{PackReport, PlanReport, Remark};
-use crate::request::{Originals, PackRequest};
+use crate::request::{Format, Originals, PackRequest};
 use crate::resume;
 use crate::scan::{Found, Sources};
 use crate::sink::StagedFile;
@@ -77,7 +77,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         return Err(Error::cancelled(Stage::Remove));
     }
     let mut report = PackReport {
-        target: target.shown,
+        target: target.shown.clone(),
         bytes_out: committed.length,
         digest: committed.digest,
         removed: removal.removed,
@@ -101,9 +101,16 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
             report.directories += 1;
         }
     }
+    if target.format == Format::Zip && report.zstd > 0 {
+        report.warnings.push(ZSTD_IN_ZIP.into());
+    }
     report.elapsed = start.elapsed();
     Ok(report)
 }
+
+/// Tried with Info-ZIP 6.00, Java 17, Python 3.11, 7-Zip 26.02 and bsdtar 3.6.2.
+const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): Info-ZIP unzip skips them, Java refuses the \
+    whole archive, and Python before 3.14, .NET, Windows and macOS cannot read them; 7-Zip from 24.01, bsdtar and WinZip can";
 
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {

@@ -145,6 +145,8 @@ pub enum CodecChoice {
     Store,
     /// Deflate everything that deflate makes smaller, by however little.
     Deflate,
+    /// As `Auto`, with zstd in the place of deflate: a zip that many readers refuse.
+    Zstd,
 }
 
 /// Times and modes of members.
@@ -176,6 +178,9 @@ pub struct PackOptions {
     pub codec: CodecChoice,
     /// Effort, 0 (store) to 12 (smallest); `None` is the format's default: [`DEFAULT_LEVEL`] for deflate, [`DEFAULT_ZSTD_LEVEL`] for zstd.
     pub level: Option<u8>,
+    /// What the offsets of stored zip members are a multiple of, 64 or 4096, so that they can be mapped into memory; 0, the
+    /// default, leaves them where they fall.
+    pub align: u16,
     /// Worker threads; default one per available core.
     pub jobs: usize,
     /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
@@ -195,6 +200,7 @@ impl Default for PackOptions {
         Self {
             codec: CodecChoice::default(),
             level: None,
+            align: 0,
             jobs: available_parallelism().map_or(1, Into::into),
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),
@@ -211,6 +217,15 @@ impl PackOptions {
         let refuse = |message| Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(target));
         let stores = self.level == Some(0) || self.codec == CodecChoice::Store;
         match (format, self.codec) {
+            _ if self.align > 0 && format != Format::Zip => {
+                refuse(format!("{} is a tar, whose members cannot be aligned; name a .zip", show(target)))
+            }
+            (Format::TarGz, CodecChoice::Zstd) => {
+                refuse(format!("{} is deflated; name a .tar.zst for zstd", show(target)))
+            }
+            (Format::Tar, CodecChoice::Zstd) => {
+                refuse(format!("{} holds members as they are; name a .tar.zst for zstd", show(target)))
+            }
             (Format::Tar, CodecChoice::Deflate) => {
                 refuse(format!("{} holds members as they are; name a .zip or .tar.gz to deflate them", show(target)))
             }
@@ -230,6 +245,9 @@ impl PackRequest {
         let usage = |message: &str| Err(Error::new(ErrorKind::Usage, Stage::Plan, message));
         if self.options.level.is_some_and(|level| level > 12) {
             return usage("the level is a number from 0 (store) to 12 (smallest)");
+        }
+        if !matches!(self.options.align, 0 | 64 | 4096) {
+            return usage("align is 64 or 4096 bytes");
         }
         if self.options.jobs == 0 || self.options.jobs > 1024 {
             return usage("jobs is a number of threads from 1 to 1024");

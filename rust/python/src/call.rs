@@ -90,7 +90,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", codec="auto", level=None, jobs=None, memory=None, reproducible=false, epoch=None,
+    on_change="error", codec="auto", level=None, align=0, jobs=None, memory=None, reproducible=false, epoch=None,
     remove_originals=false, force=false, durable=false, progress=None,
 ))]
 #[expect(
@@ -112,6 +112,7 @@ pub(crate) fn pack(
     on_change: &str,
     codec: &str,
     level: Option<u8>,
+    align: u16,
     jobs: Option<usize>,
     memory: Option<u64>,
     reproducible: bool,
@@ -125,6 +126,7 @@ pub(crate) fn pack(
     let options = PackOptions {
         codec: convert::codec(codec)?,
         level,
+        align,
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),

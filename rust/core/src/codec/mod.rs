@@ -6,7 +6,7 @@ mod zstd;
 
 pub use choose::{SAMPLE_BYTES, SAMPLES, Verdict, is_kept, judge, pays_off, sample_offsets};
 pub use deflate::{BlockDeflater, DICTIONARY_BYTES, WholeDeflater, longest_whole};
-pub use zstd::{FrameCompressor, tables_bytes};
+pub use zstd::{FrameCompressor, LongFrame, tables_bytes};
 
 /// Why there are no compressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,8 @@ pub enum Method {
     Stored,
     /// Deflate, RFC 1951.
     Deflated,
+    /// Zstandard, which zip calls method 93.
+    Zstd,
 }
 
 /// What headers say of a member.

@@ -43,6 +43,8 @@ pub(crate) struct Budget {
 pub(crate) enum Around {
     /// Nothing.
     Nothing,
+    /// Nothing, and zstd within, at a level.
+    Within(u8),
     /// One gzip stream.
     Gzip,
     /// Zstandard frames, at a level.
@@ -55,6 +57,8 @@ impl Around {
         const SLACK: usize = 128 << 10;
         match self {
             Self::Nothing => WORKER_BYTES,
+            // A large member has a compressor for each thread beside those for small ones.
+            Self::Within(level) => WORKER_BYTES + 2 * tables_bytes(level),
             Self::Gzip => BUFFER_LIMIT + 4 * (BLOCK_BYTES + SLACK) + (1 << 20),
             Self::Zstd(level) => {
                 let largest = GROUP_BYTES + LARGE_FROM as usize + SLACK;

@@ -40,7 +40,7 @@ pub(crate) fn run<S: Sink>(
 ) -> Result<Written<S>> {
     let method = Method::new(format, options);
     let budget = Budget::new(options.memory, options.jobs, method.around);
-    let output = Output::new(sink, method.frame, method.around, plan.entries().len());
+    let output = Output::new(sink, method.frame, method.around, options.align, plan.entries().len());
     let shared = Shared::new(plan, options, method, budget, cancel, progress, output);
     on_threads(budget.workers, || work(&shared));
     let closed = if shared.should_stop() { Ok(()) } else { Worker::new(&shared).close() };

@@ -22,6 +22,7 @@ pub(super) struct Output<S> {
     sink: S,
     frame: Frame,
     around: Around,
+    align: u16,
     /// What has been written of a compressed tar.
     pressed: Pressed,
     /// Where a large member of a compressed tar may have to be taken back to.
@@ -45,11 +46,12 @@ pub(crate) struct Written<S> {
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, frame: Frame, around: Around, members: usize) -> Self {
+    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize) -> Self {
         Self {
             sink,
             frame,
             around,
+            align,
             pressed: Pressed::default(),
             mark: None,
             length: 0,
@@ -67,6 +69,9 @@ impl<S: Sink> Output<S> {
 
     /// Append a batch.
     pub fn write(&mut self, buffer: &mut Buffer, progress: &Progress) -> Result<()> {
+        if self.align > 0 {
+            return self.write_aligned(buffer, progress);
+        }
         let bytes = &buffer.bytes[..buffer.used];
         self.sink.write(bytes)?;
         self.digest.update(bytes);
@@ -74,6 +79,32 @@ impl<S: Sink> Output<S> {
         self.length += bytes.len() as u64;
         self.digested = self.length;
         self.adopt(buffer, at, progress);
+        progress.bytes_out.set(self.length);
+        Ok(())
+    }
+
+    /// Append a batch whose stored members are to begin at multiples of the alignment: it depends on where they stand.
+    fn write_aligned(&mut self, buffer: &mut Buffer, progress: &Progress) -> Result<()> {
+        let mut portion = std::mem::take(&mut self.portion);
+        portion.clear();
+        let start = self.length;
+        let ends: Vec<_> = buffer.records.iter().skip(1).map(|record| record.offset as usize).collect();
+        for (record, end) in buffer.records.iter_mut().zip(ends.into_iter().chain([buffer.used])) {
+            let (header, bytes) = {
+                let member = &buffer.bytes[record.offset as usize..end];
+                member.split_at(zip::length_of_header(member))
+            };
+            let mut header = header.to_vec();
+            record.offset = portion.len() as u64;
+            if record.is_file() && record.codec == Codec::Store && record.size() > 0 {
+                zip::align(&mut header, start + record.offset, self.align);
+            }
+            portion.extend_from_slice(&header);
+            portion.extend_from_slice(bytes);
+        }
+        self.append(&portion)?;
+        self.portion = portion;
+        self.adopt(buffer, start, progress);
         progress.bytes_out.set(self.length);
         Ok(())
     }
@@ -177,7 +208,7 @@ impl<S: Sink> Output<S> {
     ) -> Result<Written<S>> {
         match self.frame {
             Frame::Zip => self.central_directory(plan, stamps, check)?,
-            Frame::Tar if self.around == Around::Nothing => self.append(&tar::END)?,
+            Frame::Tar if self.around().is_none() => self.append(&tar::END)?,
             Frame::Tar => self.end_around(check)?,
         }
         progress.bytes_out.set(self.length);
@@ -211,7 +242,7 @@ impl<S: Sink> Output<S> {
     /// What compresses the tar, where it is compressed.
     pub fn around(&self) -> Option<Codec> {
         match self.around {
-            Around::Nothing => None,
+            Around::Nothing | Around::Within(_) => None,
             Around::Gzip => Some(Codec::Deflate),
             Around::Zstd(_) => Some(Codec::Zstd),
         }

@@ -22,9 +22,10 @@ pub(super) struct Method {
 
 impl Method {
     pub fn new(format: Format, options: &PackOptions) -> Self {
-        let default = if format == Format::TarZst { DEFAULT_ZSTD_LEVEL } else { DEFAULT_LEVEL };
-        let level = options.level.unwrap_or(default);
+        let zstd = format == Format::TarZst || options.codec == CodecChoice::Zstd;
+        let level = options.level.unwrap_or(if zstd { DEFAULT_ZSTD_LEVEL } else { DEFAULT_LEVEL });
         let (frame, around, codec) = match format {
+            Format::Zip if zstd => (Frame::Zip, Around::Within(level), Codec::Store),
             Format::Zip => (Frame::Zip, Around::Nothing, Codec::Store),
             Format::Tar => (Frame::Tar, Around::Nothing, Codec::Store),
             Format::TarGz => (Frame::Tar, Around::Gzip, Codec::Deflate),
@@ -56,7 +57,7 @@ impl Packer {
         }
         let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
         let Verdict::Try { limit } = judge(choice, raw, probe) else { return Ok(None) };
-        if raw.len() > longest_whole(level) {
+        if self.codec(raw.len() as u64) == Codec::Deflate && raw.len() > longest_whole(level) {
             scratch.clear();
             BlockDeflater::new(level).compress(b"", raw, true, scratch, stop)?;
             return Ok(Some(scratch.len()).filter(|packed| *packed <= limit));
@@ -64,12 +65,26 @@ impl Packer {
         if scratch.len() < limit {
             scratch.resize(limit.next_multiple_of(64 << 10), 0);
         }
-        Ok(self.whole.get_or_insert_with(|| WholeDeflater::new(level)).compress(raw, &mut scratch[..limit]))
+        let room = &mut scratch[..limit];
+        if self.codec(raw.len() as u64) == Codec::Zstd {
+            // Without memory for the compressor, the member is stored.
+            self.frame = self.frame.take().or_else(|| FrameCompressor::new(level));
+            return Ok(self.frame.as_mut().and_then(|frame| frame.compress(raw, room)));
+        }
+        Ok(self.whole.get_or_insert_with(|| WholeDeflater::new(level)).compress(raw, room))
     }
 
-    pub fn judge_samples(&mut self, head: &[u8], samples: &[&[u8]]) -> Codec {
+    /// What a member of `size` bytes is packed with where that pays.
+    pub fn codec(&self, size: u64) -> Codec {
+        // libarchive 3.6 reports zstd in a zip as cut short wherever its output buffer ends with the member.
+        const LIBARCHIVE_BUFFER: u64 = 128 << 10;
+        let zstd = self.method.choice == CodecChoice::Zstd && !size.is_multiple_of(LIBARCHIVE_BUFFER);
+        if zstd { Codec::Zstd } else { Codec::Deflate }
+    }
+
+    pub fn judge_samples(&mut self, size: u64, head: &[u8], samples: &[&[u8]]) -> Codec {
         let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
-        if !is_kept(head) && pays_off(self.method.choice, samples, probe) { Codec::Deflate } else { Codec::Store }
+        if !is_kept(head) && pays_off(self.method.choice, samples, probe) { self.codec(size) } else { Codec::Store }
     }
 
     /// Compress a block of a tar.

@@ -53,8 +53,8 @@ impl Record {
             name: plan.member(&plan.entries()[self.entry as usize]),
             link,
             method: match self.codec {
-                // Only a tar's members are kept so, and its headers say nothing of it.
-                Codec::Store | Codec::Zstd => Method::Stored,
+                Codec::Store => Method::Stored,
+                Codec::Zstd => Method::Zstd,
                 Codec::Deflate => Method::Deflated,
             },
             crc: self.crc,

@@ -5,16 +5,16 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::blocks::Stream;
-use super::budget::LARGE_FROM;
+use super::budget::{BLOCK_BYTES, LARGE_FROM};
 use super::large::{BlockFailure, Large, Step};
 use super::order::{Batch, Buffer, Shared, Turn};
 use super::packer::Packer;
 use super::press::{Help, Work};
 use super::record::Record;
 use super::source::{Failure, Opened};
-use crate::codec::{Codec, Fault, SAMPLE_BYTES, sample_offsets};
+use crate::codec::{Codec, Fault, LongFrame, SAMPLE_BYTES, sample_offsets};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::frame::{Frame, tar};
+use crate::frame::{Frame, tar, zip};
 use crate::fs::{self, Kind, Stamp};
 use crate::request::{CodecChoice, OnChange};
 use crate::scan::{Entry, EntryKind};
@@ -142,7 +142,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         let packed = self.packer.pack(raw, &mut self.scratch, &|| shared.should_stop());
         if let Some(packed) = packed.map_err(|fault| shared.codec_error(entry, fault))? {
             record.packed = packed as u64;
-            record.codec = Codec::Deflate;
+            record.codec = self.packer.codec(opened.stamp.size);
             bytes[..packed].copy_from_slice(&self.scratch[..packed]);
         }
         let padding = frame.padding(record.packed);
@@ -173,12 +173,12 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         let mut record = opened.record(shared.method.codec);
         record.codec = self.judge_large(entry, opened)?;
         record.offset = shared.output().length();
-        let mut written = self.write_large(entry, opened, &turn, &mut record);
-        if written.is_ok() && record.codec == Codec::Deflate && record.packed >= record.size() {
-            // Its samples shrank, or deflate was asked for, and all of it does not: stored, nobody has to inflate it.
+        let mut written = self.write_large(&turn, entry, opened, &mut record);
+        if written.is_ok() && record.codec != Codec::Store && record.packed >= record.size() {
+            // Its samples shrank, or its codec was asked for, and all of it does not: stored, nobody has to unpack it.
             shared.output().rewind(record.offset, shared.progress)?;
             record.codec = Codec::Store;
-            written = self.write_large(entry, opened, &turn, &mut record);
+            written = self.write_large(&turn, entry, opened, &mut record);
         }
         let written = written.and_then(|raw| shared.unchanged(entry, opened, raw));
         match written {
@@ -222,12 +222,44 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         }
     }
 
-    /// Header and blocks, which all who are free pack; returns how many raw bytes were packed.
+    /// Header and content; returns how many raw bytes were packed.
     fn write_large(
         &mut self,
+        turn: &Turn,
         entry: &Entry,
         opened: &Opened,
+        record: &mut Record,
+    ) -> Result<u64, Failure> {
+        match record.codec {
+            Codec::Zstd => self.write_frame(entry, opened, record),
+            Codec::Store | Codec::Deflate => self.write_shared(turn, entry, opened, record),
+        }
+    }
+
+    fn judge_large(&mut self, entry: &Entry, opened: &Opened) -> Result<Codec, Failure> {
+        match self.shared.method.choice {
+            CodecChoice::Store => return Ok(Codec::Store),
+            CodecChoice::Deflate => return Ok(Codec::Deflate),
+            CodecChoice::Auto | CodecChoice::Zstd => {}
+        }
+        let mut samples = [[0; SAMPLE_BYTES]; 4];
+        let [a, b, c] = sample_offsets(opened.stamp.size);
+        for (sample, offset) in samples.iter_mut().zip([0, a, b, c]) {
+            let read = fs::read_at(&opened.file, sample, offset);
+            if read.map_err(|error| self.shared.io_error(entry, "read", error))? < SAMPLE_BYTES {
+                return Err(Failure::Changed("shrank while it was packed".into()));
+            }
+        }
+        let [head, samples @ ..] = &samples;
+        Ok(self.packer.judge_samples(opened.stamp.size, head, &[&samples[0], &samples[1], &samples[2]]))
+    }
+
+    /// Offer the file's blocks to all workers, and write them; returns how many raw bytes were packed.
+    fn write_shared(
+        &mut self,
         turn: &Turn,
+        entry: &Entry,
+        opened: &Opened,
         record: &mut Record,
     ) -> Result<u64, Failure> {
         let shared = self.shared;
@@ -241,30 +273,52 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         written
     }
 
-    fn judge_large(&mut self, entry: &Entry, opened: &Opened) -> Result<Codec, Failure> {
-        match self.shared.method.choice {
-            CodecChoice::Store => return Ok(Codec::Store),
-            CodecChoice::Deflate => return Ok(Codec::Deflate),
-            CodecChoice::Auto => {}
-        }
-        let mut samples = [[0; SAMPLE_BYTES]; 4];
-        let [a, b, c] = sample_offsets(opened.stamp.size);
-        for (sample, offset) in samples.iter_mut().zip([0, a, b, c]) {
-            let read = fs::read_at(&opened.file, sample, offset);
-            if read.map_err(|error| self.shared.io_error(entry, "read", error))? < SAMPLE_BYTES {
-                return Err(Failure::Changed("shrank while it was packed".into()));
-            }
-        }
-        let [head, samples @ ..] = &samples;
-        Ok(self.packer.judge_samples(head, &[&samples[0], &samples[1], &samples[2]]))
-    }
-
-    fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
+    /// Append a header before CRC and packed size are known.
+    fn write_early(&mut self, record: &Record) -> Result<()> {
         let shared = self.shared;
         self.header.clear();
         let early = Record { packed: 0, ..*record };
         shared.method.frame.header(&mut self.header, &early.member(shared.plan, shared.options.stamps, b""));
-        shared.output().write_part(&self.header, shared.progress)?;
+        if shared.options.align > 0 && record.codec == Codec::Store {
+            zip::align(&mut self.header, record.offset, shared.options.align);
+        }
+        shared.output().write_part(&self.header, shared.progress)
+    }
+
+    /// Header and one zstd frame; returns how many raw bytes were packed.
+    fn write_frame(&mut self, entry: &Entry, opened: &Opened, record: &mut Record) -> Result<u64, Failure> {
+        let (shared, size) = (self.shared, opened.stamp.size);
+        let failed = || shared.io_error(entry, "compress", io::Error::other("the zstd library failed"));
+        self.write_early(record)?;
+        let mut frame = LongFrame::new(shared.method.level, size, shared.budget.workers).ok_or_else(failed)?;
+        let (mut raw, mut packed) = (vec![0; BLOCK_BYTES], Vec::new());
+        let mut crc = crc32fast::Hasher::new();
+        let mut read = 0;
+        record.packed = 0;
+        while read < size {
+            if shared.should_stop() {
+                return Err(Error::cancelled(Stage::Pack).into());
+            }
+            let length = (size - read).min(BLOCK_BYTES as u64) as usize;
+            let got = fs::read_full(&opened.file, &mut raw[..length]);
+            if got.map_err(|error| shared.io_error(entry, "read", error))? < length {
+                return Err(Failure::Changed("shrank while it was packed".into()));
+            }
+            read += length as u64;
+            crc.update(&raw[..length]);
+            packed.clear();
+            frame.append(&raw[..length], read == size, &mut packed).ok_or_else(failed)?;
+            shared.output().write_part(&packed, shared.progress)?;
+            record.packed += packed.len() as u64;
+            shared.progress.bytes_in.add(length as u64);
+        }
+        record.crc = crc.finalize();
+        Ok(read)
+    }
+
+    fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
+        let shared = self.shared;
+        self.write_early(record)?;
         record.packed = 0;
         let mut crc = crc32fast::Hasher::new();
         let (mut raw, mut tail) = (0, None);
