@@ -9,9 +9,10 @@ The clock and the books are this process's own, since starting Python is not the
 the first open in a fresh process: by how much the peak of what was resident, pages of the page cache that are mapped included, lies above
 what was resident before (`peak_growth`), and how much more anonymous memory there is while the archive is open (`held`).
 
-`members` (zipfile, vhpack, vhpack-many, os.pread) reads the same 10,000 members in the same random order and forgets each: zipfile and vhpack one by
-one, vhpack-many through `read_many` in batches of 256 on JOBS threads. os.pread is given the members' places and reads them unchecked: what the
-kernel and Python's bytes cost. Every reader goes once through all, compared with the files, before the clock starts.
+`members` reads the same 10,000 members in the same random order. zipfile, vhpack and os.pread read one by one and forget each; os.pread is
+given their places and checks nothing: what the kernel and Python's bytes cost. zipfile-batches and vhpack-batches keep 256 at a time, as a loader does,
+which costs fresh memory; vhpack-batches asks `read_many` for them, on JOBS threads. Every reader goes through all once, compared with the
+files, before the clock starts.
 """
 
 from __future__ import annotations
@@ -115,9 +116,11 @@ def measure_members(reader: str, path: str, folder: Path, jobs: int) -> dict[str
 
 
 def reading(reader: str, path: str, names: list[str], jobs: int) -> Read:
-    if reader == "zipfile":
+    if reader.startswith("zipfile"):
         opened = zipfile.ZipFile(path)
-        return lambda wanted: map(opened.read, wanted)
+        if reader == "zipfile":
+            return lambda wanted: map(opened.read, wanted)
+        return lambda wanted: chain.from_iterable(list(map(opened.read, batch)) for batch in batches(wanted))
     if reader == "os.pread":
         places = stored_places(path, names)
         descriptor = os.open(path, os.O_RDONLY)
