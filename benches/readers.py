@@ -1,6 +1,7 @@
 """The sections that read archives and trees, and those that write tar.zst.
 
-Where contestants differ in what they do, the section's note says so. Peers that take one thread get no more; `7z` and `zstd` get as many as vhpack.
+Where contestants differ in what they do, the section's note says so. `7z` and `zstd` are allowed as many threads as vhpack; the other
+peers have one.
 """
 
 from __future__ import annotations
@@ -100,9 +101,9 @@ OPEN = Section(
     source="archive",
     leaves="report",
     note="""\
-From the path to the first name found, by the clock of one Python process: the median of five opens in it. Memory is that of the process's first open:
-by how much the peak of its resident memory rose (mapped pages of the page cache included), and how much more anonymous memory it has
-while the archive is open.
+From the path to the first name found, by the clock of one Python process: the median of five opens in it. Memory is that of the process's
+first open: by how much the peak of its resident memory rose (mapped pages of the page cache included), and how much more anonymous memory
+it has while the archive is open.
 """,
 )
 
@@ -140,9 +141,9 @@ EXTRACT = Section(
     source="archive",
     leaves="tree",
     note="""\
-Into a new folder each time, on the file system named above; all files are counted afterwards. Nobody waits for a disk. The floor creates, writes and closes the
-same names and sizes: it reads no archive, checks no CRC-32 and sets no times. `unzip`, `bsdtar` and `7z` check, and set times and
-modes; each takes one thread for it.
+Into a new folder each time, on the file system named above; all files are counted afterwards. Nobody waits for a disk. The floor creates,
+writes and closes files of the same names and sizes: it reads no archive, checks no CRC-32 and sets no times. `unzip`, `bsdtar` and `7z`
+check, and set times and modes; each takes one thread for it.
 """,
 )
 
@@ -168,8 +169,8 @@ JSON_ZSTD = Section(
         Contestant("tar into zstd -3", tar_to_zstd, "json", "zstd", suffix=".tar.zst"),
     ),
     note="""\
-vhpack at its default level, in frames of whole members with a seek table. `tar cf - … | zstd -3 -T` makes one frame, in which nothing can be found
-without reading all before it; `tar` is a process of its own, beside zstd's threads.
+vhpack at its default level, in frames of whole members with a seek table. `tar cf - … | zstd -3 -T` makes one frame, in which nothing can
+be found without reading all before it; `tar` is a process of its own, beside zstd's threads. Both add a checksum of the contents.
 """,
 )
 
@@ -181,7 +182,7 @@ CHECKPOINT_ZSTD = Section(
         Contestant("zstd -3", zstd, "checkpoint", "zstd", suffix=".zst"),
     ),
     rounds=3,
-    note="`zstd` compresses the bare file, with no tar around it, into one frame; both add a checksum of the contents.\n",
+    note="`zstd` compresses the bare file, with no tar around it, into one frame. Both add a checksum of the contents.\n",
 )
 
 HASH = Section(
@@ -195,8 +196,8 @@ HASH = Section(
     ),
     leaves="lines",
     note="""\
-The floor opens, reads and closes every file, hashes nothing and prints nothing. `find` names the files for `xxhsum`, which takes one thread; several
-processes mix their lines.
+The floor opens, reads and closes every file, hashes nothing and prints nothing. `find` names the files for `xxhsum`, which takes one
+thread and prints them unsorted; several processes at once mix their lines.
 """,
 )
 

@@ -5,14 +5,14 @@
 
 The clock and the books are this process's own, since starting Python is not the point. FOLDER has the files that were packed.
 
-`open` (zipfile, vhpack) takes the time from the path to the first name found, so that no index is put off till later. Its memory is that of
-the first open in a fresh process: by how much the peak of what was resident, pages of the page cache that are mapped included, lies above
-what was resident before (`peak_growth`), and how much more anonymous memory there is while the archive is open (`held`).
+`open` takes the time from the path to the first name found, so that no index is put off till later. Its memory is that of the first open
+in a fresh process: by how much the peak of what was resident, pages of the page cache that are mapped included, lies above what was
+resident before (`peak_growth`), and how much more anonymous memory there is while the archive is open (`held`).
 
 `members` reads the same 10,000 members in the same random order. zipfile, vhpack and os.pread read one by one and forget each; os.pread is
-given their places and checks nothing: what the kernel and Python's bytes cost. zipfile-batches and vhpack-batches keep 256 at a time, as a loader does,
-which costs fresh memory; vhpack-batches asks `read_many` for them, on JOBS threads. Every reader goes through all once, compared with the
-files, before the clock starts.
+given their places and checks nothing: what the kernel and Python's bytes cost. zipfile-batches and vhpack-batches keep 256 at a time, as a
+loader does, which costs fresh memory; vhpack-batches asks `read_many` for them, on JOBS threads. Every reader goes through all once,
+compared with the files, before the clock starts.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
     python benches/run.py --render                 # write RESULTS.md anew from the last full run's figures
 
 It builds the program `floor`, makes the corpora that are missing (`benches/corpora.py`; folder: $VHPACK_BENCH_DIR, by default
-`target/bench`) and the archive that is read (`benches/archives.py`), runs `benches/test_peers.py` under pytest-benchmark, and turns its JSON into tables. A peer that is not installed
-is named in its table and left out. For the peers, Debian and Ubuntu have: zip unzip p7zip-full libarchive-tools pigz zstd xxhash.
+`target/bench`) and the archive that is read (`benches/archives.py`), runs `benches/test_peers.py` under pytest-benchmark, and turns its
+JSON into tables. A peer that is not installed is named in its table and left out. For the peers, Debian and Ubuntu have: zip unzip
+p7zip-full libarchive-tools pigz zstd xxhash.
 
 Leave the machine alone meanwhile: the report says how much else ran. What people wrote between the two remark lines of RESULTS.md
 stays when it is written again.
