@@ -142,8 +142,8 @@ EXTRACT = Section(
     leaves="tree",
     note="""\
 Into a new folder each time, on the file system named above; all files are counted afterwards. Nobody waits for a disk. The floor creates,
-writes and closes files of the same names and sizes: it reads no archive, checks no CRC-32 and sets no times. `unzip`, `bsdtar` and `7z`
-check, and set times and modes; each takes one thread for it.
+writes and closes files of the same names and sizes: it reads no archive, checks no CRC-32 and sets no times. All others check, and set
+times and modes; `unzip`, `bsdtar` and `7z` take one thread for it.
 """,
 )
 
