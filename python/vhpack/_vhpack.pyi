@@ -21,6 +21,7 @@ def pack(
     codec: Literal["auto", "store", "deflate", "zstd"] = "auto",
     level: int | None = None,
     align: int = 0,
+    shard_size: int = 0,
     jobs: int | None = None,
     memory: int | None = None,
     reproducible: bool = False,
@@ -42,6 +43,7 @@ def plan(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
+    shard_size: int = 0,
     jobs: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
@@ -65,6 +67,8 @@ class Progress:
 class PackReport:
     @property
     def target(self) -> str: ...
+    @property
+    def targets(self) -> list[str]: ...
     @property
     def files(self) -> int: ...
     @property
@@ -93,6 +97,8 @@ class PackReport:
     def warnings(self) -> list[str]: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def digests(self) -> list[str]: ...
 
 @final
 class PlanReport:

@@ -30,6 +30,7 @@ mod report;
 mod request;
 mod resume;
 mod scan;
+mod shard;
 mod sink;
 mod target;
 mod threads;
