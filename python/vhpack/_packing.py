@@ -45,6 +45,7 @@ class Settings:
     codec: Codec = "auto"
     level: int | None = None
     align: int | None = None
+    shard_size: int | str | None = None
     jobs: int | None = None
     memory: int | str | None = None
     reproducible: bool = False
@@ -75,6 +76,7 @@ def pack(
     codec: Codec = "auto",
     level: int | None = None,
     align: int | None = None,
+    shard_size: int | str | None = None,
     jobs: int | None = None,
     memory: int | str | None = None,
     reproducible: bool = False,
@@ -114,6 +116,11 @@ def pack(
             in a `.tar.gz` and in files above 4 MiB. A `.tar` ignores it; compressed tars refuse 0, which would store.
         align: 64 or 4096: let the bytes of stored members of a `.zip` begin at multiples of it, so that they can be mapped into
             memory.
+        shard_size: Make several archives of at most so many bytes of files each (before compression; a number, or text like
+            `"1GB"`): `images.zip` becomes `images-00000.zip`, `images-00001.zip` and so on. Files that share a stem (`a/1.png`,
+            `a/1.json`: the name up to its first dot) stay in one. Each is complete as soon as it is there, and stays when a
+            later one fails; originals go only after the last. Shards of an earlier, larger pack are never mixed with
+            these: the call is refused, also with `force`, until they are moved away.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
@@ -127,7 +134,8 @@ def pack(
     Returns:
         What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored`, `deflated`
         and `zstd` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
-        both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128.
+        both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128. `targets` and `digests` list
+        every shard; `target` and `digest` are the first's.
 
     Raises:
         NoFilesError: nothing matches.
@@ -162,6 +170,7 @@ def pack(
         codec=codec,
         level=level,
         align=align,
+        shard_size=shard_size,
         jobs=jobs,
         memory=memory,
         reproducible=reproducible,
@@ -200,6 +209,7 @@ def run(
             codec=settings.codec,
             level=settings.level,
             align=settings.align or 0,
+            shard_size=_shard_size(settings),
             jobs=settings.jobs,
             memory=None if settings.memory is None else sizes.parse(settings.memory),
             reproducible=settings.reproducible,
@@ -224,6 +234,7 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
+        shard_size=_shard_size(settings),
         jobs=settings.jobs,
         force=settings.force,
     )
@@ -237,6 +248,15 @@ def encode(sources: Sources) -> bytes:
         if not source or b"\0" in source:
             raise OptionError(f"{os.fsdecode(source)!r} is no source; name a file, a folder or a pattern")
     return b"\0".join(encoded)
+
+
+def _shard_size(settings: Settings) -> int:
+    if settings.shard_size is None:
+        return 0
+    size = sizes.parse(settings.shard_size)
+    if not 0 < size < 2**63:
+        raise OptionError(f"shard_size is {settings.shard_size!r}; it must be an amount of bytes above zero")
+    return size
 
 
 def _encoded(path: StrPath | None) -> bytes | None:

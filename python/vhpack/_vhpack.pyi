@@ -34,6 +34,7 @@ def pack(
     codec: Literal["auto", "store", "deflate", "zstd"] = "auto",
     level: int | None = None,
     align: int = 0,
+    shard_size: int = 0,
     jobs: int | None = None,
     memory: int | None = None,
     reproducible: bool = False,
@@ -55,6 +56,7 @@ def plan(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
+    shard_size: int = 0,
     jobs: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
@@ -191,6 +193,8 @@ class PackReport:
     @property
     def target(self) -> str: ...
     @property
+    def targets(self) -> list[str]: ...
+    @property
     def files(self) -> int: ...
     @property
     def directories(self) -> int: ...
@@ -218,6 +222,8 @@ class PackReport:
     def warnings(self) -> list[str]: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def digests(self) -> list[str]: ...
 
 @final
 class PlanReport:

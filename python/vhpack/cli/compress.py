@@ -66,6 +66,7 @@ _output = under("Output")
 @click.command(cls=Command, epilog=_EXAMPLES, short_help="Pack files into one archive.")
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @_archive("-o", "--output", metavar="FILE", help="A .zip, .tar, .tar.gz or .tar.zst. [default: the common folder's name + .zip]")
+@_archive("--shard-size", type=_Size(), metavar="SIZE", help="Make numbered archives of at most SIZE of files each.")
 @_archive("--force", is_flag=True, help="Replace an existing archive.")
 @_archive("--remove-originals", is_flag=True, help="Remove the files once their archive is on disk.")
 @_archive("--durable", is_flag=True, help="Return only when the archive is on disk.")
@@ -198,8 +199,8 @@ def _show_report(wanted: _Wanted, report: PackReport) -> int:
         screen.put_json(
             _fields(
                 report,
-                "target files directories links bytes_in bytes_out seconds stored deflated zstd"
-                " removed kept skipped warnings digest",
+                "target targets files directories links bytes_in bytes_out seconds stored deflated zstd"
+                " removed kept skipped warnings digest digests",
             )
         )
     return 1 if report.kept else 0

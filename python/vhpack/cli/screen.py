@@ -138,4 +138,6 @@ def closing(report: PackReport) -> str:
     ]
     if report.removed:
         done.append(counted(report.removed, "original") + " removed")
-    return f"{visible(report.target)}: {', '.join(done)}"
+    more = len(report.targets) - 1
+    rest = f" and {counted(more, 'more shard')}" if more > 0 else ""
+    return f"{visible(report.target)}{rest}: {', '.join(done)}"

@@ -31,6 +31,7 @@ mod report;
 mod request;
 mod resume;
 mod scan;
+mod shard;
 mod sink;
 mod target;
 mod threads;

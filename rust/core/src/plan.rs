@@ -17,11 +17,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Name, check and order everything found; errors come before a byte is written.
-    pub fn new(mut found: Found, target: &Target, cancel: &CancelToken) -> Result<Self> {
+    pub fn new(mut found: Found, target: &Target, sharded: bool, cancel: &CancelToken) -> Result<Self> {
         // A step takes about 100 ms for a million names.
         let check = || cancel.check(Stage::Plan);
         check()?;
-        leave_out(&mut found, target);
+        leave_out(&mut found, target, sharded);
         if found.entries.is_empty() {
             return Err(nothing_found(&found));
         }
@@ -169,7 +169,7 @@ fn nothing_found(found: &Found) -> Error {
 }
 
 /// Take the target, and what other packs are staging, out of the sources.
-fn leave_out(found: &mut Found, target: &Target) {
+fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
     let Found { directories, names, entries, skipped, .. } = found;
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
@@ -179,6 +179,8 @@ fn leave_out(found: &mut Found, target: &Target) {
             "belongs to a pack"
         } else if target.is(folder, name) {
             "the target itself"
+        } else if sharded && target.is_shard(folder, name) {
+            "a shard of the target"
         } else {
             return true;
         };

@@ -68,11 +68,20 @@ impl Format {
 
     /// The format that a file name asks for.
     pub fn of(name: &[u8]) -> Option<Self> {
+        Self::suffix(name).map(|(_, format)| format)
+    }
+
+    /// How many bytes of a name say its format.
+    pub(crate) fn suffix_length(name: &[u8]) -> usize {
+        Self::suffix(name).map_or(0, |(suffix, _)| suffix.len())
+    }
+
+    fn suffix(name: &[u8]) -> Option<(&'static str, Self)> {
         let ends = |suffix: &str| {
             let cut = name.len().checked_sub(suffix.len());
             cut.is_some_and(|cut| name[cut..].eq_ignore_ascii_case(suffix.as_bytes()))
         };
-        Self::SUFFIXES.iter().find(|(suffix, _)| ends(suffix)).map(|(_, format)| *format)
+        Self::SUFFIXES.into_iter().find(|(suffix, _)| ends(suffix))
     }
 }
 
@@ -181,6 +190,9 @@ pub struct PackOptions {
     /// What the offsets of stored zip members are a multiple of, 64 or 4096, so that they can be mapped into memory; 0, the
     /// default, leaves them where they fall.
     pub align: u16,
+    /// Raw bytes of members that one archive holds at most, unless a single group of members that share a stem has more; the
+    /// target's name is numbered then. 0, the default, makes one archive.
+    pub shard_size: u64,
     /// Worker threads; default one per available core.
     pub jobs: usize,
     /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
@@ -201,6 +213,7 @@ impl Default for PackOptions {
             codec: CodecChoice::default(),
             level: None,
             align: 0,
+            shard_size: 0,
             jobs: available_parallelism().map_or(1, Into::into),
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),

@@ -82,6 +82,44 @@ impl Target {
         }
     }
 
+    /// The path of one of the shards that take this target's place: `images-00000.zip` for `images.zip`.
+    pub fn shard_path(&self, number: u64) -> PathBuf {
+        let name = self.shown.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let (stem, suffix) = name.split_at(name.len() - Format::suffix_length(name));
+        let name = [stem, format!("-{number:05}").as_bytes(), suffix].concat();
+        self.shown.with_file_name(fs::path(&name))
+    }
+
+    /// The number of the shard that `name` would be.
+    fn shard_number(&self, name: &[u8]) -> Option<u64> {
+        let own = self.shown.file_name()?.as_bytes();
+        let (stem, suffix) = own.split_at(own.len() - Format::suffix_length(own));
+        let digits = name.strip_prefix(stem)?.strip_prefix(b"-")?.strip_suffix(suffix)?;
+        let is_number = digits.len() >= 5 && digits.iter().all(u8::is_ascii_digit);
+        if is_number { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    }
+
+    /// Whether the file `name` in `folder` is or could be a shard of this target.
+    pub fn is_shard(&self, folder: &[u8], name: &[u8]) -> bool {
+        let own = || self.shown.parent().and_then(|own| fs::canonical(own).ok());
+        self.shard_number(name).is_some() && fs::canonical(fs::path(folder)).ok() == own()
+    }
+
+    /// The numbers of the shards that are there, in order.
+    pub fn shards_there(&self) -> Result<Vec<u64>> {
+        let folder = self.shown.parent().unwrap_or(Path::new("/"));
+        let failed = |error| Error::io(Stage::Plan, "list", folder, error);
+        let opened = fs::open_directory(folder.as_os_str().as_bytes()).map_err(failed)?;
+        let mut numbers = Vec::new();
+        let seen = fs::list(&opened, |name, _| {
+            numbers.extend(self.shard_number(name));
+            Ok(())
+        });
+        seen.map_err(failed)?;
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
     /// The target without links.
     pub fn real(&self) -> PathBuf {
         self.folder.join(fs::path(&self.name))

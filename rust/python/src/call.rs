@@ -90,7 +90,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", codec="auto", level=None, align=0, jobs=None, memory=None, reproducible=false, epoch=None,
+    on_change="error", codec="auto", level=None, align=0, shard_size=0, jobs=None, memory=None, reproducible=false, epoch=None,
     remove_originals=false, force=false, durable=false, progress=None,
 ))]
 #[expect(
@@ -113,6 +113,7 @@ pub(crate) fn pack(
     codec: &str,
     level: Option<u8>,
     align: u16,
+    shard_size: u64,
     jobs: Option<usize>,
     memory: Option<u64>,
     reproducible: bool,
@@ -127,6 +128,7 @@ pub(crate) fn pack(
         codec: convert::codec(codec)?,
         level,
         align,
+        shard_size,
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),
@@ -152,7 +154,7 @@ pub(crate) fn pack(
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", jobs=None, force=false,
+    on_change="error", shard_size=0, jobs=None, force=false,
 ))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
 pub(crate) fn plan(
@@ -167,6 +169,7 @@ pub(crate) fn plan(
     hidden: bool,
     symlinks: &str,
     on_change: &str,
+    shard_size: u64,
     jobs: Option<usize>,
     force: bool,
 ) -> PyResult<PlanReport> {
@@ -182,7 +185,7 @@ pub(crate) fn plan(
         exclude,
         hidden,
         symlinks: convert::symlinks(symlinks)?,
-        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), force, on_change, ..default },
+        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), shard_size, force, on_change, ..default },
     };
     run(py, None, |_, cancel| vhpack_core::plan(&request, cancel)).map(PlanReport)
 }

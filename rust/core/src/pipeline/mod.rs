@@ -13,6 +13,8 @@ mod source;
 mod tests;
 mod worker;
 
+use std::ops::Range;
+
 use budget::Budget;
 use order::Shared;
 use output::Output;
@@ -29,9 +31,10 @@ use crate::request::{Format, PackOptions};
 use crate::sink::Sink;
 use crate::threads::on_threads;
 
-/// Pack all members of the plan into the sink. Returns once every thread has ended, also on errors.
+/// Pack these members of the plan into the sink. Returns once every thread has ended, also on errors.
 pub(crate) fn run<S: Sink>(
     plan: &Plan,
+    members: Range<usize>,
     format: Format,
     options: &PackOptions,
     sink: S,
@@ -40,8 +43,8 @@ pub(crate) fn run<S: Sink>(
 ) -> Result<Written<S>> {
     let method = Method::new(format, options);
     let budget = Budget::new(options.memory, options.jobs, method.around);
-    let output = Output::new(sink, method.frame, method.around, options.align, plan.entries().len());
-    let shared = Shared::new(plan, options, method, budget, cancel, progress, output);
+    let output = Output::new(sink, method.frame, method.around, options.align, members.len(), progress.bytes_out.get());
+    let shared = Shared::new((plan, members), options, method, budget, cancel, progress, output);
     on_threads(budget.workers, || work(&shared));
     let closed = if shared.should_stop() { Ok(()) } else { Worker::new(&shared).close() };
     // Whatever ended the pack first is what is said of it.

@@ -2,6 +2,7 @@
 //! wait behind it, while the others go on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,7 @@ impl Buffer {
 /// A run of consecutive members that one worker packs.
 pub(super) struct Batch {
     pub ticket: u64,
-    pub members: std::ops::Range<usize>,
+    pub members: Range<usize>,
     pub buffer: Buffer,
 }
 
@@ -87,6 +88,8 @@ pub(super) struct State {
 /// What the workers of one pack share.
 pub(super) struct Shared<'a, S> {
     pub plan: &'a Plan,
+    /// Where this archive's members end among the plan's.
+    end: usize,
     pub options: &'a PackOptions,
     pub method: Method,
     pub budget: Budget,
@@ -108,7 +111,7 @@ pub(super) struct Turn(());
 
 impl<'a, S: Sink> Shared<'a, S> {
     pub fn new(
-        plan: &'a Plan,
+        (plan, members): (&'a Plan, Range<usize>),
         options: &'a PackOptions,
         method: Method,
         budget: Budget,
@@ -118,7 +121,7 @@ impl<'a, S: Sink> Shared<'a, S> {
     ) -> Self {
         let stream = output.around().map(Stream::new);
         let state = State {
-            unclaimed: 0,
+            unclaimed: members.start,
             tickets: 0,
             due: 0,
             ready: BTreeMap::new(),
@@ -132,6 +135,7 @@ impl<'a, S: Sink> Shared<'a, S> {
         };
         Self {
             plan,
+            end: members.end,
             options,
             method,
             budget,
@@ -217,7 +221,7 @@ impl<'a, S: Sink> Shared<'a, S> {
                 state = self.lock();
                 continue;
             }
-            let left = self.plan.entries().len() - state.unclaimed;
+            let left = self.end - state.unclaimed;
             if left == 0 && state.due == state.tickets {
                 return None;
             }

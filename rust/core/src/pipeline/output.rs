@@ -28,6 +28,8 @@ pub(super) struct Output<S> {
     /// Where a large member of a compressed tar may have to be taken back to.
     mark: Option<OutputMark>,
     length: u64,
+    /// Bytes of the archives before this one.
+    before: u64,
     records: Vec<Record>,
     skipped: Vec<Remark>,
     digest: Digest,
@@ -46,7 +48,7 @@ pub(crate) struct Written<S> {
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize) -> Self {
+    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize, before: u64) -> Self {
         Self {
             sink,
             frame,
@@ -55,6 +57,7 @@ impl<S: Sink> Output<S> {
             pressed: Pressed::default(),
             mark: None,
             length: 0,
+            before,
             records: Vec::with_capacity(members),
             skipped: Vec::new(),
             digest: Digest::new(),
@@ -79,7 +82,7 @@ impl<S: Sink> Output<S> {
         self.length += bytes.len() as u64;
         self.digested = self.length;
         self.adopt(buffer, at, progress);
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(())
     }
 
@@ -105,7 +108,7 @@ impl<S: Sink> Output<S> {
         self.append(&portion)?;
         self.portion = portion;
         self.adopt(buffer, start, progress);
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(())
     }
 
@@ -125,7 +128,7 @@ impl<S: Sink> Output<S> {
     pub fn write_part(&mut self, bytes: &[u8], progress: &Progress) -> Result<()> {
         self.sink.write(bytes)?;
         self.length += bytes.len() as u64;
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(())
     }
 
@@ -211,7 +214,7 @@ impl<S: Sink> Output<S> {
             Frame::Tar if self.around().is_none() => self.append(&tar::END)?,
             Frame::Tar => self.end_around(check)?,
         }
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(Written {
             sink: self.sink,
             length: self.length,
@@ -278,7 +281,7 @@ impl<S: Sink> Output<S> {
             self.catch_up(|| Ok(()))?;
             self.append(&block.packed)?;
         }
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(())
     }
 

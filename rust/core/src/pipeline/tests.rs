@@ -73,7 +73,8 @@ fn planned(folder: &Path) -> Plan {
     }
     let request = PackRequest { sources: [&source].into_iter().collect(), ..PackRequest::default() };
     let found = Sources::look_up(&request, false, &CancelToken::default()).unwrap().scan(&CancelToken::default());
-    Plan::new(found.unwrap(), &Target::resolve(&folder.join("all.zip")).unwrap(), &CancelToken::default()).unwrap()
+    let target = Target::resolve(&folder.join("all.zip")).unwrap();
+    Plan::new(found.unwrap(), &target, false, &CancelToken::default()).unwrap()
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn fail_at_every_call(plan: &Plan, format: Format, all_jobs: &[usize]) {
     let pack = |jobs, fails_at| {
         let options = PackOptions { jobs, ..PackOptions::default() };
         let sink = MemorySink::failing_at(fails_at);
-        run(plan, format, &options, sink, &CancelToken::default(), &Progress::default())
+        run(plan, 0..plan.entries().len(), format, &options, sink, &CancelToken::default(), &Progress::default())
     };
     let whole = pack(1, 0).unwrap();
     for &jobs in all_jobs {

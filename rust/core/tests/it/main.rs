@@ -7,3 +7,4 @@
 )]
 
 mod pack;
+mod shards;
