@@ -8,14 +8,13 @@ use crate::codec::Codec;
 use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
-use crate::journal::{self, Unfinished};
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
 use crate::remove::{Removal, remove_originals};
 use crate::report::{PackReport, PlanReport};
 use crate::request::{Format, Originals, PackOptions, PackRequest};
-use crate::resume;
+use crate::resume::{self, Backlog};
 use crate::scan::{Found, Sources};
 use crate::shard;
 use crate::sink::StagedFile;
@@ -46,29 +45,30 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let start = Instant::now();
     let options = &request.options;
     progress.enter(Phase::Scan);
-    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
+    let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
     if options.originals == Originals::Remove
-        && let Some(report) = resume::finish(&unfinished, &plan, options, cancel, progress)?
+        && let Some(report) = resume::finish(&backlog, &plan, options, cancel, progress)?
     {
         return Ok(PackReport { elapsed: start.elapsed(), ..report });
     }
     let plan = plan?;
-    check_replaced(request, &unfinished, &plan, &target)?;
-    let shards = shards(options, &plan, target, cancel)?;
+    check_replaced(request, &backlog, &plan, &target)?;
+    let shards = shards(options, &plan, target, &shards_there, cancel)?;
     progress.total_files.set(plan.entries().len() as u64);
     let mut archives: Vec<(Target, Committed)> = Vec::with_capacity(shards.len());
     let count = shards.len();
     for (target, members) in shards {
         progress.enter(Phase::Pack);
-        let committed = pack_one(options, &plan, members, &target, archives.len() + 1 == count, cancel, progress);
+        let last = archives.len() + 1 == count;
+        let committed = pack_one(options, &plan, members, &target, &backlog, last, cancel, progress);
         let committed = committed.map_err(|error| among_shards(error, archives.len()))?;
         archives.push((target, committed));
     }
     if options.originals == Originals::Remove {
         progress.enter(Phase::Remove);
     }
-    let removal = remove_originals(&archives, &plan, options.jobs, cancel, progress)?;
+    let removal = remove_originals(&mut archives, &plan, options.jobs, cancel, progress)?;
     if removal.cancelled {
         return Err(Error::cancelled(Stage::Remove));
     }
@@ -80,22 +80,25 @@ fn shards(
     options: &PackOptions,
     plan: &Plan,
     target: Target,
+    there: &[(u64, Target)],
     cancel: &CancelToken,
 ) -> Result<Vec<(Target, Range<usize>)>> {
     if options.shard_size == 0 {
         return Ok(vec![(target, 0..plan.entries().len())]);
     }
     let cuts = shard::cut(plan, options.shard_size, options.jobs, cancel)?;
-    let targets = shard::targets(&target, cuts.len(), options.force)?;
+    let targets = shard::targets(&target, there, cuts.len(), options.force)?;
     Ok(targets.into_iter().zip(cuts).collect())
 }
 
 /// Pack and publish one archive. The last is waited for with a phase of its own.
+#[expect(clippy::too_many_arguments, reason = "one step of `pack`, which has all of it at hand")]
 fn pack_one(
     options: &PackOptions,
     plan: &Plan,
     members: Range<usize>,
     target: &Target,
+    backlog: &Backlog,
     last: bool,
     cancel: &CancelToken,
     progress: &Progress,
@@ -115,12 +118,11 @@ fn pack_one(
         );
         return Err(Error::new(ErrorKind::NoFiles, Stage::Pack, message).at(&target.shown));
     }
+    backlog.protect_from(!written.skipped.is_empty())?;
     if last {
         progress.enter(Phase::Commit);
     }
-    let committed = commit(written, options, cancel)?;
-    journal::clear(target);
-    Ok(committed)
+    commit(written, options, cancel)
 }
 
 /// The same failure, where shards before it are on disk already.
@@ -180,11 +182,11 @@ const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): I
 
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
-    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
+    let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, request.options.shard_size > 0, cancel)?;
-    check_replaced(request, &unfinished, &plan, &target)?;
+    check_replaced(request, &backlog, &plan, &target)?;
     if request.options.shard_size > 0 {
-        shards(&request.options, &plan, target.clone(), cancel)?;
+        shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
     }
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
@@ -212,9 +214,10 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
 
 struct Prepared {
     target: Target,
+    /// Shards of an earlier pack, by number, as they were before anything was looked up.
+    shards_there: Vec<(u64, Target)>,
     found: Found,
-    /// The lists of a removal that an earlier call to this target did not finish, one for each archive.
-    unfinished: Vec<Unfinished>,
+    backlog: Backlog,
 }
 
 /// Target first, then the sources: a target that may not be written is said before a long scan.
@@ -230,17 +233,27 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
     };
     options.check_method(target.format, &target.shown)?;
     let sharded = options.shard_size > 0;
-    let mut unfinished = Vec::new();
+    let mut shards_there = Vec::new();
     if sharded {
         for number in target.shards_there()? {
-            unfinished.extend(Unfinished::find(&Target::resolve(&target.shard_path(number))?)?);
+            shards_there.push((number, Target::resolve(&target.shard_path(number))?));
         }
-    } else {
-        unfinished.extend(Unfinished::find(&target)?);
     }
-    let may_resume = !unfinished.is_empty() && options.originals == Originals::Remove;
+    let mut backlog = Backlog::default();
+    for target in if sharded { shards_there.iter().map(|(_, shard)| shard).collect() } else { vec![&target] } {
+        backlog.add(target)?;
+    }
+    let may_resume = backlog.is_unfinished() && options.originals == Originals::Remove;
     if !options.force && !may_resume {
-        refuse_existing(&target, sharded)?;
+        refuse_existing(&target, &shards_there, sharded).map_err(|error| {
+            if !backlog.is_unfinished() {
+                return error;
+            }
+            error.with_message(format!(
+                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again, with remove-originals, finishes that; else choose another name",
+                show(&target.shown)
+            ))
+        })?;
     }
     let sources = match sources {
         Some(sources) => sources,
@@ -248,23 +261,16 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         None => look_up(may_resume)?,
     };
     let found = sources.scan(cancel)?;
-    Ok(Prepared { target, found, unfinished })
+    Ok(Prepared { target, shards_there, found, backlog })
 }
 
 /// Refuse to replace an archive that may not be replaced, or that is the only copy of something.
-fn check_replaced(request: &PackRequest, unfinished: &[Unfinished], plan: &Plan, target: &Target) -> Result<()> {
+fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target: &Target) -> Result<()> {
     let sharded = request.options.shard_size > 0;
-    if !request.options.force {
-        refuse_existing(target, sharded)?;
+    if !request.options.force && !sharded {
+        target.refuse_existing()?;
     }
-    let refuse = |kind, message| Err(Error::new(kind, Stage::Plan, message).at(&target.shown));
-    if let Err(list) = resume::covers(plan, unfinished) {
-        let message = format!(
-            "{} holds files whose originals an interrupted pack has removed, and this pack would replace it; move it away or choose another name",
-            show(&list.target.shown)
-        );
-        return refuse(ErrorKind::TargetExists, message);
-    }
+    backlog.protect(plan)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
     let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };
@@ -273,12 +279,12 @@ fn check_replaced(request: &PackRequest, unfinished: &[Unfinished], plan: &Plan,
             "No files to compress: the sources hold only empty folders, and {} exists; remove it first to pack those",
             show(&target.shown)
         );
-        return refuse(ErrorKind::NoFiles, message);
+        return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
     }
     Ok(())
 }
 
 /// Refuse what is there already, where it is not to be replaced.
-fn refuse_existing(target: &Target, sharded: bool) -> Result<()> {
-    if sharded { shard::targets(target, 0, false).map(|_| ()) } else { target.refuse_existing() }
+fn refuse_existing(target: &Target, there: &[(u64, Target)], sharded: bool) -> Result<()> {
+    if sharded { shard::targets(target, there, 0, false).map(|_| ()) } else { target.refuse_existing() }
 }

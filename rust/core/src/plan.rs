@@ -175,9 +175,11 @@ fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
         let folder = &directories[entry.directory as usize].path;
         let is_ours = name.ends_with(STAGED_SUFFIX) || name.ends_with(JOURNAL_SUFFIX);
+        // Another way to the target's folder, or a link to the target: names that are looked at twice are few.
+        let may_be_target = name == target.name || entry.kind == EntryKind::LinkedFile;
         let reason = if is_ours && name.first() == Some(&b'.') {
             "belongs to a pack"
-        } else if target.is(folder, name) {
+        } else if target.is(folder, name) || (may_be_target && target.is_replaced(&fs::join(folder, name))) {
             "the target itself"
         } else if sharded && target.is_shard(folder, name) {
             "a shard of the target"

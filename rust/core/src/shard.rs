@@ -87,10 +87,9 @@ fn sizes(plan: &Plan, jobs: usize, cancel: &CancelToken) -> Result<Vec<u64>> {
 
 /// The targets of `count` shards. What bears their names already is replaced with `force` only; shards beyond them, of an
 /// earlier and larger pack, are refused in either case: a reader of all shards would take them for this one's.
-pub(crate) fn targets(target: &Target, count: usize, force: bool) -> Result<Vec<Target>> {
-    let there = target.shards_there()?;
-    let taken = there.iter().find(|&&number| !force || number >= count as u64);
-    if let Some(&number) = taken {
+pub(crate) fn targets(target: &Target, there: &[(u64, Target)], count: usize, force: bool) -> Result<Vec<Target>> {
+    let taken = there.iter().map(|(number, _)| *number).find(|&number| !force || number >= count as u64);
+    if let Some(number) = taken {
         let path = target.shard_path(number);
         let message = if force {
             format!(
@@ -102,5 +101,9 @@ pub(crate) fn targets(target: &Target, count: usize, force: bool) -> Result<Vec<
         };
         return Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&path));
     }
-    (0..count as u64).map(|number| Target::resolve(&target.shard_path(number))).collect()
+    let resolve = |number| match there.iter().find(|(known, _)| *known == number) {
+        Some((_, shard)) => Ok(shard.clone()),
+        None => Target::resolve(&target.shard_path(number)).map(Target::unknown),
+    };
+    (0..count as u64).map(resolve).collect()
 }

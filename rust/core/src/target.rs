@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind, Stamp};
 use crate::request::Format;
@@ -17,7 +18,14 @@ pub(crate) const JOURNAL_SUFFIX: &[u8] = b".vhpack-removing";
 /// A hidden name for what belongs to the archive `name`, within the 255 bytes of a component.
 pub(crate) fn dot_name(name: &[u8], middle: &str, suffix: &[u8]) -> Vec<u8> {
     let room = 255 - 1 - middle.len() - suffix.len();
-    [b".", &name[..name.len().min(room)], middle.as_bytes(), suffix].concat()
+    if name.len() <= room {
+        return [b".", name, middle.as_bytes(), suffix].concat();
+    }
+    // Names that begin alike must not share what belongs to one of them.
+    let mut digest = Digest::new();
+    digest.update(name);
+    let whole = format!("-{:016x}", digest.finish() as u64);
+    [b".", &name[..room - whole.len()], whole.as_bytes(), middle.as_bytes(), suffix].concat()
 }
 
 /// The archive to write. Its folder exists; links on the way to it are resolved.
@@ -35,6 +43,8 @@ pub(crate) struct Target {
     link: Option<(PathBuf, Vec<u8>)>,
     /// What bore the name when the pack began.
     pub replaces: Option<Stamp>,
+    /// Device and inode of the list that an earlier pack had left beside it then.
+    pub list: Option<(u64, u64)>,
 }
 
 impl Target {
@@ -62,8 +72,11 @@ impl Target {
             Some(Ok(folder)) if real != shown => Some((folder, name_of(&shown))),
             _ => None,
         };
+        let name = name_of(&real);
         let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
-        Ok(Self { name: name_of(&real), shown, folder, format, link, replaces })
+        let list = folder.join(fs::path(&dot_name(&name, "", JOURNAL_SUFFIX)));
+        let list = fs::lstat(&list).ok().map(|stat| fs::identity(&stat));
+        Ok(Self { shown, folder, name, format, link, replaces, list })
     }
 
     /// `resized.zip` in the working directory for sources in `…/resized`.
@@ -80,6 +93,17 @@ impl Target {
                 "the sources' common directory is `/`, which gives no name to the archive; name it with -o or target",
             )),
         }
+    }
+
+    /// The target as one that was not there when the pack began, whatever bears its name by now.
+    pub fn unknown(self) -> Self {
+        Self { replaces: None, list: None, ..self }
+    }
+
+    /// Whether the file at `path` is the one that the target replaces, whatever leads there.
+    pub fn is_replaced(&self, path: &[u8]) -> bool {
+        let own = self.replaces.map(|stamp| (stamp.dev, stamp.ino));
+        own.is_some() && fs::stat(fs::path(path)).ok().map(|stat| fs::identity(&stat)) == own
     }
 
     /// The path of one of the shards that take this target's place: `images-00000.zip` for `images.zip`.
