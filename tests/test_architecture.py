@@ -25,8 +25,9 @@ MAY_LOAD: dict[str, set[str]] = {
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
-    "cli": {"_engine", "_packing", "cli", "errors", "sizes"},
-    "__init__": {"_engine", "_packing", "errors", "outputs", "runs"},
+    "hashing": {"_engine", "_packing", "_progress", "errors"},
+    "cli": {"_engine", "_packing", "cli", "errors", "hashing", "sizes"},
+    "__init__": {"_engine", "_packing", "errors", "hashing", "outputs", "runs"},
     "__main__": {"cli"},
 }
 

@@ -34,6 +34,7 @@ EXPECTED = {
     "UnknownFormatError",
     "__version__",
     "errors",
+    "hash_files",
     "outputs",
     "pack",
     "runs",
@@ -69,7 +70,7 @@ def test_the_function_outputs_is_never_hidden_by_its_module() -> None:
     assert run_python(code) == "x\n"
 
 
-@pytest.mark.parametrize("name", ["pack", "outputs"])
+@pytest.mark.parametrize("name", ["pack", "outputs", "hash_files"])
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
     documentation = inspect.getdoc(getattr(vhpack, name))
     assert documentation is not None

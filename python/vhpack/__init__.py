@@ -25,6 +25,7 @@ from vhpack.errors import (
     TargetIsDirectoryError,
     UnknownFormatError,
 )
+from vhpack.hashing import hash_files
 
 # The function of this name hides the module of this name, which must therefore be loaded here and not later: loading it
 # would put the module over the function.
@@ -53,6 +54,7 @@ __all__ = [
     "UnknownFormatError",
     "__version__",
     "errors",
+    "hash_files",
     "outputs",
     "pack",
     "runs",

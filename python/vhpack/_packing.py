@@ -184,7 +184,7 @@ def run(
             layout=layout,
             base=_encoded(base),
             root=_encoded(settings.root),
-            exclude=_patterns(settings.exclude),
+            exclude=encode_patterns(settings.exclude),
             hidden=settings.hidden,
             symlinks=settings.symlinks,
             on_change=settings.on_change,
@@ -210,7 +210,7 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         literals,
         target,
         root=_encoded(settings.root),
-        exclude=_patterns(settings.exclude),
+        exclude=encode_patterns(settings.exclude),
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
@@ -233,9 +233,10 @@ def _encoded(path: StrPath | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
-def _patterns(patterns: Patterns) -> list[bytes]:
+def encode_patterns(wanted: Patterns) -> list[bytes]:
+    """Return patterns as the engine takes them."""
     # A lone text is one pattern, not a pattern for each of its letters.
-    return [os.fsencode(pattern) for pattern in ((patterns,) if isinstance(patterns, str) else patterns)]
+    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
 
 
 def _epoch(text: str) -> int | None:

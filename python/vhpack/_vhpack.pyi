@@ -1,7 +1,19 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, final
 
-__all__ = ["PackReport", "PlanReport", "Progress", "__version__", "pack", "plan", "versions"]
+__all__ = [
+    "CheckReport",
+    "HashReport",
+    "PackReport",
+    "PlanReport",
+    "Progress",
+    "__version__",
+    "hash_check",
+    "hash_paths",
+    "pack",
+    "plan",
+    "versions",
+]
 
 __version__: str
 
@@ -44,11 +56,32 @@ def plan(
     jobs: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
+def hash_paths(
+    sources: bytes,
+    literals: bytes,
+    *,
+    algorithm: str,
+    exclude: Sequence[bytes] = ...,
+    hidden: bool = False,
+    stdin: bool = False,
+    jobs: int | None = None,
+    write: Callable[[bytes], object] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> HashReport: ...
+def hash_check(
+    lines: bytes,
+    *,
+    algorithm: str | None = None,
+    quiet: bool = False,
+    jobs: int | None = None,
+    write: Callable[[bytes], object] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> CheckReport: ...
 
 @final
 class Progress:
     @property
-    def stage(self) -> Literal["scan", "pack", "commit", "remove"]: ...
+    def stage(self) -> Literal["scan", "pack", "commit", "remove", "hash"]: ...
     @property
     def files(self) -> int: ...
     @property
@@ -109,3 +142,37 @@ class PlanReport:
     def skipped(self) -> list[tuple[str, str]]: ...
     @property
     def warnings(self) -> list[str]: ...
+
+@final
+class HashReport:
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def digests(self) -> list[tuple[str, str]]: ...
+    @property
+    def failed(self) -> list[tuple[str, str]]: ...
+    @property
+    def skipped(self) -> list[tuple[str, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+
+@final
+class CheckReport:
+    @property
+    def same(self) -> int: ...
+    @property
+    def differing(self) -> int: ...
+    @property
+    def unreadable(self) -> int: ...
+    @property
+    def malformed(self) -> list[int]: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def failed(self) -> list[tuple[str, str]]: ...

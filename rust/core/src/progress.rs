@@ -29,6 +29,8 @@ pub enum Phase {
     Commit,
     /// Removing the originals.
     Remove,
+    /// Reading and hashing.
+    Hash,
 }
 
 impl Phase {
@@ -39,6 +41,7 @@ impl Phase {
             Self::Pack => "pack",
             Self::Commit => "commit",
             Self::Remove => "remove",
+            Self::Hash => "hash",
         }
     }
 }
@@ -50,7 +53,8 @@ impl Progress {
             0 => Phase::Scan,
             1 => Phase::Pack,
             2 => Phase::Commit,
-            _ => Phase::Remove,
+            3 => Phase::Remove,
+            _ => Phase::Hash,
         }
     }
 

@@ -20,7 +20,7 @@ type Outcome<T> = vhpack_core::Result<T>;
 
 /// Run `work` on its own thread. An exception in `progress`, or from a signal handler, cancels the work, waits for its
 /// end, and is raised then.
-fn run<T: Send>(
+pub(crate) fn run<T: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,

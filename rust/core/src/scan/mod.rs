@@ -11,7 +11,7 @@ mod wildcard;
 
 use crate::report::Remark;
 
-pub(crate) use gather::Sources;
+pub(crate) use gather::{Sources, below};
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,4 +6,5 @@
     reason = "tests prepare and look at files themselves, and fail loudly"
 )]
 
+mod hash;
 mod pack;
