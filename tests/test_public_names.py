@@ -15,8 +15,11 @@ import vhpack
 from vhpack import errors, runs
 
 EXPECTED = {
+    "CorruptArchiveError",
+    "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
+    "MemberNotFoundError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -32,6 +35,8 @@ EXPECTED = {
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnsafeMemberError",
+    "UnsupportedArchiveError",
     "__version__",
     "errors",
     "hash_files",
@@ -96,7 +101,7 @@ def test_every_error_is_a_pack_error_and_a_builtin() -> None:
         error = getattr(errors, name)
         if name not in ("PackError", "PackWarning"):
             assert issubclass(error, errors.PackError)
-            assert issubclass(error, ValueError | OSError)
+            assert issubclass(error, ValueError | OSError | NotImplementedError | KeyError)
 
 
 def test_an_engine_failure_becomes_the_builtin_with_errno_and_filename() -> None:
@@ -115,7 +120,7 @@ def test_an_engine_failure_without_errno_keeps_its_sentence() -> None:
 def test_errors_survive_pickling_as_pools_of_processes_need() -> None:
     import pickle
 
-    for kind in ("target_exists", "no_files"):
+    for kind in ("target_exists", "no_files", "member_not_found", "unsupported"):
         error = errors._from_engine(kind, "a sentence", 17, "a.zip")
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again)) == (type(error), str(error))

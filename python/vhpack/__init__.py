@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from vhpack import errors, runs
 from vhpack._packing import pack
 from vhpack.errors import (
+    CorruptArchiveError,
+    LimitExceededError,
     MemberCollisionError,
     MemberNameError,
+    MemberNotFoundError,
     NoFilesError,
     NoSpaceError,
     OptionError,
@@ -24,6 +27,8 @@ from vhpack.errors import (
     TargetExistsError,
     TargetIsDirectoryError,
     UnknownFormatError,
+    UnsafeMemberError,
+    UnsupportedArchiveError,
 )
 from vhpack.hashing import hash_files
 
@@ -35,8 +40,11 @@ if TYPE_CHECKING:
     from vhpack._engine import PackReport, Progress, __version__
 
 __all__ = [
+    "CorruptArchiveError",
+    "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
+    "MemberNotFoundError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -52,6 +60,8 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnsafeMemberError",
+    "UnsupportedArchiveError",
     "__version__",
     "errors",
     "hash_files",

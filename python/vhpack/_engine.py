@@ -1,8 +1,11 @@
 """The native engine: the only module that imports it."""
 
 from vhpack._vhpack import (
+    Archive,
     CheckReport,
     HashReport,
+    Member,
+    MemberReader,
     PackReport,
     PlanReport,
     Progress,
@@ -15,8 +18,11 @@ from vhpack._vhpack import (
 )
 
 __all__ = [
+    "Archive",
     "CheckReport",
     "HashReport",
+    "Member",
+    "MemberReader",
     "PackReport",
     "PlanReport",
     "Progress",

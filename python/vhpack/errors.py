@@ -1,4 +1,4 @@
-"""What can go wrong while packing: every error is a `PackError` and the builtin that a caller already catches.
+"""What can go wrong while packing and reading: every error is a `PackError` and the builtin that a caller already catches.
 
 Those that are also `OSError` carry the operating system's `errno` and the `filename` it is about; the text of every one
 is a sentence that names the path and the next step.
@@ -17,8 +17,11 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "CorruptArchiveError",
+    "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
+    "MemberNotFoundError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -32,11 +35,13 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnsafeMemberError",
+    "UnsupportedArchiveError",
 ]
 
 
 class PackError(Exception):
-    """An archive was not made, and nothing was removed."""
+    """An archive was not made, and nothing was removed; or one could not be read."""
 
     kind: ClassVar[str] = "error"
     """The error's stable short name, as `vhpack compress --json` prints it."""
@@ -44,7 +49,10 @@ class PackError(Exception):
     def __str__(self) -> str:
         # OSError would put "[Errno 2]" before the sentence and the path behind it; the sentence has both already.
         sentence = getattr(self, "strerror", None)
-        return sentence if isinstance(sentence, str) else super().__str__()
+        if isinstance(sentence, str):
+            return sentence
+        # KeyError would put the sentence in quotes.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class NoFilesError(PackError, ValueError):
@@ -125,6 +133,36 @@ class OptionError(PackError, ValueError):
     kind = "usage"
 
 
+class CorruptArchiveError(PackError, ValueError):
+    """An archive's bytes contradict each other, end early, or fail a checksum."""
+
+    kind = "corrupt"
+
+
+class UnsafeMemberError(PackError, ValueError):
+    """A member would be written outside the destination, or over another member."""
+
+    kind = "unsafe_member"
+
+
+class LimitExceededError(PackError, ValueError):
+    """An archive claims more than the limits allow that protect disk and memory."""
+
+    kind = "limit_exceeded"
+
+
+class UnsupportedArchiveError(PackError, NotImplementedError):
+    """A file is no archive that vhpack reads, or one with encryption, several disks, or an unknown method."""
+
+    kind = "unsupported"
+
+
+class MemberNotFoundError(PackError, KeyError):
+    """An archive has no member of this name."""
+
+    kind = "member_not_found"
+
+
 class PackWarning(UserWarning):
     """An archive is complete, and there is something about it that the caller should know."""
 
@@ -145,6 +183,11 @@ _BY_KIND: dict[str, type[PackError]] = {
         NoSpaceError,
         PackOSError,
         OptionError,
+        CorruptArchiveError,
+        UnsafeMemberError,
+        LimitExceededError,
+        UnsupportedArchiveError,
+        MemberNotFoundError,
     )
 }
 

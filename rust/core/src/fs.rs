@@ -223,6 +223,28 @@ pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Re
     Ok(filled)
 }
 
+/// Fill `head` and then `body` from `offset` with one call, or as much as the file holds; the count read.
+pub(crate) fn read_two_at(file: impl AsFd, head: &mut [u8], body: &mut [u8], offset: u64) -> io::Result<usize> {
+    let (in_head, whole) = (head.len(), head.len() + body.len());
+    let read = loop {
+        match rustix::io::preadv(&file, &mut [io::IoSliceMut::new(head), io::IoSliceMut::new(body)], offset) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    if read == whole || read == 0 {
+        return Ok(read);
+    }
+    if read < in_head {
+        let more = read_at(&file, &mut head[read..], offset + read as u64)?;
+        if read + more < in_head {
+            return Ok(read + more);
+        }
+    }
+    let have = read.max(in_head);
+    Ok(have + read_at(&file, &mut body[have - in_head..], offset + have as u64)?)
+}
+
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(&file, bytes) {

@@ -7,7 +7,7 @@
 //!                                                                                             remove originals
 //! ```
 //!
-//! [`pack`] runs all of it; [`plan`] stops before anything is written. The crate is synchronous, knows no Python and no
+//! [`pack`] runs all of it; [`plan`] stops before anything is written; [`read`] opens what others or it have written. The crate is synchronous, knows no Python and no
 //! network, and keeps no state between calls. `rust/DESIGN.md` gives the reasons and the numbers.
 
 #[cfg(not(target_os = "linux"))]
@@ -26,6 +26,7 @@ mod pack;
 mod pipeline;
 mod plan;
 mod progress;
+pub mod read;
 mod remove;
 mod report;
 mod request;

@@ -1,5 +1,6 @@
 //! `vhpack._vhpack`: convert, detach, call, convert back.
 
+mod archive;
 mod call;
 mod convert;
 mod hash;
@@ -14,6 +15,8 @@ mod _vhpack {
 
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::archive::{Archive, Member, MemberReader};
     #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]

@@ -12,6 +12,7 @@ mod wildcard;
 use crate::report::Remark;
 
 pub(crate) use gather::{Sources, below};
+pub(crate) use pattern::{Component, components, is_hidden};
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
