@@ -39,6 +39,8 @@ pub enum Packing {
     Zstd,
     /// Inside a tar, whose stream may be compressed as a whole.
     Tar,
+    /// A tar's sparse file, whose holes this reader does not fill.
+    Sparse,
     /// A zip method that this reader does not know.
     Other(u16),
 }
@@ -51,6 +53,7 @@ impl Packing {
             Self::Deflate => "deflate".into(),
             Self::Zstd => "zstd".into(),
             Self::Tar => "tar".into(),
+            Self::Sparse => "sparse".into(),
             Self::Other(method) => format!("method {method}"),
         }
     }

@@ -18,6 +18,7 @@ mod limits;
 mod many;
 mod member;
 mod source;
+mod tar;
 mod zip;
 
 use std::path::{Path, PathBuf};

@@ -249,6 +249,9 @@ pub(crate) fn check_readable(member: &Member) -> Result<(), Fault> {
         }
         Packing::Deflate => DEFLATE_RATIO,
         Packing::Zstd => ZSTD_RATIO,
+        Packing::Sparse => {
+            return Err(Fault::unsupported("it is a sparse file, whose holes vhpack does not fill; use GNU tar"));
+        }
         Packing::Other(method) => {
             return Err(Fault::unsupported(format!("it is packed with method {method}, which vhpack does not know")));
         }
@@ -261,7 +264,7 @@ pub(crate) fn check_readable(member: &Member) -> Result<(), Fault> {
 
 fn check_local(member: &Member, header: &LocalHeader<'_>) -> Result<(), Fault> {
     let method = match member.packing {
-        Packing::Stored | Packing::Tar => 0,
+        Packing::Stored | Packing::Tar | Packing::Sparse => 0,
         Packing::Deflate => 8,
         Packing::Zstd => 93,
         Packing::Other(other) => other,
