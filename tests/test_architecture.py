@@ -25,9 +25,11 @@ MAY_LOAD: dict[str, set[str]] = {
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
+    "archive": {"_engine", "_packing", "errors"},
+    "dataset": {"_packing", "archive", "errors"},
     "hashing": {"_engine", "_packing", "_progress", "errors"},
-    "cli": {"_engine", "_packing", "cli", "errors", "hashing", "sizes"},
-    "__init__": {"_engine", "_packing", "errors", "hashing", "outputs", "runs"},
+    "cli": {"_engine", "_packing", "archive", "cli", "errors", "hashing", "sizes"},
+    "__init__": {"_engine", "_packing", "archive", "dataset", "errors", "hashing", "outputs", "runs"},
     "__main__": {"cli"},
 }
 

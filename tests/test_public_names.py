@@ -15,6 +15,9 @@ import vhpack
 from vhpack import errors, runs
 
 EXPECTED = {
+    "Archive",
+    "ArchiveDataset",
+    "Member",
     "CorruptArchiveError",
     "LimitExceededError",
     "MemberCollisionError",
@@ -75,7 +78,7 @@ def test_the_function_outputs_is_never_hidden_by_its_module() -> None:
     assert run_python(code) == "x\n"
 
 
-@pytest.mark.parametrize("name", ["pack", "outputs", "hash_files"])
+@pytest.mark.parametrize("name", ["pack", "outputs", "hash_files", "open", "ArchiveDataset"])
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
     documentation = inspect.getdoc(getattr(vhpack, name))
     assert documentation is not None

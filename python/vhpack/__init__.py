@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 from vhpack import errors, runs
 from vhpack._packing import pack
+from vhpack.archive import Archive
+
+# Not in `__all__`: a star import must not hide the builtin.
+from vhpack.archive import open as open  # noqa: A004
+from vhpack.dataset import ArchiveDataset
 from vhpack.errors import (
     CorruptArchiveError,
     LimitExceededError,
@@ -37,11 +42,14 @@ from vhpack.hashing import hash_files
 from vhpack.outputs import outputs
 
 if TYPE_CHECKING:
-    from vhpack._engine import PackReport, Progress, __version__
+    from vhpack._engine import Member, PackReport, Progress, __version__
 
 __all__ = [
+    "Archive",
+    "ArchiveDataset",
     "CorruptArchiveError",
     "LimitExceededError",
+    "Member",
     "MemberCollisionError",
     "MemberNameError",
     "MemberNotFoundError",
@@ -70,7 +78,7 @@ __all__ = [
     "runs",
 ]
 
-_FROM_ENGINE = frozenset({"PackReport", "Progress", "__version__"})
+_FROM_ENGINE = frozenset({"Member", "PackReport", "Progress", "__version__"})
 
 # An import with a side effect, on purpose: children inherit the name of the run only if it is there before they are.
 runs.begin()
