@@ -9,9 +9,9 @@ import click
 
 from vhpack import hashing
 from vhpack.cli import screen
+from vhpack.cli.endings import ended
 from vhpack.cli.sections import Command, under
-from vhpack.cli.signals import Stop
-from vhpack.errors import OptionError, PackError, PackOSError, SourceNotFoundError
+from vhpack.errors import PackOSError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from vhpack.hashing import Algorithm
@@ -59,23 +59,15 @@ class _Wanted:
 def hash(**arguments: Any) -> int:  # noqa: A001, ANN401
     """Print the digests of files, of all files in folders, and of what quoted patterns match.
 
-    A lone - is stdin. Lines are those of sha256sum, b3sum, xxhsum -H2 and rhash --crc32 --simple; --check reads them, also
-    in the tagged form, and exits with 1 unless every file is there and the same.
+    A lone - is stdin. Lines are those that sha256sum, b3sum, xxhsum and rhash write. A check reads them, and tagged ones,
+    and exits with 1 unless every file is there and the same.
     """
     wanted = _Wanted(**arguments)
     if bool(wanted.paths) == (wanted.check is not None):
         raise click.UsageError("name files, folders or quoted patterns, or a list with --check; and not both")
     if wanted.check is not None and (wanted.exclude or wanted.hidden):
         raise click.UsageError("--exclude and --hidden are about PATHs; --check takes what its list names")
-    try:
-        return _hash(wanted) if wanted.check is None else _check(wanted, wanted.check)
-    except PackError as error:
-        screen.fail_as(wanted.json, error)
-        return 2 if isinstance(error, OptionError) else 1
-    except KeyboardInterrupt:
-        screen.end_line()
-        screen.fail("interrupted")
-        return (click.get_current_context().find_object(Stop) or Stop()).status
+    return ended(lambda: _hash(wanted) if wanted.check is None else _check(wanted, wanted.check), json=wanted.json)
 
 
 def _hash(wanted: _Wanted) -> int:

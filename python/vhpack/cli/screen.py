@@ -80,10 +80,11 @@ def fail_as(json: bool, error: PackError) -> None:
         )
 
 
-def put(text: str) -> None:
+def put(text: str, *, flush: bool = True) -> None:
     """Print data, and make sure that it arrived."""
     print(text)
-    sys.stdout.flush()
+    if flush and sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def stdout_is_terminal() -> bool:
