@@ -25,7 +25,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
-    "archive": {"_engine", "_packing", "errors"},
+    "archive": {"_engine", "_packing", "_progress", "errors"},
     "dataset": {"_packing", "archive", "errors"},
     "hashing": {"_engine", "_packing", "_progress", "errors"},
     "cli": {"_engine", "_packing", "archive", "cli", "errors", "hashing", "sizes"},

@@ -239,6 +239,13 @@ def encode_patterns(wanted: Patterns) -> list[bytes]:
     return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
 
 
+def checked_jobs(jobs: int | None) -> int | None:
+    """Return a number of threads, or None for one for each core."""
+    if jobs is not None and not 1 <= jobs <= _NUMBERS["jobs"]:
+        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to {_NUMBERS['jobs']}")
+    return jobs
+
+
 def _epoch(text: str) -> int | None:
     if not text:
         return None

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vhpack.errors import OptionError, SourceChangedError, SourceNotFoundError
+from vhpack._packing import checked_jobs
+from vhpack.errors import MemberNotFoundError, OptionError, SourceChangedError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from vhpack import _engine
-    from vhpack._packing import Patterns, StrPath
+    from vhpack._packing import Patterns, StrPath, Watch
 
+_EXISTING = ("error", "overwrite", "skip")
+_DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
 _BUFFER_BYTES = 64 << 10  # of a file object: one call into the engine for each of these
 
 
@@ -150,7 +153,100 @@ class Archive(Mapping[str, bytes]):
             MemberNotFoundError: one of them is not there.
             CorruptArchiveError: one of them fails its checksum.
         """
-        return self._native().read_many(list(names), jobs)
+        return self._native().read_many(list(names), checked_jobs(jobs))
+
+    def extract(
+        self,
+        dest: StrPath,
+        members: str | Iterable[str] | None = None,
+        *,
+        existing: Literal["error", "overwrite", "skip"] = "error",
+        strip: int = 0,
+        links: bool = True,
+        jobs: int | None = None,
+        progress: Watch = None,
+    ) -> _engine.ExtractReport:
+        """Write members below the folder `dest`, and nothing outside it, whatever their names and links say.
+
+        Names, links, limits and, unless told otherwise, existing files are checked before anything is written. A file appears
+        complete, with its checksum checked; those written before a failure stay.
+
+        Args:
+            dest: The folder; made where it is not there.
+            members: Which, as names, folders (with all below) or patterns as for `glob`; by default all.
+            existing: What to do with files that are there already: `"error"` writes nothing, `"overwrite"` replaces them, `"skip"`
+                keeps them and says so in the report.
+            strip: How many folders to take off the front of each name; what has no more than these is left out.
+            links: Whether to make symbolic and hard links. None that leads out of `dest` is made in any case.
+            jobs: Number of threads; by default one for each core.
+            progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
+
+        Returns:
+            What was done: `dest`, `files`, `directories`, `links`, `bytes`, `skipped` as pairs of path and reason, `warnings`
+            and `seconds`.
+
+        Raises:
+            TargetExistsError: a file is there already, and `existing` is `"error"`.
+            MemberNotFoundError: one of `members` is not there and matches nothing.
+            UnsafeMemberError: a member would be written outside `dest`, or over another.
+            CorruptArchiveError: a member fails its checksum or contradicts the archive's list.
+            LimitExceededError: the members claim more bytes than the limits allow.
+            NoSpaceError: the disk is full.
+            PackPermissionError: the operating system refused to write.
+            PackOSError: any other failure of the operating system.
+            OptionError: an option is out of range.
+
+        Example:
+            >>> import os, pathlib, tempfile, vhpack
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = pathlib.Path(folder, "a.txt").write_text("hello")
+            ...     _ = vhpack.pack(f"{folder}/a.txt", f"{folder}/a.zip")
+            ...     report = vhpack.open(f"{folder}/a.zip").extract(f"{folder}/there")
+            ...     print(report.files, os.listdir(f"{folder}/there"))
+            1 ['a.txt']
+        """
+        from vhpack import _progress
+
+        if existing not in _EXISTING:
+            raise OptionError(f"existing is {existing!r}; it must be one of {', '.join(_EXISTING)}")
+        if not 0 <= strip <= _DEEPEST:
+            raise OptionError(f"strip is {strip}; it must be a number from 0 to {_DEEPEST}")
+        native = self._native()
+        wanted = None if members is None else _chosen(native, [members] if isinstance(members, str) else members)
+        with _progress.watching(progress) as watch:
+            return native.extract(
+                os.fsencode(dest),
+                names=wanted,
+                existing=existing,
+                strip=strip,
+                links=links,
+                jobs=checked_jobs(jobs),
+                progress=watch,
+            )
+
+    def verify(self, *, jobs: int | None = None, progress: Watch = None) -> _engine.VerifyReport:
+        """Read every member, and check all that the format allows: headers, sizes, checksums, and that none overlap.
+
+        Args:
+            jobs: Number of threads; by default one for each core.
+            progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
+
+        Returns:
+            What was found: `ok`, `members`, `files`, `bytes`, `damaged` as triples of name, offset and what is wrong,
+            `warnings` (what is odd and yet no damage) and `seconds`. A damaged member is no exception.
+
+        Example:
+            >>> import pathlib, tempfile, vhpack
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = pathlib.Path(folder, "a.txt").write_text("hello")
+            ...     _ = vhpack.pack(f"{folder}/a.txt", f"{folder}/a.zip")
+            ...     vhpack.open(f"{folder}/a.zip").verify().ok
+            True
+        """
+        from vhpack import _progress
+
+        with _progress.watching(progress) as watch:
+            return self._native().verify(jobs=checked_jobs(jobs), progress=watch)
 
     def close(self) -> None:
         """Let the archive go; using it afterwards is a `ValueError`, as with files. Closing twice does no harm."""
@@ -260,6 +356,31 @@ class _MemberFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+def _chosen(native: _engine.Archive, wanted: Iterable[str]) -> list[str]:
+    """The names of the members that are named, lie below a folder that is, or match."""
+    chosen: dict[str, None] = {}
+    everything: list[str] | None = None
+    for text in wanted:
+        if native.contains(text):
+            chosen[text] = None
+            continue
+        if everything is None:
+            everything = [member.name for member in native.members()]
+        names = _below(everything, text)
+        for member in native.members([text]):
+            # A folder that matches is taken whole, hidden files and all.
+            names += _below(everything, member.name) if member.kind == "directory" else [member.name]
+        if not names:
+            raise MemberNotFoundError(f"{native.path!r} has no member {text!r}, and none matches it; vhpack list shows them all")
+        chosen.update(dict.fromkeys(names))
+    return [*chosen]
+
+
+def _below(everything: list[str], folder: str) -> list[str]:
+    start = folder.rstrip("/") + "/"
+    return [name for name in everything if name.startswith(start) or name == folder]
 
 
 def _reopen(path: str, unsafe_limits: bool, stamp: tuple[int, int] | None) -> Archive:  # noqa: FBT001

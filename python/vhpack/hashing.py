@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhpack._packing import encode, encode_patterns
+from vhpack._packing import checked_jobs, encode, encode_patterns
 from vhpack.errors import OptionError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run(
             exclude=encode_patterns(exclude),
             hidden=hidden,
             stdin=stdin,
-            jobs=_jobs(jobs),
+            jobs=checked_jobs(jobs),
             write=write,
             progress=watch,
         )
@@ -109,10 +109,4 @@ def check(
     from vhpack import _engine, _progress
 
     with _progress.watching(progress) as watch:
-        return _engine.hash_check(lines, algorithm=algorithm, quiet=quiet, jobs=_jobs(jobs), write=write, progress=watch)
-
-
-def _jobs(jobs: int | None) -> int | None:
-    if jobs is not None and not 1 <= jobs <= 1024:  # noqa: PLR2004
-        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to 1024")
-    return jobs
+        return _engine.hash_check(lines, algorithm=algorithm, quiet=quiet, jobs=checked_jobs(jobs), write=write, progress=watch)
