@@ -17,7 +17,9 @@ from vhpack import errors, runs
 EXPECTED = {
     "Archive",
     "ArchiveDataset",
+    "ExtractReport",
     "Member",
+    "VerifyReport",
     "CorruptArchiveError",
     "LimitExceededError",
     "MemberCollisionError",

@@ -42,12 +42,13 @@ from vhpack.hashing import hash_files
 from vhpack.outputs import outputs
 
 if TYPE_CHECKING:
-    from vhpack._engine import Member, PackReport, Progress, __version__
+    from vhpack._engine import ExtractReport, Member, PackReport, Progress, VerifyReport, __version__
 
 __all__ = [
     "Archive",
     "ArchiveDataset",
     "CorruptArchiveError",
+    "ExtractReport",
     "LimitExceededError",
     "Member",
     "MemberCollisionError",
@@ -70,6 +71,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "VerifyReport",
     "__version__",
     "errors",
     "hash_files",
@@ -78,7 +80,7 @@ __all__ = [
     "runs",
 ]
 
-_FROM_ENGINE = frozenset({"Member", "PackReport", "Progress", "__version__"})
+_FROM_ENGINE = frozenset({"ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"})
 
 # An import with a side effect, on purpose: children inherit the name of the run only if it is there before they are.
 runs.begin()

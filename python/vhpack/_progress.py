@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from vhpack._engine import Progress
     from vhpack._packing import Watch
 
-_STAGES = {"scan": "Scanning", "pack": "Packing", "commit": "Finishing", "remove": "Removing originals", "hash": "Hashing"}
-_COUNTED = {"pack", "remove", "hash"}
+_STAGES = {
+    "scan": "Scanning",
+    "pack": "Packing",
+    "commit": "Finishing",
+    "remove": "Removing originals",
+    "extract": "Extracting",
+    "verify": "Verifying",
+    "hash": "Hashing",
+}
+_COUNTED = frozenset({"pack", "remove", "extract", "verify", "hash"})
 
 # Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
 _APPEARS_AFTER = 0.3

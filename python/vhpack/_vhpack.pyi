@@ -4,12 +4,14 @@ from typing import Literal, final
 __all__ = [
     "Archive",
     "CheckReport",
+    "ExtractReport",
     "HashReport",
     "Member",
     "MemberReader",
     "PackReport",
     "PlanReport",
     "Progress",
+    "VerifyReport",
     "__version__",
     "hash_check",
     "hash_paths",
@@ -136,11 +138,65 @@ class Archive:
     def read_range(self, name: str, offset: int, length: int) -> bytes: ...
     def open(self, name: str) -> MemberReader: ...
     def glob(self, pattern: str) -> list[str]: ...
+    def extract(
+        self,
+        dest: bytes,
+        *,
+        names: Sequence[str] | None = None,
+        patterns: Sequence[str] | None = None,
+        existing: Literal["error", "overwrite", "skip"] = "error",
+        strip: int = 0,
+        links: bool = True,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> ExtractReport: ...
+    def verify(
+        self,
+        *,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> VerifyReport: ...
+
+@final
+class ExtractReport:
+    @property
+    def dest(self) -> str: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def directories(self) -> int: ...
+    @property
+    def links(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def skipped(self) -> list[tuple[str, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def seconds(self) -> float: ...
+
+@final
+class VerifyReport:
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def members(self) -> int: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def damaged(self) -> list[tuple[str, int, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def seconds(self) -> float: ...
 
 @final
 class Progress:
     @property
-    def stage(self) -> Literal["scan", "pack", "commit", "remove", "hash"]: ...
+    def stage(self) -> Literal["scan", "pack", "commit", "remove", "extract", "verify", "hash"]: ...
     @property
     def files(self) -> int: ...
     @property

@@ -174,16 +174,16 @@ class Archive(Mapping[str, bytes]):
         Args:
             dest: The folder; made where it is not there.
             members: Which, as names, folders (with all below) or patterns as for `glob`; by default all.
-            existing: What to do with files that are there already: `"error"` writes nothing, `"overwrite"` replaces them, `"skip"`
-                keeps them and says so in the report.
+            existing: What to do with files that are there already: `"error"` writes nothing, `"overwrite"` replaces them,
+                `"skip"` keeps them and says so in the report.
             strip: How many folders to take off the front of each name; what has no more than these is left out.
             links: Whether to make symbolic and hard links. None that leads out of `dest` is made in any case.
             jobs: Number of threads; by default one for each core.
             progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
 
         Returns:
-            What was done: `dest`, `files`, `directories`, `links`, `bytes`, `skipped` as pairs of path and reason, `warnings`
-            and `seconds`.
+            What was done: `dest` (absolute), `files`, `directories`, `links`, `bytes`, `skipped` as pairs of path and reason,
+            `warnings` and `seconds`.
 
         Raises:
             TargetExistsError: a file is there already, and `existing` is `"error"`.
@@ -215,7 +215,7 @@ class Archive(Mapping[str, bytes]):
         wanted = None if members is None else _chosen(native, [members] if isinstance(members, str) else members)
         with _progress.watching(progress) as watch:
             return native.extract(
-                os.fsencode(dest),
+                os.fsencode(os.path.join(os.getcwd(), dest)),
                 names=wanted,
                 existing=existing,
                 strip=strip,

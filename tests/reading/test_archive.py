@@ -7,6 +7,7 @@ import pickle
 import random
 import threading
 import time
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,6 +186,115 @@ def test_a_fork_while_another_thread_reads_leaves_the_child_free(path: Path) -> 
     finally:
         stop.set()
         thread.join()
+
+
+def on_disk(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_extracted_files_are_the_members(path: Path, work: Path) -> None:
+    report = vhpack.open(path).extract("there")
+    assert on_disk(work / "there") == contents()
+    assert (work / "there/folder").is_dir()
+    assert (report.dest, report.files, report.skipped) == (str(work / "there"), len(contents()), [])
+    assert report.bytes == sum(map(len, contents().values()))
+
+
+@pytest.mark.parametrize(
+    ("members", "wanted"),
+    [
+        ("empty", {"empty"}),
+        (["empty", "ü ä.txt"], {"empty", "ü ä.txt"}),
+        ("deep", {LARGE}),
+        ("deep/", {LARGE}),
+        ("*.png", {f"{number:02}.png" for number in range(12)}),
+        (["train/0?.json", "deep", "empty"], {f"train/{number:02}.json" for number in range(10)} | {LARGE, "empty"}),
+    ],
+)
+def test_names_folders_and_patterns_choose(members: str | list[str], wanted: set[str], path: Path, work: Path) -> None:
+    vhpack.open(path).extract(work / "there", members)
+    assert set(on_disk(work / "there")) == wanted
+
+
+def test_a_folder_is_taken_whole_hidden_files_and_all(work: Path) -> None:
+    members = {"folder/.hidden/.a": b"1", "folder/b": b"2", "folders/c": b"3"}
+    archive = vhpack.open(make(work / "made.tar", members))
+    for number, text in enumerate(("folder", "folder/", "f*r")):
+        archive.extract(f"there{number}", text)
+        assert set(on_disk(work / f"there{number}")) == {"folder/.hidden/.a", "folder/b"}
+
+
+def test_what_matches_nothing_is_an_error_before_anything_is_written(path: Path, work: Path) -> None:
+    with pytest.raises(vhpack.errors.MemberNotFoundError, match="nothing"):
+        vhpack.open(path).extract("there", ["empty", "nothing*"])
+    assert not (work / "there").exists()
+
+
+def test_existing_files_stop_stay_or_go(path: Path, work: Path) -> None:
+    archive = vhpack.open(path)
+    (work / "there").mkdir()
+    (work / "there/empty").write_text("mine")
+    with pytest.raises(vhpack.TargetExistsError) as caught:
+        archive.extract("there")
+    assert isinstance(caught.value, FileExistsError)
+    assert set(on_disk(work / "there")) == {"empty"}
+    report = archive.extract("there", existing="skip")
+    assert [os.path.basename(skipped) for skipped, _ in report.skipped] == ["empty"]
+    assert on_disk(work / "there") == {**contents(), "empty": b"mine"}
+    archive.extract("there", existing="overwrite")
+    assert on_disk(work / "there") == contents()
+
+
+def test_folders_can_be_stripped(path: Path, work: Path) -> None:
+    vhpack.open(path).extract("there", "train", strip=1)
+    assert set(on_disk(work / "there")) == {name.removeprefix("train/") for name in contents() if name.startswith("train/")}
+
+
+@pytest.mark.parametrize("options", [{"existing": "perhaps"}, {"strip": -1}, {"strip": 10**30}, {"jobs": 0}, {"jobs": 10**30}])
+def test_options_out_of_range_are_refused(options: dict[str, Any], path: Path) -> None:
+    with pytest.raises(vhpack.OptionError, match=next(iter(options))):
+        vhpack.open(path).extract("there", **options)
+
+
+@pytest.mark.parametrize("stage", ["extract", "verify"])
+def test_progress_is_told(stage: str, path: Path) -> None:
+    archive = vhpack.open(path)
+    seen: list[vhpack.Progress] = []
+    if stage == "extract":
+        archive.extract("there", progress=seen.append)
+    else:
+        archive.verify(progress=seen.append)
+    assert seen[-1].stage == stage
+    assert seen[-1].files == seen[-1].total_files > 0
+
+
+def test_an_exception_in_progress_ends_the_call(path: Path) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        vhpack.open(path).verify(progress=fail)
+
+
+def test_a_sound_archive_is_verified(path: Path) -> None:
+    report = vhpack.open(path).verify()
+    assert (report.ok, report.damaged, report.files) == (True, [], len(contents()))
+
+
+def test_damage_is_listed_and_raises_nothing(work: Path) -> None:
+    path = work / "made.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good", b"x" * 5000)
+        archive.writestr("bad", b"z" * 5000)
+    path.write_bytes(path.read_bytes().replace(b"z" * 5000, b"z" * 4999 + b"y"))
+    opened = vhpack.open(path)
+    report = opened.verify()
+    assert not report.ok
+    assert [name for name, _, _ in report.damaged] == ["bad"]
+    with pytest.raises(vhpack.errors.CorruptArchiveError, match="bad"):
+        _ = opened["bad"]
+    with pytest.raises(vhpack.errors.CorruptArchiveError, match="bad"):
+        opened.extract("there")
 
 
 def test_a_url_of_a_file_is_a_path(work: Path) -> None:

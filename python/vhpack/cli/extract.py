@@ -59,8 +59,8 @@ class _Wanted:
 def extract(**arguments: Any) -> int:  # noqa: ANN401
     """Extract a zip or tar, or the members, folders and quoted patterns that are named.
 
-    Nothing is ever written outside DIR, whatever the archive says. Without --overwrite or --skip-existing, a file that is
-    there already ends the call before anything is written.
+    Nothing is ever written outside DIR, whatever the archive says. A file that is there already ends the call before
+    anything is written, unless it is to be replaced or kept.
     """
     wanted = _Wanted(**arguments)
     if wanted.overwrite and wanted.skip_existing:
@@ -85,7 +85,9 @@ def _extract(wanted: _Wanted) -> int:
             screen.say_pairs(f"Left out {len(report.skipped):,}", report.skipped)
         screen.say(_closing(report))
     if wanted.json:
-        fields = {name: getattr(report, name) for name in ("dest", "files", "directories", "links", "bytes", "warnings", "seconds")}
+        fields = {
+            name: getattr(report, name) for name in ("dest", "files", "directories", "links", "bytes", "warnings", "seconds")
+        }
         screen.put_json({**fields, "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped]})
     return 0
 

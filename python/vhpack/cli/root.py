@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "compress": "vhpack.cli.compress",
     "list": "vhpack.cli.list",
+    "extract": "vhpack.cli.extract",
     "cat": "vhpack.cli.cat",
+    "verify": "vhpack.cli.verify",
     "hash": "vhpack.cli.hash",
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -28,7 +30,7 @@ Examples:
   vhpack compress 'resized/*.png'      the images of a folder: resized.zip
   vhpack compress runs/7 -o run7.zip   a folder with everything below it
   vhpack list run7.zip '**/*.json'
-  vhpack cat run7.zip metrics.json
+  vhpack extract run7.zip -d there
   vhpack hash runs/7 > run7.xxh3
 Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help
 """

@@ -332,6 +332,60 @@ fn create(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?)
 }
 
+/// A new file named `name` for writing, with these modes less the umask; fails when the name is taken, by a link too.
+pub(crate) fn create_member(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
+    create(directory, name, mode & 0o777)
+}
+
+/// A new folder with the modes that the umask leaves; `false` when the name is taken.
+pub(crate) fn create_directory(directory: impl AsFd, name: &[u8]) -> io::Result<bool> {
+    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Open the folder `name` in `directory` for reaching what is in it; a link is refused.
+pub(crate) fn enter_at(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Create every folder of `path` that is not there.
+pub(crate) fn create_directories(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+pub(crate) fn create_link(target: &[u8], directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, directory, name)?)
+}
+
+/// Another name for a file; where the old name is a link, for the link itself.
+pub(crate) fn create_hard_link(from: impl AsFd, old: &[u8], directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::linkat(from, old, directory, name, AtFlags::empty())?)
+}
+
+fn modified((seconds, nanoseconds): (i64, u32)) -> rustix::fs::Timestamps {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
+    rustix::fs::Timestamps { last_access: time, last_modification: time }
+}
+
+/// Set the times of an open file.
+pub(crate) fn set_time(file: impl AsFd, time: (i64, u32)) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &modified(time))?)
+}
+
+/// Set the times of what bears the name, a link itself.
+pub(crate) fn set_time_at(directory: impl AsFd, name: &[u8], time: (i64, u32)) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(directory, name, &modified(time), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Set a folder's modes, by way of an open descriptor for entering it.
+pub(crate) fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmodat(CWD, fd_path(directory), Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?)
+}
+
 /// A regular file under one name that belongs to this user and that no other may write to.
 pub(crate) fn is_ours_alone(stat: &Stat) -> bool {
     Kind::of(stat) == Kind::File

@@ -29,7 +29,11 @@ pub enum Phase {
     Commit,
     /// Removing the originals.
     Remove,
-    /// Reading and hashing.
+    /// Writing an archive's members to a folder.
+    Extract,
+    /// Reading all of an archive to find damage.
+    Verify,
+    /// Reading and hashing files.
     Hash,
 }
 
@@ -41,6 +45,8 @@ impl Phase {
             Self::Pack => "pack",
             Self::Commit => "commit",
             Self::Remove => "remove",
+            Self::Extract => "extract",
+            Self::Verify => "verify",
             Self::Hash => "hash",
         }
     }
@@ -54,6 +60,8 @@ impl Progress {
             1 => Phase::Pack,
             2 => Phase::Commit,
             3 => Phase::Remove,
+            4 => Phase::Extract,
+            5 => Phase::Verify,
             _ => Phase::Hash,
         }
     }

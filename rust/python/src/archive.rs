@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyString};
 use vhpack_core::read;
 
 use crate::call::run;
-use crate::convert::{exception, text};
+use crate::convert::{self, exception, remarks, text};
 
 /// A member's name as text, with surrogate escapes for what is not UTF-8.
 fn name_text(name: &[u8]) -> OsString {
@@ -244,7 +244,147 @@ impl Archive {
         Ok(names.into_iter().map(OsString::from_vec).collect())
     }
 
+    #[pyo3(signature = (
+        dest, *, names=None, patterns=None, existing="error", strip=0, links=true, jobs=None, progress=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
+    fn extract(
+        &self,
+        py: Python<'_>,
+        dest: Vec<u8>,
+        names: Option<Vec<Bound<'_, PyString>>>,
+        patterns: Option<Vec<Bound<'_, PyString>>>,
+        existing: &str,
+        strip: usize,
+        links: bool,
+        jobs: Option<usize>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<ExtractReport> {
+        let request = read::ExtractRequest {
+            dest: PathBuf::from(OsString::from_vec(dest)),
+            names: names.as_deref().map(names_bytes).transpose()?,
+            patterns: patterns.as_deref().map(names_bytes).transpose()?,
+            existing: convert::existing(existing)?,
+            strip,
+            links,
+            jobs: threads(jobs)?,
+        };
+        run(py, progress, |progress, cancel| self.0.extract(&request, progress, cancel)).map(ExtractReport)
+    }
+
+    #[pyo3(signature = (*, jobs=None, progress=None))]
+    fn verify(
+        &self,
+        py: Python<'_>,
+        jobs: Option<usize>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<VerifyReport> {
+        let jobs = threads(jobs)?;
+        run(py, progress, |progress, cancel| self.0.verify(jobs, progress, cancel)).map(VerifyReport)
+    }
+
     fn __repr__(&self) -> String {
         format!("Archive({:?}, format='{}', count={})", self.0.path(), self.format(), self.count())
+    }
+}
+
+/// What an extraction did.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct ExtractReport(read::ExtractReport);
+
+#[pymethods]
+impl ExtractReport {
+    #[getter]
+    fn dest(&self) -> OsString {
+        text(&self.0.dest)
+    }
+    #[getter]
+    fn files(&self) -> u64 {
+        self.0.files
+    }
+    #[getter]
+    fn directories(&self) -> u64 {
+        self.0.directories
+    }
+    #[getter]
+    fn links(&self) -> u64 {
+        self.0.links
+    }
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.0.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings.clone()
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.0.elapsed.as_secs_f64()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.0;
+        format!(
+            "ExtractReport(dest={:?}, files={}, directories={}, links={}, bytes={}, skipped={}, seconds={:.3})",
+            report.dest.to_string_lossy(),
+            report.files,
+            report.directories,
+            report.links,
+            report.bytes,
+            report.skipped.len(),
+            report.elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// What a verification found.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct VerifyReport(read::VerifyReport);
+
+#[pymethods]
+impl VerifyReport {
+    #[getter]
+    fn ok(&self) -> bool {
+        self.0.is_sound()
+    }
+    #[getter]
+    fn members(&self) -> u64 {
+        self.0.members
+    }
+    #[getter]
+    fn files(&self) -> u64 {
+        self.0.files
+    }
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+    #[getter]
+    fn damaged(&self) -> Vec<(OsString, u64, String)> {
+        let tuple = |damage: &read::Damage| (name_text(&damage.name), damage.offset, damage.reason.clone());
+        self.0.damaged.iter().map(tuple).collect()
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings.clone()
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.0.elapsed.as_secs_f64()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.0;
+        format!(
+            "VerifyReport(ok={}, members={}, bytes={}, damaged={}, seconds={:.3})",
+            if report.is_sound() { "True" } else { "False" },
+            report.members,
+            report.bytes,
+            report.damaged.len(),
+            report.elapsed.as_secs_f64()
+        )
     }
 }

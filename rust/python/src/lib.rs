@@ -16,7 +16,7 @@ mod _vhpack {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::archive::{Archive, Member, MemberReader};
+    use crate::archive::{Archive, ExtractReport, Member, MemberReader, VerifyReport};
     #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]

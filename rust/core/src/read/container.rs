@@ -106,11 +106,7 @@ impl Container {
         }
     }
 
-    pub fn each(
-        &self,
-        source: &dyn Source,
-        each: &mut dyn FnMut(Member) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn each(&self, source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(), Fault>) -> Result<(), Fault> {
         match self {
             Self::Zip(zip) => zip.each(source, each),
             Self::Tar(tar, _) => tar.each(each),

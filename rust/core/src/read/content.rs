@@ -56,12 +56,7 @@ pub(crate) fn read_into(
     check_crc(member, crc32fast::hash(out))
 }
 
-fn read_in_portions(
-    container: &Container,
-    source: &dyn Source,
-    member: &Member,
-    out: &mut [u8],
-) -> Result<(), Fault> {
+fn read_in_portions(container: &Container, source: &dyn Source, member: &Member, out: &mut [u8]) -> Result<(), Fault> {
     let mut content = Content::new(container, source, member)?;
     let mut at = 0;
     while at < out.len() {

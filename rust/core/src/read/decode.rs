@@ -93,7 +93,9 @@ impl Decoder {
         Ok(match packing {
             Packing::Stored | Packing::Tar => Self::Stored,
             Packing::Deflate => Self::Deflate(Box::new(Inflate::new(false, 15))),
-            Packing::Zstd => Self::Zstd(DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?),
+            Packing::Zstd => {
+                Self::Zstd(DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?)
+            }
             Packing::Sparse | Packing::Other(_) => {
                 return Err(Fault::unsupported(format!("vhpack does not unpack {}", packing.name())));
             }

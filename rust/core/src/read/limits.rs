@@ -46,7 +46,8 @@ impl Limits {
     /// Refuse `raw` bytes that were packed into `packed`.
     pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
         if self.max_total != 0 && raw > self.max_total {
-            let what = format!("it unpacks to {raw} bytes, more than {}; raise the limit if you trust it", self.max_total);
+            let what =
+                format!("it unpacks to {raw} bytes, more than {}; raise the limit if you trust it", self.max_total);
             return Err(Fault::new(ErrorKind::LimitExceeded, what));
         }
         if self.max_ratio != 0 && raw > FREE_BYTES && raw / self.max_ratio > packed {

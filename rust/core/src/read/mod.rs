@@ -11,6 +11,7 @@
 mod container;
 mod content;
 mod decode;
+mod extract;
 mod fault;
 mod glob;
 mod index;
@@ -19,6 +20,7 @@ mod many;
 mod member;
 mod source;
 mod tar;
+mod verify;
 mod zip;
 
 use std::path::{Path, PathBuf};
@@ -31,12 +33,14 @@ use crate::fs::{self, Kind};
 use container::Container;
 pub use container::Format;
 use content::Content;
+pub use extract::{Existing, ExtractReport, ExtractRequest};
 use fault::Fault;
 use glob::Glob;
 pub use limits::Limits;
 pub use member::{Member, MemberKind, Packing};
-pub use source::Source;
 use source::FileSource;
+pub use source::Source;
+pub use verify::{Damage, VerifyReport};
 
 /// An opened archive.
 pub struct Archive {
@@ -161,7 +165,8 @@ impl Archive {
     /// Unpack a member into `out`, which is exactly as long as it, and check its CRC.
     pub fn read_into(&self, member: &Member, out: &mut [u8]) -> Result<()> {
         if out.len() as u64 != member.size {
-            let message = format!("{} has {} bytes, and the buffer {}", show_bytes(&member.name), member.size, out.len());
+            let message =
+                format!("{} has {} bytes, and the buffer {}", show_bytes(&member.name), member.size, out.len());
             return Err(Error::new(ErrorKind::Usage, Stage::Read, message));
         }
         content::read_into(&self.container, &*self.source, member, out).map_err(|fault| self.explain_in(member, fault))

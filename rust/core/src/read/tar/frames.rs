@@ -121,7 +121,8 @@ impl Frames {
     pub fn unpack(&self, source: &dyn Source, number: usize) -> Result<Vec<u8>, Fault> {
         let ((from, raw_from), (to, raw_to)) = (self.starts[number], self.starts[number + 1]);
         let (length, raw_length) = (to - from, raw_to - raw_from);
-        let damaged = |what: String| Fault::corrupt(format!("the frame at byte {from} of the file {what}")).at(raw_from);
+        let damaged =
+            |what: String| Fault::corrupt(format!("the frame at byte {from} of the file {what}")).at(raw_from);
         if raw_length / MOST_RATIO > length {
             return Err(damaged("is too short for what the seek table says it holds".into()));
         }
@@ -136,6 +137,11 @@ impl Frames {
             Ok(_) => Err(damaged("holds another number of bytes than the seek table says".into())),
             Err(code) => Err(damaged(format!("is damaged: {}", zstd_safe::get_error_name(code)))),
         }
+    }
+
+    /// Where what a frame holds begins and ends, unpacked.
+    pub fn span(&self, number: usize) -> (u64, u64) {
+        (self.starts[number].1, self.starts[number + 1].1)
     }
 
     pub fn count(&self) -> usize {

@@ -27,6 +27,11 @@ pub(crate) enum TarStream {
 }
 
 impl TarStream {
+    /// Whether any place is reached at the same cost.
+    pub fn is_random(&self) -> bool {
+        !matches!(self, Self::Sequential(_))
+    }
+
     /// Fill `out` from `offset` of the tar; short only at its end.
     pub fn read_at(&self, source: &dyn Source, out: &mut [u8], offset: u64) -> Result<usize, Fault> {
         match self {
@@ -49,12 +54,7 @@ pub(crate) struct Tar {
 }
 
 impl Tar {
-    pub fn open(
-        source: &dyn Source,
-        stream: TarStream,
-        limits: &Limits,
-        cancel: &CancelToken,
-    ) -> Result<Self, Fault> {
+    pub fn open(source: &dyn Source, stream: TarStream, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
         let mut ahead = Ahead { bytes: vec![0; AHEAD], start: 0, filled: 0 };
         let mut read = |out: &mut [u8], offset: u64| match &stream {
             TarStream::Plain => ahead.read_at(source, out, offset),

@@ -73,7 +73,8 @@ impl Sequential {
             points[points.partition_point(|point| point.1 <= offset).saturating_sub(1)]
         };
         let mut waiting = lock(&self.waiting);
-        let near = (0..waiting.len()).filter(|&n| waiting[n].position() <= offset).max_by_key(|&n| waiting[n].position());
+        let near =
+            (0..waiting.len()).filter(|&n| waiting[n].position() <= offset).max_by_key(|&n| waiting[n].position());
         match near {
             Some(number) if waiting[number].position() >= point.1 => Ok(waiting.remove(number)),
             _ => {
@@ -90,9 +91,9 @@ impl Sequential {
         }
     }
 
-    /// Whether the stream has several beginnings.
-    pub fn has_points(&self) -> bool {
-        lock(&self.points).len() > 1
+    /// The same stream, of which nothing has been read.
+    pub fn again(&self) -> Self {
+        Self::new(self.wrap, self.limits)
     }
 
     /// Unpack what follows `offset`; where the stream ends unpacked, where in the file, and whether all from `offset` on

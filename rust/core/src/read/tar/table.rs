@@ -49,7 +49,8 @@ impl Table {
 
     pub fn member(&self, number: usize) -> Option<Member> {
         let record = self.records.get(number)?;
-        let link = &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()];
+        let link =
+            &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()];
         let has_link = matches!(record.kind, MemberKind::Link | MemberKind::HardLink);
         Some(Member {
             name: self.name(record).to_vec(),
@@ -75,14 +76,8 @@ impl Table {
 
     /// Go through the stream from header to header.
     pub fn read(read: ReadAt<'_>, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let mut survey = Survey {
-            read,
-            indexing: Indexing::new(),
-            records: Vec::new(),
-            names: Vec::new(),
-            files: 0,
-            total: 0,
-        };
+        let mut survey =
+            Survey { read, indexing: Indexing::new(), records: Vec::new(), names: Vec::new(), files: 0, total: 0 };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;

@@ -41,8 +41,6 @@ pub(crate) struct Zip {
     pub members: u64,
     /// How long the last local header's extra field was: the next one's is as long, mostly.
     extra_seen: AtomicUsize,
-    /// Unpacked size of all members, as they claim.
-    pub total: u64,
 }
 
 impl Zip {
@@ -55,6 +53,11 @@ impl Zip {
             }
         }
         Ok(None)
+    }
+
+    /// Where the directory begins in the file.
+    pub fn directory(&self) -> u64 {
+        self.directory
     }
 
     /// A name that several members bear, if there is one.
@@ -118,11 +121,7 @@ impl Zip {
     }
 
     /// Call `each` with every member, in the directory's order.
-    pub fn each(
-        &self,
-        source: &dyn Source,
-        each: &mut dyn FnMut(Member) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn each(&self, source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(), Fault>) -> Result<(), Fault> {
         if self.members == 0 {
             return Ok(());
         }
@@ -222,9 +221,9 @@ impl Zip {
         let expected = (member.crc.unwrap_or(0), member.packed, member.size);
         let wide = header.zip64 || member.packed > u32::MAX.into() || member.size > u32::MAX.into();
         // Writers disagree on when sizes take eight bytes; what fits is right.
-        let found = [wide, !wide].into_iter().find_map(|wide| {
-            layout::descriptor(&behind[..count], wide).filter(|(found, _)| *found == expected)
-        });
+        let found = [wide, !wide]
+            .into_iter()
+            .find_map(|wide| layout::descriptor(&behind[..count], wide).filter(|(found, _)| *found == expected));
         match found {
             Some((_, length)) => Ok(end + length as u64),
             None => Err(Fault::corrupt("the descriptor behind its data contradicts the directory").at(end)),

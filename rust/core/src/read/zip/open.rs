@@ -74,14 +74,17 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
 }
 
 fn multi_disk() -> Fault {
-    Fault::unsupported("it is one part of several; join them with the tool that split it, as in `zip -s 0 IN --out OUT`")
+    Fault::unsupported(
+        "it is one part of several; join them with the tool that split it, as in `zip -s 0 IN --out OUT`",
+    )
 }
 
 /// The zip64 end record: where the locator says, or straight before it where bytes were put in front of the archive.
 fn end64(source: &dyn Source, stated: u64, locator_at: u64) -> Result<Option<(End, u64)>, Fault> {
     for at in [Some(stated), locator_at.checked_sub(END64_LENGTH as u64)].into_iter().flatten() {
         let mut bytes = [0; END64_LENGTH];
-        if at < locator_at && source.read_at(&mut bytes, at)? == END64_LENGTH
+        if at < locator_at
+            && source.read_at(&mut bytes, at)? == END64_LENGTH
             && let Some(end) = End::parse64(&bytes)
         {
             return Ok(Some((end, at)));
@@ -122,7 +125,9 @@ impl Zip {
         }
         let mut survey = Survey { indexing: Indexing::new(), files: 0, total: 0, spans: Spans::new(shift, directory) };
         if end.length > 0 {
-            Self::walk(source, directory, directory_end, |record, position| survey.see(record, position, limits, cancel))?;
+            Self::walk(source, directory, directory_end, |record, position| {
+                survey.see(record, position, limits, cancel)
+            })?;
         }
         let Survey { indexing, files, total, spans } = survey;
         let members = indexing.len() as u64;
@@ -137,7 +142,7 @@ impl Zip {
         limits.check_bytes(total, source.len())?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
-        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen, total })
+        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
     }
 }
 
