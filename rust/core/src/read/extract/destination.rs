@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,8 +13,11 @@ use super::plan::{Folder, Job};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind};
 
-/// Descriptors of folders that a worker keeps open.
-const KEPT_OPEN: usize = 128;
+/// The first folders stay open for all workers: of 256 or fewer, as most archives have, each is entered once.
+const SHARED_OPEN: usize = 256;
+
+/// Descriptors of other folders that a worker keeps open.
+const KEPT_OPEN: usize = 32;
 
 /// The folder that an archive is extracted to.
 pub(super) struct Destination<'a> {
@@ -22,8 +26,10 @@ pub(super) struct Destination<'a> {
     folders: &'a [Folder],
     /// There was nothing in it, so that nothing can be in the way.
     pub is_new: bool,
-    /// Folders that were not there before.
+    /// Folders that were not there before, and those that are there now.
     made: Vec<AtomicBool>,
+    there: Vec<AtomicBool>,
+    shared: Vec<OnceLock<OwnedFd>>,
 }
 
 /// What became of a name.
@@ -48,8 +54,9 @@ impl<'a> Destination<'a> {
             Ok(())
         })
         .map_err(|cause| failed("list", path, cause))?;
-        let made = folders.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { root, path, folders, is_new, made })
+        let no = || folders.iter().map(|_| AtomicBool::new(false)).collect();
+        let shared = folders.iter().take(SHARED_OPEN).map(|_| OnceLock::new()).collect();
+        Ok(Self { root, path, folders, is_new, made: no(), there: no(), shared })
     }
 
     /// Whether this extraction made the folder.
@@ -88,45 +95,54 @@ impl<'a> Reach<'a> {
 
     /// The folder's descriptor; it and those above it are made where they are not there.
     pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
-        let destination = self.destination;
-        let mut missing = Vec::new();
-        let mut at = number;
-        while at != 0 && !self.open.contains_key(&at) {
-            missing.push(at);
-            at = destination.folders[at as usize].parent;
-        }
-        if self.open.len() + missing.len() > KEPT_OPEN {
-            self.open.clear();
-            missing.clear();
-            at = number;
-            while at != 0 {
-                missing.push(at);
-                at = destination.folders[at as usize].parent;
+        if self.opened(number).is_none() {
+            let mut missing = self.missing(number);
+            if self.open.len() + missing.len() > KEPT_OPEN {
+                self.open.clear();
+                missing = self.missing(number);
+            }
+            for number in missing.into_iter().rev() {
+                self.enter(number, make).map_err(|cause| {
+                    let path = self.destination.folder_path(number);
+                    match cause.raw_os_error() {
+                        Some(libc::ENOTDIR | libc::ELOOP) => in_the_way(&path),
+                        _ => failed("create the folder", &path, cause),
+                    }
+                })?;
             }
         }
-        for number in missing.into_iter().rev() {
-            let entered = self.enter(number, make).map_err(|cause| {
-                let path = destination.folder_path(number);
-                match cause.raw_os_error() {
-                    Some(libc::ENOTDIR | libc::ELOOP) => in_the_way(&path),
-                    _ => failed("create the folder", &path, cause),
-                }
-            })?;
-            self.open.insert(number, entered);
-        }
-        Ok(match self.open.get(&number) {
-            Some(folder) => folder.as_fd(),
-            None => destination.root.as_fd(),
-        })
+        Ok(self.opened(number).unwrap_or(self.destination.root.as_fd()))
     }
 
-    fn enter(&self, number: u32, make: bool) -> io::Result<OwnedFd> {
-        let folder = &self.destination.folders[number as usize];
-        let parent = self.open.get(&folder.parent).unwrap_or(&self.destination.root);
-        if make && fs::create_directory(parent, &folder.name)? {
-            self.destination.made[number as usize].store(true, Relaxed);
+    fn opened(&self, number: u32) -> Option<BorrowedFd<'_>> {
+        if number == 0 {
+            return Some(self.destination.root.as_fd());
         }
-        fs::enter_at(parent, &folder.name)
+        let shared = self.destination.shared.get(number as usize).and_then(OnceLock::get);
+        shared.or_else(|| self.open.get(&number)).map(OwnedFd::as_fd)
+    }
+
+    /// The folder and those above it that are not open, from the deepest up.
+    fn missing(&self, number: u32) -> Vec<u32> {
+        let above = |&number: &u32| Some(self.destination.folders[number as usize].parent);
+        std::iter::successors(Some(number), above).take_while(|&number| self.opened(number).is_none()).collect()
+    }
+
+    fn enter(&mut self, number: u32, make: bool) -> io::Result<()> {
+        let Destination { folders, made, there, shared, root, .. } = self.destination;
+        let (folder, number_at) = (&folders[number as usize], number as usize);
+        let parent = self.opened(folder.parent).unwrap_or(root.as_fd());
+        if make && !there[number_at].load(Relaxed) && fs::create_directory(parent, &folder.name)? {
+            made[number_at].store(true, Relaxed);
+        }
+        let entered = fs::enter_at(parent, &folder.name)?;
+        there[number_at].store(true, Relaxed);
+        match shared.get(number_at) {
+            // Another worker was as fast; either descriptor will do.
+            Some(slot) => drop(slot.set(entered)),
+            None => drop(self.open.insert(number, entered)),
+        }
+        Ok(())
     }
 
     /// Refuse a job whose name is taken already.
