@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from vhpack._members import chosen
 from vhpack._packing import checked_jobs
-from vhpack.errors import MemberNotFoundError, OptionError, SourceChangedError, SourceNotFoundError
+from vhpack.errors import OptionError, SourceChangedError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -212,7 +213,7 @@ class Archive(Mapping[str, bytes]):
         if not 0 <= strip <= _DEEPEST:
             raise OptionError(f"strip is {strip}; it must be a number from 0 to {_DEEPEST}")
         native = self._native()
-        wanted = None if members is None else _chosen(native, [members] if isinstance(members, str) else members)
+        wanted = None if members is None else chosen(native, [members] if isinstance(members, str) else members)
         with _progress.watching(progress) as watch:
             return native.extract(
                 os.fsencode(os.path.join(os.getcwd(), dest)),
@@ -356,31 +357,6 @@ class _MemberFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
-
-
-def _chosen(native: _engine.Archive, wanted: Iterable[str]) -> list[str]:
-    """The names of the members that are named, lie below a folder that is, or match."""
-    chosen: dict[str, None] = {}
-    everything: list[str] | None = None
-    for text in wanted:
-        if native.contains(text):
-            chosen[text] = None
-            continue
-        if everything is None:
-            everything = [member.name for member in native.members()]
-        names = _below(everything, text)
-        for member in native.members([text]):
-            # A folder that matches is taken whole, hidden files and all.
-            names += _below(everything, member.name) if member.kind == "directory" else [member.name]
-        if not names:
-            raise MemberNotFoundError(f"{native.path!r} has no member {text!r}, and none matches it; vhpack list shows them all")
-        chosen.update(dict.fromkeys(names))
-    return [*chosen]
-
-
-def _below(everything: list[str], folder: str) -> list[str]:
-    start = folder.rstrip("/") + "/"
-    return [name for name in everything if name.startswith(start) or name == folder]
 
 
 def _reopen(path: str, unsafe_limits: bool, stamp: tuple[int, int] | None) -> Archive:  # noqa: FBT001

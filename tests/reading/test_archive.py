@@ -219,9 +219,19 @@ def test_names_folders_and_patterns_choose(members: str | list[str], wanted: set
 def test_a_folder_is_taken_whole_hidden_files_and_all(work: Path) -> None:
     members = {"folder/.hidden/.a": b"1", "folder/b": b"2", "folders/c": b"3"}
     archive = vhpack.open(make(work / "made.tar", members))
-    for number, text in enumerate(("folder", "folder/", "f*r")):
+    for number, text in enumerate(("folder", "folder/", "f*r", "[e-g]*r/")):
         archive.extract(f"there{number}", text)
         assert set(on_disk(work / f"there{number}")) == {"folder/.hidden/.a", "folder/b"}
+
+
+def test_a_pattern_takes_whole_folders_but_none_that_is_hidden_and_none_by_two_stars(work: Path) -> None:
+    members = {"a/.git/x": b"", "a/b/y": b"", "a/c/.z": b"", "d/b/y": b""}
+    archive = vhpack.open(make(work / "made.tar", members))
+    for number, (text, wanted) in enumerate(
+        {"a/*": ["a/b/y", "a/c/.z"], "a/.*": ["a/.git/x"], "**/y": ["a/b/y", "d/b/y"]}.items()
+    ):
+        archive.extract(f"there{number}", text)
+        assert sorted(on_disk(work / f"there{number}")) == wanted
 
 
 def test_what_matches_nothing_is_an_error_before_anything_is_written(path: Path, work: Path) -> None:

@@ -105,12 +105,13 @@ def _put_table(members: Sequence[Member]) -> None:
     size = max((len(f"{member.size:,}") for member in members), default=0)
     packed = max((len(f"{member.packed:,}") for member in members), default=0)
     codec = max((len(member.codec) for member in members), default=0)
+    lines = []
     for member in members:
         mode = stat.filemode(_TYPES[member.kind] | stat.S_IMODE(member.mode))
         columns = f"{mode}  {member.size:>{size},}  {member.packed:>{packed},}  {member.codec:<{codec}}  {_when(member.mtime)}"
         leads = "" if member.link is None else f" -> {screen.visible(member.link)}"
-        screen.put(f"{columns}  {screen.visible(member.name)}{leads}", flush=False)
-    screen.put_bytes(b"")
+        lines.append(f"{columns}  {screen.visible(member.name)}{leads}")
+    screen.put("\n".join(lines))
 
 
 def _when(mtime: float | None) -> str:

@@ -80,10 +80,10 @@ def fail_as(json: bool, error: PackError) -> None:
         )
 
 
-def put(text: str, *, flush: bool = True) -> None:
+def put(text: str) -> None:
     """Print data, and make sure that it arrived."""
     print(text)
-    if flush and sys.stdout is not None:
+    if sys.stdout is not None:
         sys.stdout.flush()
 
 
