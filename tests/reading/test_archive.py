@@ -234,6 +234,18 @@ def test_a_pattern_takes_whole_folders_but_none_that_is_hidden_and_none_by_two_s
         assert sorted(on_disk(work / f"there{number}")) == wanted
 
 
+def test_a_tar_of_the_folder_dot_is_matched_without_the_dot(work: Path) -> None:
+    archive = vhpack.open(make(work / "made.tar", {"./a": b"1", "./folder/b": b"2", "./folder/.c": b"3"}))
+    assert archive.names() == ["./a", "./folder/b", "./folder/.c"]
+    assert archive.glob("*") == archive.glob("./*") == ["./a"]
+    assert archive.glob("**") == ["./a", "./folder/b"]
+    for number, (text, wanted) in enumerate(
+        {"a": ["a"], "./a": ["a"], "folder": ["folder/.c", "folder/b"], "./f*": ["folder/.c", "folder/b"]}.items()
+    ):
+        archive.extract(f"there{number}", text)
+        assert sorted(on_disk(work / f"there{number}")) == wanted
+
+
 def test_what_matches_nothing_is_an_error_before_anything_is_written(path: Path, work: Path) -> None:
     with pytest.raises(vhpack.errors.MemberNotFoundError, match="nothing"):
         vhpack.open(path).extract("there", ["empty", "nothing*"])
