@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import random
+import signal
 import subprocess
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from tests.cli.test_ends import wait_until
 from tests.conftest import needs
 from tests.engine.command import VHPACK, ordinary_user, run, vhpack
 
@@ -254,3 +256,24 @@ def test_a_reader_that_has_gone_is_no_traceback(work: Path) -> None:
     process.stderr.close()
     assert process.wait(60) == 1
     assert said == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("source", ["huge", "-"])
+@pytest.mark.parametrize("algorithm", ["sha256", "blake3"])
+def test_a_signal_ends_it_with_its_status(source: str, algorithm: str, number: signal.Signals, work: Path) -> None:
+    with open(work / "huge", "wb") as file:
+        file.truncate(1 << 40)  # a hole, which takes minutes to read and no disk
+    process = subprocess.Popen(
+        [VHPACK, "hash", source, "--algorithm", algorithm],
+        cwd=work,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1)
+    process.send_signal(number)
+    wait_until(lambda: process.poll() is not None)
+    out, said = process.communicate()
+    assert (process.returncode, out) == (128 + number, b"")
+    assert said == b"Error: interrupted\n"
