@@ -6,4 +6,7 @@
     reason = "tests prepare and look at files themselves, and fail loudly"
 )]
 
+mod archives;
+mod damage;
 mod pack;
+mod read;
