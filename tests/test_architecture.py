@@ -48,12 +48,13 @@ AT_HOME: dict[str, set[str]] = {
 # Each module of the core, and the modules that it may not use: the four lowest (formats, codecs, places, finding) know
 # nothing of each other, and none calls a later stage.
 APART = {"codec", "frame", "sink", "scan"}
-LATER = {"pack", "plan", "pipeline", "commit"}
+LATER = {"pack", "plan", "pipeline", "commit", "read"}
 MAY_NOT_USE: dict[str, set[str]] = {
     **{module: (APART - {module}) | LATER for module in APART},
     "plan": {"codec", "frame", "sink", "pipeline", "commit", "pack"},
     "pipeline": {"commit", "pack"},
     "commit": {"codec", "frame", "pack"},
+    "read": {"frame", "sink", "plan", "pipeline", "commit", "pack"},
     **dict.fromkeys(("cancel", "digest", "error", "fs", "progress", "report", "request", "target"), APART | LATER),
 }
 

@@ -27,8 +27,8 @@ fn name_bytes(name: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     }
 }
 
-fn names_bytes(names: &[Bound<'_, PyString>]) -> PyResult<Vec<Vec<u8>>> {
-    names.iter().map(name_bytes).collect()
+fn names_bytes(names: Vec<Bound<'_, PyString>>) -> PyResult<Vec<Vec<u8>>> {
+    names.into_iter().map(|name| name_bytes(&name)).collect()
 }
 
 fn threads(jobs: Option<usize>) -> PyResult<usize> {
@@ -119,11 +119,11 @@ impl MemberReader {
 }
 
 /// Bytes of a known length, written in place while other threads run.
-fn filled<'py>(
-    py: Python<'py>,
+fn filled(
+    py: Python<'_>,
     length: usize,
     fill: impl FnOnce(&mut [u8]) -> vhpack_core::Result<()> + Send,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     if isize::try_from(length).is_err() {
         return Err(PyMemoryError::new_err(()));
     }
@@ -188,7 +188,7 @@ impl Archive {
 
     #[pyo3(signature = (patterns=None))]
     fn members(&self, py: Python<'_>, patterns: Option<Vec<Bound<'_, PyString>>>) -> PyResult<Vec<Member>> {
-        let patterns = patterns.as_deref().map(names_bytes).transpose()?;
+        let patterns = patterns.map(names_bytes).transpose()?;
         let members = run(py, None, |_, _| self.0.members(patterns.as_deref()))?;
         Ok(members.into_iter().map(Member).collect())
     }
@@ -217,7 +217,7 @@ impl Archive {
         names: Vec<Bound<'py, PyString>>,
         jobs: Option<usize>,
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let (names, jobs) = (names_bytes(&names)?, threads(jobs)?);
+        let (names, jobs) = (names_bytes(names)?, threads(jobs)?);
         let read = run(py, None, |_, cancel| self.0.read_many(&names, jobs, cancel))?;
         Ok(read.into_iter().map(|bytes| PyBytes::new(py, &bytes)).collect())
     }
@@ -262,8 +262,8 @@ impl Archive {
     ) -> PyResult<ExtractReport> {
         let request = read::ExtractRequest {
             dest: PathBuf::from(OsString::from_vec(dest)),
-            names: names.as_deref().map(names_bytes).transpose()?,
-            patterns: patterns.as_deref().map(names_bytes).transpose()?,
+            names: names.map(names_bytes).transpose()?,
+            patterns: patterns.map(names_bytes).transpose()?,
             existing: convert::existing(existing)?,
             strip,
             links,

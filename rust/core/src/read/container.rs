@@ -39,7 +39,7 @@ fn zstd_stream(source: &dyn Source, limits: &Limits) -> Result<TarStream, Fault>
         return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits)));
     };
     if let Some((_, raw)) = table.starts.last() {
-        limits.check_bytes(*raw, source.len())?;
+        limits.check_bytes(*raw, source.length())?;
     }
     Ok(match Frames::new(&table) {
         Some(frames) => TarStream::Frames(frames),

@@ -180,7 +180,7 @@ impl Archive {
     /// memory of its size may be taken.
     pub fn check_readable(&self, member: &Member) -> Result<()> {
         content::check(member)
-            .and_then(|()| self.limits.check_bytes(member.size, self.source.len()))
+            .and_then(|()| self.limits.check_bytes(member.size, self.source.length()))
             .map_err(|fault| self.explain_in(member, fault))
     }
 
@@ -197,6 +197,12 @@ impl Archive {
         self.read_into(member, &mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Where frames begin by the seek table of a zstd file, packed and unpacked; for fuzzing.
+#[doc(hidden)]
+pub fn seek_table(source: &dyn Source) -> Option<Vec<(u64, u64)>> {
+    tar::seek_table(source).ok().flatten().map(|table| table.starts)
 }
 
 /// Reads one member in portions, from any position.

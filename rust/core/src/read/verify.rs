@@ -122,9 +122,9 @@ impl Archive {
             report.add(&member, &Fault::corrupt("another member has the same name"));
         }
         if report.is_sound() {
-            self.check_spans(zip, spans, members, &mut report);
+            check_spans(zip, spans, members, &mut report);
         }
-        let behind = self.source.len() - zip.end.min(self.source.len());
+        let behind = self.source.length() - zip.end.min(self.source.length());
         if behind > 0 {
             report.warnings.push(format!("{behind} bytes follow the archive's end."));
         }
@@ -143,7 +143,7 @@ impl Archive {
         if matches!(member.kind, MemberKind::File | MemberKind::Link) || member.size > 0 {
             let as_file = Member { kind: MemberKind::File, ..member.clone() };
             content::check(&as_file)?;
-            self.limits.check_bytes(member.size, source.len())?;
+            self.limits.check_bytes(member.size, source.length())?;
             if member.size <= PORTION as u64 {
                 buffer.resize(member.size as usize, 0);
                 content::read_into(container, source, &as_file, buffer)?;
@@ -160,34 +160,6 @@ impl Archive {
             }
         }
         Ok((member.offset, zip.member_end(source, member)?))
-    }
-
-    /// Members side by side fill the archive; what lies between them belongs to none.
-    fn check_spans(&self, zip: &Zip, mut spans: Vec<(u64, u64)>, members: &[Member], report: &mut VerifyReport) {
-        spans.sort_unstable();
-        let mut at = zip.shift;
-        let (mut gaps, mut bytes) = (0_u64, 0_u64);
-        for (start, end) in spans {
-            if start < at
-                && let Some(member) = members.iter().find(|member| member.offset == start)
-            {
-                report.add(member, &Fault::corrupt("it overlaps another member"));
-            } else if start > at {
-                gaps += 1;
-                bytes += start - at;
-            }
-            at = at.max(end);
-        }
-        if zip.shift > 0 {
-            report.warnings.push(format!("{} bytes stand in front of the archive.", zip.shift));
-        }
-        if zip.directory() > at {
-            gaps += 1;
-            bytes += zip.directory() - at;
-        }
-        if gaps > 0 {
-            report.warnings.push(format!("{bytes} bytes in {gaps} places belong to no member."));
-        }
     }
 
     fn verify_tar(
@@ -229,7 +201,7 @@ impl Archive {
 
     /// A plain tar has checksums of headers alone, which opening has checked; its data must be readable and there.
     fn read_plain(&self, jobs: usize, progress: &Progress, cancel: &CancelToken) -> Result<Vec<(u64, u64, String)>> {
-        let portions = usize::try_from(self.source.len().div_ceil(PORTION as u64)).unwrap_or(usize::MAX);
+        let portions = usize::try_from(self.source.length().div_ceil(PORTION as u64)).unwrap_or(usize::MAX);
         let read = in_claims(portions, jobs, cancel, |number, bad: &mut Vec<_>, buffer| {
             buffer.resize(PORTION, 0);
             let at = number as u64 * PORTION as u64;
@@ -272,6 +244,34 @@ impl Archive {
             Err(fault) if fault.kind() == ErrorKind::Io => Err(self.explain(fault)),
             Err(fault) => Ok(vec![(fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned())]),
         }
+    }
+}
+
+/// Members side by side fill the archive; what lies between them belongs to none.
+fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64)>, members: &[Member], report: &mut VerifyReport) {
+    spans.sort_unstable();
+    let mut at = zip.shift;
+    let (mut gaps, mut bytes) = (0_u64, 0_u64);
+    for (start, end) in spans {
+        if start < at
+            && let Some(member) = members.iter().find(|member| member.offset == start)
+        {
+            report.add(member, &Fault::corrupt("it overlaps another member"));
+        } else if start > at {
+            gaps += 1;
+            bytes += start - at;
+        }
+        at = at.max(end);
+    }
+    if zip.shift > 0 {
+        report.warnings.push(format!("{} bytes stand in front of the archive.", zip.shift));
+    }
+    if zip.directory() > at {
+        gaps += 1;
+        bytes += zip.directory() - at;
+    }
+    if gaps > 0 {
+        report.warnings.push(format!("{bytes} bytes in {gaps} places belong to no member."));
     }
 }
 

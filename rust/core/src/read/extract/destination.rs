@@ -164,17 +164,12 @@ impl<'a> Reach<'a> {
     ///
     /// What is there already is replaced by a rename once the new is complete, so that a link is replaced and never
     /// written through.
-    pub fn put(
-        &mut self,
-        job: &Job,
-        existing: Existing,
-        make: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Written> {
+    pub fn put(&mut self, job: &Job, existing: Existing, make: Make<'_>) -> Result<Written> {
         let destination = self.destination;
         let folder = self.folder(job.folder, true)?;
         let name = job.name();
         let path = || destination.path(job.folder, name);
-        let made = match make(folder, name) {
+        let outcome = match make(folder, name) {
             Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists => match existing {
                 Existing::Error => return Err(exists(&path())),
                 Existing::Skip => return Ok(Written::WasThere),
@@ -187,7 +182,7 @@ impl<'a> Reach<'a> {
             },
             other => other,
         };
-        match made {
+        match outcome {
             Ok(()) => Ok(Written::Yes),
             Err(Failure::Io(attempt, cause)) => Err(failed(attempt, &path(), cause)),
             Err(Failure::Archive(error)) => Err(error),
@@ -195,17 +190,16 @@ impl<'a> Reach<'a> {
     }
 }
 
+/// Makes something new in a folder under a name that nothing has; leaves nothing where it fails.
+pub(super) type Make<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>;
+
 /// Why something was not made: the disk, or the archive.
 pub(super) enum Failure {
     Io(&'static str, io::Error),
     Archive(Error),
 }
 
-fn replace(
-    folder: BorrowedFd<'_>,
-    name: &[u8],
-    make: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Failure> {
     let process = std::process::id().to_string();
     let staged = crate::target::dot_name(name, &format!(".{process}"), crate::target::STAGED_SUFFIX);
     // Left by a process of the same number that was killed; nothing else makes such names.

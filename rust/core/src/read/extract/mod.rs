@@ -109,7 +109,7 @@ impl Archive {
         let begun = Instant::now();
         progress.enter(Phase::Extract);
         let plan = plan::plan(self, request)?;
-        self.limits.check_bytes(plan.bytes, self.source.len()).map_err(|fault| self.explain(fault))?;
+        self.limits.check_bytes(plan.bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         progress.total_files.set(plan.files.len() as u64);
         let destination = Destination::open(&request.dest, &plan.folders)?;
         if plan::must_be_free(request) && !destination.is_new {

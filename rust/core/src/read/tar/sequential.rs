@@ -202,7 +202,7 @@ impl Unpacking {
                     self.unread.start += fed.taken;
                     self.made += fed.made as u64;
                     self.ready = 0..fed.made;
-                    stream.limits.check_bytes(self.made, source.len())?;
+                    stream.limits.check_bytes(self.made, source.length())?;
                     if stream.wrap == Wrap::Gzip {
                         self.crc.update(&self.output[..fed.made]);
                         self.member_made += fed.made as u64;
@@ -220,7 +220,7 @@ impl Unpacking {
 
     fn cut_short(&self, source: &dyn Source) -> Fault {
         let at = self.next - self.unread.len() as u64;
-        let what = if at >= source.len() { "it is cut short" } else { "its packed data is damaged" };
+        let what = if at >= source.length() { "it is cut short" } else { "its packed data is damaged" };
         Fault::corrupt(what).at(self.made)
     }
 

@@ -81,7 +81,7 @@ impl Table {
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
-            if survey.records.len() % LOOK_EVERY == 0 && cancel.is_cancelled() {
+            if survey.records.len().is_multiple_of(LOOK_EVERY) && cancel.is_cancelled() {
                 return Err(Fault::cancelled());
             }
         }

@@ -33,8 +33,8 @@ pub(crate) fn has_end(source: &dyn Source) -> Result<bool, Fault> {
 }
 
 fn tail(source: &dyn Source) -> Result<(Vec<u8>, u64), Fault> {
-    let length = source.len().min((LOCATOR_LENGTH + END_LENGTH + COMMENT) as u64);
-    let start = source.len() - length;
+    let length = source.length().min((LOCATOR_LENGTH + END_LENGTH + COMMENT) as u64);
+    let start = source.length() - length;
     let mut bytes = vec![0; length as usize];
     let count = source.read_at(&mut bytes, start)?;
     bytes.truncate(count);
@@ -64,7 +64,7 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
             None => {}
         }
     }
-    if end.disk != 0 || end.directory_disk != 0 {
+    if end.disk != 0 || end.directory_disk != 0 || end.count_here != end.count {
         return Err(multi_disk());
     }
     let directory = directory_end.checked_sub(end.length).ok_or_else(|| {
@@ -120,7 +120,7 @@ impl Zip {
         let mut found = find_directory(source)?;
         let shift = place(source, &mut found)?;
         let Found { end, directory, directory_end, archive_end, zip64 } = found;
-        if directory_end > source.len() {
+        if directory_end > source.length() {
             return Err(Fault::corrupt("the directory runs beyond the file").at(directory));
         }
         let mut survey = Survey { indexing: Indexing::new(), files: 0, total: 0, spans: Spans::new(shift, directory) };
@@ -139,7 +139,7 @@ impl Zip {
         if !spans.in_order {
             check_overlaps(source, directory, directory_end, shift)?;
         }
-        limits.check_bytes(total, source.len())?;
+        limits.check_bytes(total, source.length())?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
         Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
@@ -165,7 +165,7 @@ impl Survey {
         }
         let count = self.indexing.len() as u64 + 1;
         limits.check_members(count)?;
-        if count % LOOK_EVERY == 0 && cancel.is_cancelled() {
+        if count.is_multiple_of(LOOK_EVERY) && cancel.is_cancelled() {
             return Err(Fault::cancelled());
         }
         self.total = self.total.saturating_add(record.size);
