@@ -284,7 +284,8 @@ impl Archive {
     }
 
     fn __repr__(&self) -> String {
-        format!("Archive({:?}, format='{}', count={})", self.0.path(), self.format(), self.count())
+        let path = self.0.path().to_string_lossy();
+        format!("Archive({path:?}, format='{}', count={})", self.format(), self.count())
     }
 }
 
