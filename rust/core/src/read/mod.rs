@@ -112,6 +112,18 @@ impl Archive {
         })
     }
 
+    /// The member whose bytes one of this name has: itself, or where a hard link leads.
+    pub fn readable(&self, name: &[u8]) -> Result<Member> {
+        let mut member = self.member(name)?;
+        for _ in 0..limits::HARD_LINKS {
+            match (&member.kind, &member.link) {
+                (MemberKind::HardLink, Some(target)) => member = self.member(target)?,
+                _ => break,
+            }
+        }
+        Ok(member)
+    }
+
     /// Members in the archive's order; with patterns, those that match one.
     pub fn members(&self, patterns: Option<&[Vec<u8>]>) -> Result<Vec<Member>> {
         let globs: Option<Vec<Glob>> = patterns.map(|texts| texts.iter().map(|text| Glob::new(text)).collect());
