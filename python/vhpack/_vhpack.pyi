@@ -22,6 +22,7 @@ def pack(
     level: int | None = None,
     align: int = 0,
     shard_size: int = 0,
+    manifest: bool = False,
     jobs: int | None = None,
     memory: int | None = None,
     reproducible: bool = False,
@@ -69,6 +70,8 @@ class PackReport:
     def target(self) -> str: ...
     @property
     def targets(self) -> list[str]: ...
+    @property
+    def manifests(self) -> list[str]: ...
     @property
     def files(self) -> int: ...
     @property

@@ -21,6 +21,7 @@ mod error;
 pub mod frame;
 mod fs;
 mod journal;
+mod manifest;
 mod pack;
 mod pipeline;
 mod plan;

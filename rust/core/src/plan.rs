@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 use crate::scan::{Directory, Entry, EntryKind, Found};
-use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
+use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Longest member name that a zip header can hold.
 const MAX_MEMBER_NAME: usize = u16::MAX as usize;
@@ -177,6 +177,10 @@ fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
             "the target itself"
         } else if sharded && target.is_shard(folder, name) {
             "a shard of the target"
+        } else if let Some(archive) = name.strip_suffix(MANIFEST_SUFFIX)
+            && (target.is(folder, archive) || (sharded && target.is_shard(folder, archive)))
+        {
+            "the target's manifest"
         } else {
             return true;
         };

@@ -21,6 +21,10 @@ impl PackReport {
         self.0.archives.iter().map(|(path, _)| text(path)).collect()
     }
     #[getter]
+    fn manifests(&self) -> Vec<OsString> {
+        self.0.manifests.iter().map(|path| text(path)).collect()
+    }
+    #[getter]
     fn files(&self) -> u64 {
         self.0.files
     }
