@@ -3,14 +3,16 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vhpack_core::frame::zip::{Member, central_header, end, local_header};
+use vhpack_core::frame::zip::{central_header, end, local_header};
+use vhpack_core::frame::{Member, Method};
 
 const MEMBERS: usize = 10_000;
 
 fn member(name: &[u8]) -> Member<'_> {
     Member {
         name: (b"train/", name),
-        deflated: false,
+        link: b"",
+        method: Method::Stored,
         crc: 0x1234_5678,
         size: 11_000,
         packed: 11_000,

@@ -92,6 +92,8 @@ pub(crate) fn clear(target: &Target) {
 pub(crate) struct Unfinished {
     journal: Journal,
     bytes: Vec<u8>,
+    /// The archive.
+    pub target: Target,
     /// XXH3-128 of the archive.
     pub digest: u128,
     pub length: u64,
@@ -118,9 +120,9 @@ impl Unfinished {
         let Some(header) = Header::decode(&bytes) else { return Ok(None) };
         let Ok(stat) = fs::lstat_at(&journal.folder, &target.name) else { return Ok(None) };
         let (listed, now) = (header.archive, Stamp::of(&stat));
-        let found = Self { digest: header.digest, length: listed.size, journal, bytes };
+        let found = Self { digest: header.digest, length: listed.size, journal, bytes, target: target.clone() };
         // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
-        let is_about_it = listed == now || (listed.size == now.size && found.check_archive(target, || Ok(())).is_ok());
+        let is_about_it = listed == now || (listed.size == now.size && found.check_archive(|| Ok(())).is_ok());
         Ok(is_about_it.then_some(found))
     }
 
@@ -129,7 +131,8 @@ impl Unfinished {
     }
 
     /// The archive reads as it was written.
-    pub fn check_archive(&self, target: &Target, check: impl Fn() -> Result<()>) -> Result<()> {
+    pub fn check_archive(&self, check: impl Fn() -> Result<()>) -> Result<()> {
+        let target = &self.target;
         let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
         let file = fs::open_file(&self.journal.folder, &target.name, false).map_err(failed)?;
         let (mut digest, mut offset) = (Digest::new(), 0);

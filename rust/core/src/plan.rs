@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 use crate::scan::{Directory, Entry, EntryKind, Found};
-use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
+use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Longest member name that a zip header can hold.
 const MAX_MEMBER_NAME: usize = u16::MAX as usize;
@@ -19,8 +19,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Name, check and order everything found; errors come before a byte is written.
-    pub fn new(mut found: Found, target: &Target) -> Result<Self> {
-        leave_out(&mut found, target);
+    pub fn new(mut found: Found, target: &Target, sharded: bool) -> Result<Self> {
+        leave_out(&mut found, target, sharded);
         if found.entries.is_empty() {
             return Err(nothing_found(&found));
         }
@@ -165,7 +165,7 @@ fn nothing_found(found: &Found) -> Error {
 }
 
 /// Take the target, and what other packs are staging, out of the sources.
-fn leave_out(found: &mut Found, target: &Target) {
+fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
     let Found { directories, names, entries, skipped, .. } = found;
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
@@ -175,6 +175,12 @@ fn leave_out(found: &mut Found, target: &Target) {
             "belongs to a pack"
         } else if target.is(folder, name) {
             "the target itself"
+        } else if sharded && target.is_shard(folder, name) {
+            "a shard of the target"
+        } else if let Some(archive) = name.strip_suffix(MANIFEST_SUFFIX)
+            && (target.is(folder, archive) || (sharded && target.is_shard(folder, archive)))
+        {
+            "the target's manifest"
         } else {
             return true;
         };

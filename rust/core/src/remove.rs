@@ -46,20 +46,45 @@ pub(crate) struct Removal {
     pub cancelled: bool,
 }
 
-/// Remove what a committed archive holds. The list of it is on disk before the first file goes, so that a call that
-/// is killed meanwhile can be finished by the next.
+/// Remove what committed archives hold. The lists of it are on disk before the first file goes, and stay until the last has
+/// gone, so that a call that is killed meanwhile can be finished by the next.
 pub(crate) fn remove_originals(
-    committed: &Committed,
+    archives: &[(Target, Committed)],
     plan: &Plan,
-    target: &Target,
     jobs: usize,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Removal> {
-    if !committed.removable {
+    if !archives.iter().all(|(_, committed)| committed.removable) {
         return Ok(Removal::default());
     }
-    let (mut originals, mut out_of_reach) = (Vec::with_capacity(committed.records.len()), Vec::new());
+    let (mut originals, mut out_of_reach) = (Vec::new(), Vec::new());
+    let mut journals = Vec::with_capacity(archives.len());
+    for (target, committed) in archives {
+        let start = originals.len();
+        gather(committed, plan, &mut originals, &mut out_of_reach);
+        journals.push(Journal::begin(target, committed, &originals[start..])?);
+    }
+    let mut removal = remove(&originals, jobs, cancel, progress);
+    removal.kept.extend(out_of_reach);
+    // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
+    // put an archive of the rest in its place.
+    let skipped = archives.iter().any(|(_, committed)| !committed.skipped.is_empty());
+    let complete = !removal.cancelled && removal.kept.is_empty() && !skipped;
+    if complete || removal.removed == 0 {
+        journals.iter().for_each(Journal::forget);
+    }
+    removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(removal)
+}
+
+/// The originals of one archive, and those that a linked folder leads to.
+fn gather<'p>(
+    committed: &Committed,
+    plan: &'p Plan,
+    originals: &mut Vec<Original<'p>>,
+    out_of_reach: &mut Vec<Remark>,
+) {
     for record in &committed.records {
         let entry = &plan.entries()[record.entry as usize];
         let directory = plan.directory(entry);
@@ -78,17 +103,6 @@ pub(crate) fn remove_originals(
             }),
         }
     }
-    let journal = Journal::begin(target, committed, &originals)?;
-    let mut removal = remove(&originals, jobs, cancel, progress);
-    removal.kept.extend(out_of_reach);
-    // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
-    // put an archive of the rest in its place.
-    let complete = !removal.cancelled && removal.kept.is_empty() && committed.skipped.is_empty();
-    if complete || removal.removed == 0 {
-        journal.forget();
-    }
-    removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(removal)
 }
 
 /// Unlink every original that is still the file that was packed. Links go before files: what they lead to may be one of

@@ -12,12 +12,12 @@ use crate::remove::{Original, remove};
 use crate::report::PackReport;
 use crate::request::PackOptions;
 use crate::scan::EntryKind;
-use crate::target::Target;
 
-/// Whether the plan holds every original of the list again, so that replacing the archive loses none.
-pub(crate) fn covers(plan: &Plan, unfinished: &Unfinished) -> bool {
+/// Whether the plan holds every original of the lists again, so that replacing the archives loses none.
+pub(crate) fn covers<'u>(plan: &Plan, unfinished: &'u [Unfinished]) -> std::result::Result<(), &'u Unfinished> {
     let packed = paths(plan);
-    unfinished.originals().iter().all(|original| packed.contains(&original.path()))
+    let held = |list: &Unfinished| list.originals().iter().all(|original| packed.contains(&original.path()));
+    unfinished.iter().find(|list| !held(list)).map_or(Ok(()), Err)
 }
 
 fn paths(plan: &Plan) -> HashSet<Vec<u8>> {
@@ -25,12 +25,11 @@ fn paths(plan: &Plan) -> HashSet<Vec<u8>> {
     files.map(|entry| plan.path(entry)).collect()
 }
 
-/// Remove what is left of the list and report on the archive, where the sources name just that. `None` where they name
-/// more, or not all of it, or all that was ever on the list.
+/// Remove what is left of the lists and report on the archives, where the sources name just that. `None` where they name
+/// more, or not all of it, or all that was ever on the lists.
 pub(crate) fn finish(
-    unfinished: &Unfinished,
+    unfinished: &[Unfinished],
     plan: &Result<Plan>,
-    target: &Target,
     options: &PackOptions,
     cancel: &CancelToken,
     progress: &Progress,
@@ -40,34 +39,35 @@ pub(crate) fn finish(
         Err(error) if error.kind() == ErrorKind::NoFiles => HashSet::new(),
         Err(_) => return Ok(None),
     };
-    let originals = unfinished.originals();
+    let originals: Vec<Original<'_>> = unfinished.iter().flat_map(Unfinished::originals).collect();
     let there = |original: &&Original<'_>| fs::lstat(fs::path(&original.path())).is_ok();
     let left: Vec<Original<'_>> = originals.iter().filter(there).copied().collect();
     let left_paths: HashSet<Vec<u8>> = left.iter().map(Original::path).collect();
-    if left.len() == originals.len() || left_paths != named {
+    if unfinished.is_empty() || left.len() == originals.len() || left_paths != named {
         return Ok(None);
     }
     // The stamp says that it is the same file; before the last copies go, its bytes have to say so.
-    unfinished.check_archive(target, || cancel.check(Stage::Remove))?;
+    for list in unfinished {
+        list.check_archive(|| cancel.check(Stage::Remove))?;
+    }
     progress.enter(Phase::Remove);
     let removal = remove(&left, options.jobs, cancel, progress);
     if removal.cancelled {
         return Err(Error::cancelled(Stage::Remove));
     }
     if removal.kept.is_empty() {
-        unfinished.forget();
+        unfinished.iter().for_each(Unfinished::forget);
     }
     Ok(Some(PackReport {
-        target: target.shown.clone(),
+        archives: unfinished.iter().map(|list| (list.target.shown.clone(), list.digest)).collect(),
         files: originals.len() as u64,
         bytes_in: originals.iter().map(|original| original.stamp.size).sum(),
-        bytes_out: unfinished.length,
+        bytes_out: unfinished.iter().map(|list| list.length).sum(),
         removed: removal.removed,
         kept: removal.kept,
         warnings: vec![
             "the archive is the one that an interrupted call had completed; this call removed the originals that were left".into(),
         ],
-        digest: unfinished.digest,
         ..PackReport::default()
     }))
 }

@@ -1,17 +1,22 @@
 //! Where the archive goes: format by suffix, folder, and what is there already.
 
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind, Stamp};
+use crate::request::Format;
 
 /// Beside a target while it is staged where the file system knows no unnamed files.
 pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
 
 /// Beside a target while its originals are removed.
 pub(crate) const JOURNAL_SUFFIX: &[u8] = b".vhpack-removing";
+
+/// Behind the name of an archive: the name of its manifest.
+pub(crate) const MANIFEST_SUFFIX: &[u8] = b".manifest.jsonl";
 
 /// A hidden name for what belongs to the archive `name`, within the 255 bytes of a component.
 pub(crate) fn dot_name(name: &[u8], middle: &str, suffix: &[u8]) -> Vec<u8> {
@@ -28,6 +33,8 @@ pub(crate) struct Target {
     pub folder: PathBuf,
     /// The name in that folder.
     pub name: Vec<u8>,
+    /// What its suffix says, as the caller spelled it.
+    pub format: Format,
     /// The link that the caller named, by folder and name, where it leads to the target.
     link: Option<(PathBuf, Vec<u8>)>,
     /// What bore the name when the pack began.
@@ -37,7 +44,7 @@ pub(crate) struct Target {
 impl Target {
     /// Check suffix, folder and what is there; nothing is created.
     pub fn resolve(path: &Path) -> Result<Self> {
-        check_suffix(path)?;
+        let format = format_of(path)?;
         let shown = std::path::absolute(path)
             .map_err(|error| Error::io(Stage::Plan, "find the working directory for", path, error))?;
         let real = match fs::lstat(&shown) {
@@ -60,7 +67,7 @@ impl Target {
             _ => None,
         };
         let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
-        Ok(Self { name: name_of(&real), shown, folder, link, replaces })
+        Ok(Self { name: name_of(&real), shown, folder, format, link, replaces })
     }
 
     /// `resized.zip` in the working directory for sources in `…/resized`.
@@ -77,6 +84,53 @@ impl Target {
                 "the sources' common directory is `/`, which gives no name to the archive; name it with -o or target",
             )),
         }
+    }
+
+    /// Where the archive's manifest stands.
+    pub fn manifest(&self) -> Self {
+        let mut shown = self.shown.clone().into_os_string();
+        shown.push(OsStr::from_bytes(MANIFEST_SUFFIX));
+        let name = [&self.name[..], MANIFEST_SUFFIX].concat();
+        let replaces = fs::lstat(&self.folder.join(fs::path(&name))).ok().map(|stat| Stamp::of(&stat));
+        Self { shown: shown.into(), name, link: None, replaces, ..self.clone() }
+    }
+
+    /// The path of one of the shards that take this target's place: `images-00000.zip` for `images.zip`.
+    pub fn shard_path(&self, number: u64) -> PathBuf {
+        let name = self.shown.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let (stem, suffix) = name.split_at(name.len() - Format::suffix_length(name));
+        let name = [stem, format!("-{number:05}").as_bytes(), suffix].concat();
+        self.shown.with_file_name(fs::path(&name))
+    }
+
+    /// The number of the shard that `name` would be.
+    fn shard_number(&self, name: &[u8]) -> Option<u64> {
+        let own = self.shown.file_name()?.as_bytes();
+        let (stem, suffix) = own.split_at(own.len() - Format::suffix_length(own));
+        let digits = name.strip_prefix(stem)?.strip_prefix(b"-")?.strip_suffix(suffix)?;
+        let is_number = digits.len() >= 5 && digits.iter().all(u8::is_ascii_digit);
+        if is_number { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    }
+
+    /// Whether the file `name` in `folder` is or could be a shard of this target.
+    pub fn is_shard(&self, folder: &[u8], name: &[u8]) -> bool {
+        let own = || self.shown.parent().and_then(|own| fs::canonical(own).ok());
+        self.shard_number(name).is_some() && fs::canonical(fs::path(folder)).ok() == own()
+    }
+
+    /// The numbers of the shards that are there, in order.
+    pub fn shards_there(&self) -> Result<Vec<u64>> {
+        let folder = self.shown.parent().unwrap_or(Path::new("/"));
+        let failed = |error| Error::io(Stage::Plan, "list", folder, error);
+        let opened = fs::open_directory(folder.as_os_str().as_bytes()).map_err(failed)?;
+        let mut numbers = Vec::new();
+        let seen = fs::list(&opened, |name, _| {
+            numbers.extend(self.shard_number(name));
+            Ok(())
+        });
+        seen.map_err(failed)?;
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     /// The target without links.
@@ -107,12 +161,18 @@ fn missing_folder(message: String, path: &Path) -> Error {
     Error::io(Stage::Plan, "write", path, cause).with_message(message)
 }
 
-fn check_suffix(path: &Path) -> Result<()> {
-    let known = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("zip"));
-    if known {
-        return Ok(());
+fn format_of(path: &Path) -> Result<Format> {
+    // A name that is a suffix and nothing else is a hidden file's.
+    let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+    if let Some(format) = name.get(1..).and_then(Format::of) {
+        return Ok(format);
     }
-    let message = format!("Unrecognized compression format for {}: the name must end in one of: .zip", show(path));
+    let known: Vec<_> = Format::SUFFIXES.iter().map(|(suffix, _)| *suffix).collect();
+    let message = format!(
+        "Unrecognized compression format for {}: the name must end in one of: {}",
+        show(path),
+        known.join(", ")
+    );
     Err(Error::new(ErrorKind::UnknownFormat, Stage::Plan, message).at(path))
 }
 

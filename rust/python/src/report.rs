@@ -14,7 +14,15 @@ pub(crate) struct PackReport(pub vhpack_core::PackReport);
 impl PackReport {
     #[getter]
     fn target(&self) -> OsString {
-        text(&self.0.target)
+        self.0.archives.first().map(|(path, _)| text(path)).unwrap_or_default()
+    }
+    #[getter]
+    fn targets(&self) -> Vec<OsString> {
+        self.0.archives.iter().map(|(path, _)| text(path)).collect()
+    }
+    #[getter]
+    fn manifests(&self) -> Vec<OsString> {
+        self.0.manifests.iter().map(|path| text(path)).collect()
     }
     #[getter]
     fn files(&self) -> u64 {
@@ -49,6 +57,10 @@ impl PackReport {
         self.0.deflated
     }
     #[getter]
+    fn zstd(&self) -> u64 {
+        self.0.zstd
+    }
+    #[getter]
     fn removed(&self) -> u64 {
         self.0.removed
     }
@@ -66,23 +78,29 @@ impl PackReport {
     }
     #[getter]
     fn digest(&self) -> String {
-        format!("{:032x}", self.0.digest)
+        self.0.archives.first().map(|(_, digest)| format!("{digest:032x}")).unwrap_or_default()
+    }
+    #[getter]
+    fn digests(&self) -> Vec<String> {
+        self.0.archives.iter().map(|(_, digest)| format!("{digest:032x}")).collect()
     }
     fn __repr__(&self) -> String {
         let report = &self.0;
         format!(
-            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
-            report.target.to_string_lossy(),
+            "PackReport(target={:?}, targets={}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, zstd={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{}')",
+            self.target().to_string_lossy(),
+            report.archives.len(),
             report.files,
             report.bytes_in,
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.skipped.len(),
             report.removed,
             report.kept.len(),
             report.elapsed.as_secs_f64(),
-            report.digest,
+            self.digest(),
         )
     }
 }

@@ -32,9 +32,13 @@ impl Block {
     /// What goes into the archive.
     pub fn bytes(&self) -> &[u8] {
         match self.codec {
-            Codec::Store => &self.raw[self.range.clone()],
+            Codec::Store | Codec::Zstd => &self.raw[self.range.clone()],
             Codec::Deflate => &self.packed,
         }
+    }
+
+    pub fn raw(&self) -> &[u8] {
+        &self.raw[self.range.clone()]
     }
 
     pub fn raw_length(&self) -> u64 {
@@ -119,10 +123,6 @@ impl Large {
             state: Mutex::new(state),
             wake: Condvar::new(),
         }
-    }
-
-    pub fn file(&self) -> &OwnedFd {
-        &self.file
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,7 +216,7 @@ impl Large {
         let start = index * BLOCK_BYTES as u64;
         let length = (self.size - start).min(BLOCK_BYTES as u64) as usize;
         let dictionary = match self.codec {
-            Codec::Store => 0,
+            Codec::Store | Codec::Zstd => 0,
             Codec::Deflate => start.min(DICTIONARY_BYTES as u64) as usize,
         };
         if block.raw.len() < dictionary + length {

@@ -1,7 +1,7 @@
 //! What is known of a packed member until the central directory is written and the originals are removed.
 
 use crate::codec::Codec;
-use crate::frame::zip::Member;
+use crate::frame::{Member, Method};
 use crate::fs::Stamp;
 use crate::plan::Plan;
 use crate::request::Stamps;
@@ -41,8 +41,8 @@ impl Record {
         u32::from(self.mode) & KIND_BITS == DIRECTORY
     }
 
-    /// What the headers say of it.
-    pub fn member<'a>(&self, plan: &'a Plan, stamps: Stamps) -> Member<'a> {
+    /// What the headers say of it; `link` is where a link leads, for containers that say it there.
+    pub fn member<'a>(&self, plan: &'a Plan, stamps: Stamps, link: &'a [u8]) -> Member<'a> {
         let mode = u32::from(self.mode);
         let (mtime, mode) = match stamps {
             // The set-id bits have no business in an archive that others unpack.
@@ -51,7 +51,12 @@ impl Record {
         };
         Member {
             name: plan.member(&plan.entries()[self.entry as usize]),
-            deflated: self.codec == Codec::Deflate,
+            link,
+            method: match self.codec {
+                Codec::Store => Method::Stored,
+                Codec::Zstd => Method::Zstd,
+                Codec::Deflate => Method::Deflated,
+            },
             crc: self.crc,
             size: self.size(),
             packed: self.packed,

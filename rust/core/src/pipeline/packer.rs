@@ -1,0 +1,107 @@
+//! The compressors of one worker, and what they are asked to do.
+
+use super::blocks::Block;
+use super::budget::Around;
+use crate::codec::{BlockDeflater, Codec, FrameCompressor, Verdict, WholeDeflater, is_kept, judge, pays_off};
+use crate::frame::Frame;
+use crate::request::{CodecChoice, DEFAULT_LEVEL, DEFAULT_ZSTD_LEVEL, Format, PackOptions};
+
+/// What a format and its options come to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Method {
+    pub frame: Frame,
+    /// What is done to the framed bytes.
+    pub around: Around,
+    /// How members are kept, as far as their content has no say.
+    pub codec: Codec,
+    pub choice: CodecChoice,
+    pub level: u8,
+}
+
+impl Method {
+    pub fn new(format: Format, options: &PackOptions) -> Self {
+        let zstd = format == Format::TarZst || options.codec == CodecChoice::Zstd;
+        let level = options.level.unwrap_or(if zstd { DEFAULT_ZSTD_LEVEL } else { DEFAULT_LEVEL });
+        let (frame, around, codec) = match format {
+            Format::Zip if zstd => (Frame::Zip, Around::Within(level), Codec::Store),
+            Format::Zip => (Frame::Zip, Around::Nothing, Codec::Store),
+            Format::Tar => (Frame::Tar, Around::Nothing, Codec::Store),
+            Format::TarGz => (Frame::Tar, Around::Gzip, Codec::Deflate),
+            Format::TarZst => (Frame::Tar, Around::Zstd(level), Codec::Zstd),
+        };
+        // A tar has no say about single members' codecs.
+        let choice = if level == 0 || frame == Frame::Tar { CodecChoice::Store } else { options.codec };
+        Self { frame, around, codec, choice, level }
+    }
+}
+
+pub(super) struct Packer {
+    pub method: Method,
+    probe: Option<WholeDeflater>,
+    whole: Option<WholeDeflater>,
+    pub block: Option<BlockDeflater>,
+    frame: Option<FrameCompressor>,
+}
+
+impl Packer {
+    pub fn new(method: Method) -> Self {
+        Self { method, probe: None, whole: None, block: None, frame: None }
+    }
+
+    /// The packed length, with the bytes in `scratch`, where packing pays.
+    pub fn pack(&mut self, raw: &[u8], scratch: &mut Vec<u8>) -> Option<usize> {
+        let Method { choice, level, .. } = self.method;
+        if choice == CodecChoice::Store {
+            return None;
+        }
+        let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
+        let Verdict::Try { limit } = judge(choice, raw, probe) else { return None };
+        if scratch.len() < limit {
+            scratch.resize(limit.next_multiple_of(64 << 10), 0);
+        }
+        let room = &mut scratch[..limit];
+        if self.codec(raw.len() as u64) == Codec::Zstd {
+            // Without memory for the compressor, the member is stored.
+            self.frame = self.frame.take().or_else(|| FrameCompressor::new(level));
+            return self.frame.as_mut()?.compress(raw, room);
+        }
+        self.whole.get_or_insert_with(|| WholeDeflater::new(level)).compress(raw, room)
+    }
+
+    /// What a member of `size` bytes is packed with where that pays.
+    pub fn codec(&self, size: u64) -> Codec {
+        // libarchive 3.6 reports zstd in a zip as cut short wherever its output buffer ends with the member.
+        const LIBARCHIVE_BUFFER: u64 = 128 << 10;
+        let zstd = self.method.choice == CodecChoice::Zstd && !size.is_multiple_of(LIBARCHIVE_BUFFER);
+        if zstd { Codec::Zstd } else { Codec::Deflate }
+    }
+
+    pub fn judge_samples(&mut self, size: u64, head: &[u8], samples: &[&[u8]]) -> Codec {
+        let choice = self.method.choice;
+        let probe = self.probe.get_or_insert_with(WholeDeflater::probe);
+        let kept = choice != CodecChoice::Deflate && is_kept(head);
+        if !kept && pays_off(choice, samples, probe) { self.codec(size) } else { Codec::Store }
+    }
+
+    /// Compress a block of a tar. `None` is a fault in the library, never in the input.
+    pub fn press(&mut self, block: &mut Block) -> Option<()> {
+        let mut packed = std::mem::take(&mut block.packed);
+        packed.clear();
+        let level = self.method.level;
+        if self.method.codec == Codec::Zstd {
+            if self.frame.is_none() {
+                self.frame = FrameCompressor::new(level);
+            }
+            self.frame.as_mut()?.append(block.raw(), &mut packed)?;
+        } else {
+            let (dictionary, raw) = (block.dictionary(), block.raw());
+            let deflater = self.block.get_or_insert_with(|| BlockDeflater::new(level));
+            deflater.compress(dictionary, raw, block.last, &mut packed)?;
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(raw);
+            block.crc = crc;
+        }
+        block.packed = packed;
+        Some(())
+    }
+}
