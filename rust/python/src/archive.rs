@@ -205,6 +205,17 @@ impl Archive {
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = name_bytes(name)?;
+        if let Some(direct) = self.0.direct(&bytes) {
+            let mut is_read = false;
+            let content = filled(py, direct.size(), |out| {
+                is_read = self.0.read_direct(&bytes, direct, out)?;
+                Ok(())
+            })?;
+            if is_read {
+                return Ok(content);
+            }
+        }
         let member = self.readable(py, name)?;
         self.0.check_readable(&member).map_err(|error| exception(py, &error))?;
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);

@@ -329,3 +329,24 @@ def test_names_that_are_not_utf8_round_trip(work: Path) -> None:
     assert archive.read("./" + name) == b"1"
     archive.extract(os.fsencode(work / "out"))
     assert os.listdir(os.fsencode(work / "out")) == [b"caf\xe9.txt"]
+
+
+def test_members_beyond_4_gib_and_behind_them(work: Path) -> None:
+    size = 5 << 30
+    with zipfile.ZipFile(work / "huge.zip", "w") as writer:
+        hole = zipfile.ZipInfo("hole")
+        hole.file_size = hole.compress_size = size
+        hole.CRC = 0x12345678
+        hole.header_offset = 0
+        assert writer.fp is not None
+        writer.fp.write(hole.FileHeader(zip64=True))
+        writer.fp.seek(size, os.SEEK_CUR)
+        writer.filelist.append(hole)
+        writer.NameToInfo["hole"] = hole
+        writer.start_dir = writer.fp.tell()
+        writer.writestr("behind", b"content")
+    archive = opened(work / "huge.zip")
+    assert archive.member("hole").size == size
+    assert archive.member("behind").offset > size
+    assert archive.read("behind") == b"content"
+    assert archive.read_range("hole", size - 10, 100) == bytes(10)

@@ -196,6 +196,25 @@ impl Archive {
             .map_err(|fault| self.explain_in(member, fault))
     }
 
+    /// The size of the member of this name, where [`read_direct`](Self::read_direct) may read it.
+    pub fn direct(&self, name: &[u8]) -> Option<Direct> {
+        match &self.container {
+            Container::Zip(zip) => zip.direct(name).map(Direct),
+            Container::Tar(..) => None,
+        }
+    }
+
+    /// Unpack a stored member into `out` with one read and no look into the directory. `false` where that did not give
+    /// the member and its CRC; [`member`](Self::member) and [`read_into`](Self::read_into) then say what is the matter.
+    pub fn read_direct(&self, name: &[u8], direct: Direct, out: &mut [u8]) -> Result<bool> {
+        match &self.container {
+            Container::Zip(zip) => {
+                zip.read_direct(&*self.source, name, direct.0, out).map_err(|fault| self.explain(fault))
+            }
+            Container::Tar(..) => Ok(false),
+        }
+    }
+
     /// A member's bytes, checked.
     pub fn read(&self, member: &Member) -> Result<Vec<u8>> {
         self.check_readable(member)?;
@@ -208,6 +227,17 @@ impl Archive {
         bytes.resize(length, 0);
         self.read_into(member, &mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A stored member of a zip that can be read without its record in the directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Direct(zip::Direct);
+
+impl Direct {
+    /// Bytes of the member.
+    pub fn size(&self) -> usize {
+        self.0.size as usize
     }
 }
 
