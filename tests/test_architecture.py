@@ -25,8 +25,13 @@ MAY_LOAD: dict[str, set[str]] = {
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
-    "cli": {"_engine", "_packing", "cli", "errors", "sizes"},
-    "__init__": {"_engine", "_packing", "errors", "outputs", "runs"},
+    "_members": {"errors"},
+    "_manifests": {"archive", "errors", "hashing"},
+    "archive": {"_engine", "_members", "_packing", "_progress", "errors"},
+    "dataset": {"_packing", "archive", "errors"},
+    "hashing": {"_engine", "_packing", "_progress", "errors"},
+    "cli": {"_engine", "_manifests", "_packing", "archive", "cli", "errors", "hashing", "sizes"},
+    "__init__": {"_engine", "_packing", "archive", "dataset", "errors", "hashing", "outputs", "runs"},
     "__main__": {"cli"},
 }
 
@@ -44,12 +49,13 @@ AT_HOME: dict[str, set[str]] = {
 # Each module of the core, and the modules that it may not use: the four lowest (formats, codecs, places, finding) know
 # nothing of each other, and none calls a later stage.
 APART = {"codec", "frame", "sink", "scan"}
-LATER = {"pack", "plan", "pipeline", "commit"}
+LATER = {"pack", "plan", "pipeline", "commit", "read"}
 MAY_NOT_USE: dict[str, set[str]] = {
     **{module: (APART - {module}) | LATER for module in APART},
     "plan": {"codec", "frame", "sink", "pipeline", "commit", "pack"},
     "pipeline": {"commit", "pack"},
     "commit": {"codec", "frame", "pack"},
+    "read": {"frame", "sink", "plan", "pipeline", "commit", "pack"},
     **dict.fromkeys(("cancel", "digest", "error", "fs", "progress", "report", "request", "target"), APART | LATER),
 }
 

@@ -15,6 +15,11 @@ import vhpack
 from vhpack import errors, runs
 
 EXPECTED = {
+    "Archive",
+    "ArchiveDataset",
+    "ExtractReport",
+    "Member",
+    "VerifyReport",
     "CorruptArchiveError",
     "LimitExceededError",
     "MemberCollisionError",
@@ -39,6 +44,7 @@ EXPECTED = {
     "UnsupportedArchiveError",
     "__version__",
     "errors",
+    "hash_files",
     "outputs",
     "pack",
     "runs",
@@ -74,7 +80,7 @@ def test_the_function_outputs_is_never_hidden_by_its_module() -> None:
     assert run_python(code) == "x\n"
 
 
-@pytest.mark.parametrize("name", ["pack", "outputs"])
+@pytest.mark.parametrize("name", ["pack", "outputs", "hash_files", "open", "ArchiveDataset"])
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
     documentation = inspect.getdoc(getattr(vhpack, name))
     assert documentation is not None

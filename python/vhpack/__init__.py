@@ -1,6 +1,7 @@
 """Packs the files that a job leaves behind into one archive that anyone can open, fast, and without losing one.
 
-`vhpack.outputs(...)` knows where a run's outputs go and packs them; `vhpack.pack(...)` packs any files to any place.
+`vhpack.outputs(...)` knows where a run's outputs go and packs them; `vhpack.pack(...)` packs any files to any place;
+`vhpack.open(...)` reads archives, and `vhpack.ArchiveDataset(...)` gives their files to training loops.
 Importing this module names the run (see `vhpack.runs`) and loads nothing heavy: the engine comes with the first call.
 """
 
@@ -36,11 +37,19 @@ from vhpack.errors import (
 from vhpack.outputs import outputs
 
 if TYPE_CHECKING:
-    from vhpack._engine import PackReport, Progress, __version__
+    from vhpack._engine import ExtractReport, Member, PackReport, Progress, VerifyReport, __version__
+    from vhpack.archive import Archive
+    from vhpack.archive import open as open  # noqa: A004 - not in `__all__`: a star import must not hide the builtin
+    from vhpack.dataset import ArchiveDataset
+    from vhpack.hashing import hash_files
 
 __all__ = [
+    "Archive",
+    "ArchiveDataset",
     "CorruptArchiveError",
+    "ExtractReport",
     "LimitExceededError",
+    "Member",
     "MemberCollisionError",
     "MemberNameError",
     "MemberNotFoundError",
@@ -61,26 +70,33 @@ __all__ = [
     "UnknownFormatError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "VerifyReport",
     "__version__",
     "errors",
+    "hash_files",
     "outputs",
     "pack",
     "runs",
 ]
 
-_FROM_ENGINE = frozenset({"PackReport", "Progress", "__version__"})
+_LATER = {
+    **dict.fromkeys(("ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"), "vhpack._engine"),
+    **dict.fromkeys(("Archive", "open"), "vhpack.archive"),
+    "ArchiveDataset": "vhpack.dataset",
+    "hash_files": "vhpack.hashing",
+}
 
 # An import with a side effect, on purpose: children inherit the name of the run only if it is there before they are.
 runs.begin()
 
 
 def __getattr__(name: str) -> object:
-    if name not in _FROM_ENGINE:
+    if name not in _LATER:
         raise AttributeError(f"module 'vhpack' has no attribute {name!r}")
-    from vhpack import _engine
+    from importlib import import_module
 
-    return getattr(_engine, name)
+    return globals().setdefault(name, getattr(import_module(_LATER[name]), name))
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FROM_ENGINE})
+    return sorted({*globals(), *_LATER})

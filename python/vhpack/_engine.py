@@ -2,7 +2,9 @@
 
 from vhpack._vhpack import (
     Archive,
+    CheckReport,
     ExtractReport,
+    HashReport,
     Member,
     MemberReader,
     PackReport,
@@ -10,6 +12,8 @@ from vhpack._vhpack import (
     Progress,
     VerifyReport,
     __version__,
+    hash_check,
+    hash_paths,
     pack,
     plan,
     versions,
@@ -17,7 +21,9 @@ from vhpack._vhpack import (
 
 __all__ = [
     "Archive",
+    "CheckReport",
     "ExtractReport",
+    "HashReport",
     "Member",
     "MemberReader",
     "PackReport",
@@ -25,6 +31,8 @@ __all__ = [
     "Progress",
     "VerifyReport",
     "__version__",
+    "hash_check",
+    "hash_paths",
     "pack",
     "plan",
     "versions",

@@ -46,6 +46,7 @@ class Settings:
     level: int | None = None
     align: int | None = None
     shard_size: int | str | None = None
+    manifest: bool = False
     jobs: int | None = None
     memory: int | str | None = None
     reproducible: bool = False
@@ -77,6 +78,7 @@ def pack(
     level: int | None = None,
     align: int | None = None,
     shard_size: int | str | None = None,
+    manifest: bool = False,
     jobs: int | None = None,
     memory: int | str | None = None,
     reproducible: bool = False,
@@ -121,6 +123,9 @@ def pack(
             `a/1.json`: the name up to its first dot) stay in one. Each is complete as soon as it is there, and stays when a
             later one fails; originals go only after the last. Shards of an earlier, larger pack are never mixed with
             these: the call is refused, also with `force`, until they are moved away.
+        manifest: Write `NAME.manifest.jsonl` beside each archive: JSON Lines, first a head with the archive's name, format, size
+            and xxh3-128, then a line for each member with its name, kind, size, offset, packed size, codec, crc32 and
+            xxh3-128. It is there before originals go. A pack without it removes the manifest of the archive that it replaces.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
@@ -135,7 +140,7 @@ def pack(
         What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored`, `deflated`
         and `zstd` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
         both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128. `targets` and `digests` list
-        every shard; `target` and `digest` are the first's.
+        every shard; `target` and `digest` are the first's. `manifests` lists the manifests.
 
     Raises:
         NoFilesError: nothing matches.
@@ -171,6 +176,7 @@ def pack(
         level=level,
         align=align,
         shard_size=shard_size,
+        manifest=manifest,
         jobs=jobs,
         memory=memory,
         reproducible=reproducible,
@@ -202,7 +208,7 @@ def run(
             layout=layout,
             base=_encoded(base),
             root=_encoded(settings.root),
-            exclude=_patterns(settings.exclude),
+            exclude=encode_patterns(settings.exclude),
             hidden=settings.hidden,
             symlinks=settings.symlinks,
             on_change=settings.on_change,
@@ -210,6 +216,7 @@ def run(
             level=settings.level,
             align=settings.align or 0,
             shard_size=_shard_size(settings),
+            manifest=settings.manifest,
             jobs=settings.jobs,
             memory=None if settings.memory is None else sizes.parse(settings.memory),
             reproducible=settings.reproducible,
@@ -230,7 +237,7 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         literals,
         target,
         root=_encoded(settings.root),
-        exclude=_patterns(settings.exclude),
+        exclude=encode_patterns(settings.exclude),
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
@@ -263,9 +270,17 @@ def _encoded(path: StrPath | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
-def _patterns(patterns: Patterns) -> list[bytes]:
+def encode_patterns(wanted: Patterns) -> list[bytes]:
+    """Return patterns as the engine takes them."""
     # A lone text is one pattern, not a pattern for each of its letters.
-    return [os.fsencode(pattern) for pattern in ((patterns,) if isinstance(patterns, str) else patterns)]
+    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
+
+
+def checked_jobs(jobs: int | None) -> int | None:
+    """Return a number of threads, or None for one for each core."""
+    if jobs is not None and not 1 <= jobs <= _NUMBERS["jobs"]:
+        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to {_NUMBERS['jobs']}")
+    return jobs
 
 
 def _epoch(text: str) -> int | None:

@@ -3,7 +3,9 @@ from typing import Literal, final
 
 __all__ = [
     "Archive",
+    "CheckReport",
     "ExtractReport",
+    "HashReport",
     "Member",
     "MemberReader",
     "PackReport",
@@ -11,6 +13,8 @@ __all__ = [
     "Progress",
     "VerifyReport",
     "__version__",
+    "hash_check",
+    "hash_paths",
     "pack",
     "plan",
     "versions",
@@ -35,6 +39,7 @@ def pack(
     level: int | None = None,
     align: int = 0,
     shard_size: int = 0,
+    manifest: bool = False,
     jobs: int | None = None,
     memory: int | None = None,
     reproducible: bool = False,
@@ -60,6 +65,27 @@ def plan(
     jobs: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
+def hash_paths(
+    sources: bytes,
+    literals: bytes,
+    *,
+    algorithm: str,
+    exclude: Sequence[bytes] = ...,
+    hidden: bool = False,
+    stdin: bool = False,
+    jobs: int | None = None,
+    write: Callable[[bytes], object] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> HashReport: ...
+def hash_check(
+    lines: bytes,
+    *,
+    algorithm: str | None = None,
+    quiet: bool = False,
+    jobs: int | None = None,
+    write: Callable[[bytes], object] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> CheckReport: ...
 
 @final
 class Member:
@@ -174,7 +200,7 @@ class VerifyReport:
 @final
 class Progress:
     @property
-    def stage(self) -> Literal["scan", "pack", "commit", "remove", "extract", "verify"]: ...
+    def stage(self) -> Literal["scan", "pack", "commit", "remove", "extract", "verify", "hash"]: ...
     @property
     def files(self) -> int: ...
     @property
@@ -194,6 +220,8 @@ class PackReport:
     def target(self) -> str: ...
     @property
     def targets(self) -> list[str]: ...
+    @property
+    def manifests(self) -> list[str]: ...
     @property
     def files(self) -> int: ...
     @property
@@ -243,3 +271,37 @@ class PlanReport:
     def skipped(self) -> list[tuple[str, str]]: ...
     @property
     def warnings(self) -> list[str]: ...
+
+@final
+class HashReport:
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def digests(self) -> list[tuple[str, str]]: ...
+    @property
+    def failed(self) -> list[tuple[str, str]]: ...
+    @property
+    def skipped(self) -> list[tuple[str, str]]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+
+@final
+class CheckReport:
+    @property
+    def same(self) -> int: ...
+    @property
+    def differing(self) -> int: ...
+    @property
+    def unreadable(self) -> int: ...
+    @property
+    def malformed(self) -> list[int]: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def failed(self) -> list[tuple[str, str]]: ...

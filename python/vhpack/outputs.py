@@ -83,6 +83,7 @@ class Outputs:
         remove_originals: bool = ...,  # noqa: FBT001
         *,
         shard_size: None = None,
+        manifest: bool = ...,
         level: int | None = ...,
         codec: Codec = ...,
         align: int | None = ...,
@@ -104,6 +105,7 @@ class Outputs:
         remove_originals: bool = ...,  # noqa: FBT001
         *,
         shard_size: int | str,
+        manifest: bool = ...,
         level: int | None = ...,
         codec: Codec = ...,
         align: int | None = ...,
@@ -127,6 +129,7 @@ class Outputs:
         codec: Codec = "auto",
         align: int | None = None,
         shard_size: int | str | None = None,
+        manifest: bool = False,
         jobs: int | None = None,
         memory: int | str | None = None,
         exclude: Patterns = (),
@@ -156,6 +159,7 @@ class Outputs:
             align: 64 or 4096: where the bytes of stored members of a `.zip` may begin; see `vhpack.pack`.
             shard_size: Make several archives of at most so many bytes of files each, `images-00000.zip` and so on for
                 `images.zip`, and return the list of them; see `vhpack.pack`.
+            manifest: Write `NAME.manifest.jsonl` beside each archive: what is in it, with digests; see `vhpack.pack`.
             jobs: Number of threads; by default one for each core.
             memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
             exclude: Patterns of what to leave out; see `vhpack.pack`.
@@ -198,6 +202,7 @@ class Outputs:
             level=level,
             align=align,
             shard_size=shard_size,
+            manifest=manifest,
             jobs=jobs,
             memory=memory,
             reproducible=reproducible,

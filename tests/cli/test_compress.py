@@ -44,7 +44,20 @@ def test_json_is_one_object_on_stdout_and_nothing_else(work: Path) -> None:
     done = compress("resized/*", "--json", cwd=work)
     report = json.loads(done.out)
     assert set(report) == {
-        *("target", "targets", "files", "directories", "links", "bytes_in", "bytes_out", "seconds", "stored", "deflated", "zstd"),
+        *(
+            "target",
+            "targets",
+            "manifests",
+            "files",
+            "directories",
+            "links",
+            "bytes_in",
+            "bytes_out",
+            "seconds",
+            "stored",
+            "deflated",
+            "zstd",
+        ),
         *("removed", "kept", "skipped", "warnings", "digest", "digests"),
     }
     assert report["target"] == str(work / "resized.zip")

@@ -67,6 +67,7 @@ _output = under("Output")
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @_archive("-o", "--output", metavar="FILE", help="A .zip, .tar, .tar.gz or .tar.zst. [default: the common folder's name + .zip]")
 @_archive("--shard-size", type=_Size(), metavar="SIZE", help="Make numbered archives of at most SIZE of files each.")
+@_archive("--manifest", is_flag=True, help="Write FILE.manifest.jsonl beside it: members and digests.")
 @_archive("--force", is_flag=True, help="Replace an existing archive.")
 @_archive("--remove-originals", is_flag=True, help="Remove the files once their archive is on disk.")
 @_archive("--durable", is_flag=True, help="Return only when the archive is on disk.")
@@ -199,7 +200,7 @@ def _show_report(wanted: _Wanted, report: PackReport) -> int:
         screen.put_json(
             _fields(
                 report,
-                "target targets files directories links bytes_in bytes_out seconds stored deflated zstd"
+                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd"
                 " removed kept skipped warnings digest digests",
             )
         )

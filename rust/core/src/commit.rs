@@ -27,7 +27,7 @@ pub(crate) struct Committed {
 
 /// Check, sync where asked, publish.
 pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel: &CancelToken) -> Result<Committed> {
-    let Written { mut sink, length, records, skipped, digest } = written;
+    let Written { mut sink, length, records, skipped, digest, .. } = written;
     if sink.length() != length || sink.length_on_disk()? != length {
         return Err(cut_short());
     }

@@ -97,6 +97,8 @@ pub enum Stage {
     Commit,
     /// Removing the originals.
     Remove,
+    /// Reading and hashing.
+    Hash,
     /// Opening, listing and reading an archive.
     Read,
     /// Writing an archive's members to a folder.
@@ -128,13 +130,15 @@ impl Error {
         let kind = ErrorKind::of(&cause);
         let next = match (kind, stage) {
             (ErrorKind::NoSpace, _) => "free some space or choose another target",
-            (ErrorKind::Permission, Stage::Scan | Stage::Pack) => "make it readable or leave it out with exclude",
+            (ErrorKind::Permission, Stage::Scan | Stage::Pack | Stage::Hash) => {
+                "make it readable or leave it out with exclude"
+            }
             (ErrorKind::NotFound, Stage::Read) => "check the spelling",
             (ErrorKind::Permission, Stage::Read) => "make it readable",
             (_, Stage::Read) => "check the disk",
             (ErrorKind::Permission, _) => "choose a folder you may write to",
-            (ErrorKind::NotFound, Stage::Scan) => "check the spelling, or leave it out",
-            (_, Stage::Scan | Stage::Pack) => "check the disk, or leave it out with exclude",
+            (ErrorKind::NotFound, Stage::Scan | Stage::Hash) => "check the spelling, or leave it out",
+            (_, Stage::Scan | Stage::Pack | Stage::Hash) => "check the disk, or leave it out with exclude",
             _ => "check the disk and choose another target",
         };
         let message = format!("cannot {attempt} {}: {}; {next}", show(path), reason(&cause));

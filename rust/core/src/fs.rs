@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub(crate) use rustix::event::Timespec;
+use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
 
@@ -194,6 +196,17 @@ pub(crate) fn read_once(file: impl AsFd, buffer: &mut [u8]) -> io::Result<usize>
             Err(rustix::io::Errno::INTR) => {}
             other => return Ok(other?),
         }
+    }
+}
+
+/// Read from standard input what is there, waiting for it no longer than `patience`; `None` when nothing came.
+pub(crate) fn read_stdin(buffer: &mut [u8], patience: &Timespec) -> io::Result<Option<usize>> {
+    let stdin = rustix::stdio::stdin();
+    let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut waiting, Some(patience)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(None),
+        Ok(_) => Ok(Some(read_once(stdin, buffer)?)),
+        Err(error) => Err(error.into()),
     }
 }
 

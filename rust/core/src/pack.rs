@@ -8,6 +8,7 @@ use crate::codec::Codec;
 use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
+use crate::manifest;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
@@ -58,6 +59,9 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     progress.total_files.set(plan.entries().len() as u64);
     let mut archives: Vec<(Target, Committed)> = Vec::with_capacity(shards.len());
     let count = shards.len();
+    if options.manifest {
+        shards.iter().try_for_each(|(target, _)| manifest::check_place(target, options.force))?;
+    }
     for (target, members) in shards {
         progress.enter(Phase::Pack);
         let last = archives.len() + 1 == count;
@@ -72,7 +76,12 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     if removal.cancelled {
         return Err(Error::cancelled(Stage::Remove));
     }
-    Ok(PackReport { elapsed: start.elapsed(), ..report(&plan, archives, removal) })
+    let manifests = if options.manifest {
+        archives.iter().map(|(target, _)| target.manifest().shown).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(PackReport { manifests, elapsed: start.elapsed(), ..report(&plan, archives, removal) })
 }
 
 /// The archives to be made, and what goes into each.
@@ -122,7 +131,23 @@ fn pack_one(
     if last {
         progress.enter(Phase::Commit);
     }
-    commit(written, options, cancel)
+    let durable = options.originals != Originals::Keep;
+    let manifest = options.manifest.then(|| {
+        let check = || cancel.check(Stage::Commit);
+        manifest::stage(target, plan, &written, durable, check)
+    });
+    let manifest = manifest.transpose()?;
+    let committed = commit(written, options, cancel)?;
+    match manifest {
+        Some(staged) => {
+            let finished = staged.publish(options.force, false, false)?;
+            if durable {
+                finished.sync_name()?;
+            }
+        }
+        None => manifest::clear(target),
+    }
+    Ok(committed)
 }
 
 /// The same failure, where shards before it are on disk already.

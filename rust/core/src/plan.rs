@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 use crate::scan::{Directory, Entry, EntryKind, Found, MAX_MEMBER_NAME, name_too_long};
-use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
+use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Members in archive order. Nothing changes it once it is made.
 #[derive(Debug)]
@@ -183,6 +183,10 @@ fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
             "the target itself"
         } else if sharded && target.is_shard(folder, name) {
             "a shard of the target"
+        } else if let Some(archive) = name.strip_suffix(MANIFEST_SUFFIX)
+            && (target.is(folder, archive) || (sharded && target.is_shard(folder, archive)))
+        {
+            "the target's manifest"
         } else {
             return true;
         };
@@ -249,7 +253,7 @@ fn compare(found: &Found, a: &Entry, b: &Entry) -> Ordering {
 }
 
 /// `a.0 + a.1` against `b.0 + b.1`, without joining them.
-fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
+pub(crate) fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
     let shared = a.0.len().min(b.0.len());
     a.0[..shared].cmp(&b.0[..shared]).then_with(|| {
         let (a_rest, b_rest) = (&a.0[shared..], &b.0[shared..]);

@@ -33,6 +33,8 @@ pub enum Phase {
     Extract,
     /// Reading all of an archive to find damage.
     Verify,
+    /// Reading and hashing files.
+    Hash,
 }
 
 impl Phase {
@@ -45,6 +47,7 @@ impl Phase {
             Self::Remove => "remove",
             Self::Extract => "extract",
             Self::Verify => "verify",
+            Self::Hash => "hash",
         }
     }
 }
@@ -58,7 +61,8 @@ impl Progress {
             2 => Phase::Commit,
             3 => Phase::Remove,
             4 => Phase::Extract,
-            _ => Phase::Verify,
+            5 => Phase::Verify,
+            _ => Phase::Hash,
         }
     }
 

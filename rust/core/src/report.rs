@@ -17,6 +17,8 @@ pub struct Remark {
 pub struct PackReport {
     /// The archives, absolute, each with its XXH3-128; more than one only where shards were asked for.
     pub archives: Vec<(PathBuf, u128)>,
+    /// Their manifests, where those were asked for.
+    pub manifests: Vec<PathBuf>,
     /// Files packed.
     pub files: u64,
     /// Empty folders packed.

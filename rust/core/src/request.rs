@@ -190,6 +190,8 @@ pub struct PackOptions {
     /// What the offsets of stored zip members are a multiple of, 64 or 4096, so that they can be mapped into memory; 0, the
     /// default, leaves them where they fall.
     pub align: u16,
+    /// Write a manifest beside each archive; default no.
+    pub manifest: bool,
     /// Raw bytes of members that one archive holds at most, unless a single group of members that share a stem has more; the
     /// target's name is numbered then. 0, the default, makes one archive.
     pub shard_size: u64,
@@ -214,6 +216,7 @@ impl Default for PackOptions {
             level: None,
             align: 0,
             shard_size: 0,
+            manifest: false,
             jobs: available_parallelism().map_or(1, Into::into),
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),

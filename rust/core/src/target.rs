@@ -1,5 +1,6 @@
 //! Where the archive goes: format by suffix, folder, and what is there already.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
 
 /// Beside a target while its originals are removed.
 pub(crate) const JOURNAL_SUFFIX: &[u8] = b".vhpack-removing";
+
+/// Behind the name of an archive: the name of its manifest.
+pub(crate) const MANIFEST_SUFFIX: &[u8] = b".manifest.jsonl";
 
 /// A hidden name for what belongs to the archive `name`, within the 255 bytes of a component.
 pub(crate) fn dot_name(name: &[u8], middle: &str, suffix: &[u8]) -> Vec<u8> {
@@ -104,6 +108,15 @@ impl Target {
     pub fn is_replaced(&self, path: &[u8]) -> bool {
         let own = self.replaces.map(|stamp| (stamp.dev, stamp.ino));
         own.is_some() && fs::stat(fs::path(path)).ok().map(|stat| fs::identity(&stat)) == own
+    }
+
+    /// Where the archive's manifest stands.
+    pub fn manifest(&self) -> Self {
+        let mut shown = self.shown.clone().into_os_string();
+        shown.push(OsStr::from_bytes(MANIFEST_SUFFIX));
+        let name = [&self.name[..], MANIFEST_SUFFIX].concat();
+        let replaces = fs::lstat(&self.folder.join(fs::path(&name))).ok().map(|stat| Stamp::of(&stat));
+        Self { shown: shown.into(), name, link: None, replaces, list: None, ..self.clone() }
     }
 
     /// The path of one of the shards that take this target's place: `images-00000.zip` for `images.zip`.

@@ -27,8 +27,8 @@ fn name_bytes(name: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     }
 }
 
-fn names_bytes(names: &[Bound<'_, PyString>]) -> PyResult<Vec<Vec<u8>>> {
-    names.iter().map(name_bytes).collect()
+fn names_bytes(names: Vec<Bound<'_, PyString>>) -> PyResult<Vec<Vec<u8>>> {
+    names.into_iter().map(|name| name_bytes(&name)).collect()
 }
 
 fn threads(jobs: Option<usize>) -> PyResult<usize> {
@@ -119,11 +119,11 @@ impl MemberReader {
 }
 
 /// Bytes of a known length, written in place while other threads run.
-fn filled<'py>(
-    py: Python<'py>,
+fn filled(
+    py: Python<'_>,
     length: usize,
     fill: impl FnOnce(&mut [u8]) -> vhpack_core::Result<()> + Send,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     if isize::try_from(length).is_err() {
         return Err(PyMemoryError::new_err(()));
     }
@@ -135,9 +135,9 @@ fn filled<'py>(
 pub(crate) struct Archive(Arc<read::Archive>);
 
 impl Archive {
-    fn found(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<read::Member> {
+    fn readable(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<read::Member> {
         let name = name_bytes(name)?;
-        py.detach(|| self.0.member(&name)).map_err(|error| exception(py, &error))
+        py.detach(|| self.0.readable(&name)).map_err(|error| exception(py, &error))
     }
 }
 
@@ -188,13 +188,14 @@ impl Archive {
 
     #[pyo3(signature = (patterns=None))]
     fn members(&self, py: Python<'_>, patterns: Option<Vec<Bound<'_, PyString>>>) -> PyResult<Vec<Member>> {
-        let patterns = patterns.as_deref().map(names_bytes).transpose()?;
+        let patterns = patterns.map(names_bytes).transpose()?;
         let members = run(py, None, |_, _| self.0.members(patterns.as_deref()))?;
         Ok(members.into_iter().map(Member).collect())
     }
 
     fn member(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Member> {
-        self.found(py, name).map(Member)
+        let name = name_bytes(name)?;
+        py.detach(|| self.0.member(&name)).map(Member).map_err(|error| exception(py, &error))
     }
 
     fn contains(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
@@ -204,7 +205,18 @@ impl Archive {
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
-        let member = self.found(py, name)?;
+        let bytes = name_bytes(name)?;
+        if let Some(direct) = self.0.direct(&bytes) {
+            let mut is_read = false;
+            let content = filled(py, direct.size(), |out| {
+                is_read = self.0.read_direct(&bytes, direct, out)?;
+                Ok(())
+            })?;
+            if is_read {
+                return Ok(content);
+            }
+        }
+        let member = self.readable(py, name)?;
         self.0.check_readable(&member).map_err(|error| exception(py, &error))?;
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
         filled(py, length, |out| self.0.read_into(&member, out))
@@ -217,7 +229,7 @@ impl Archive {
         names: Vec<Bound<'py, PyString>>,
         jobs: Option<usize>,
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let (names, jobs) = (names_bytes(&names)?, threads(jobs)?);
+        let (names, jobs) = (names_bytes(names)?, threads(jobs)?);
         let read = run(py, None, |_, cancel| self.0.read_many(&names, jobs, cancel))?;
         Ok(read.into_iter().map(|bytes| PyBytes::new(py, &bytes)).collect())
     }
@@ -233,7 +245,7 @@ impl Archive {
     }
 
     fn open(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<MemberReader> {
-        let member = self.found(py, name)?;
+        let member = self.readable(py, name)?;
         let reader = py.detach(|| read::MemberReader::new(Arc::clone(&self.0), member));
         reader.map(MemberReader).map_err(|error| exception(py, &error))
     }
@@ -262,8 +274,8 @@ impl Archive {
     ) -> PyResult<ExtractReport> {
         let request = read::ExtractRequest {
             dest: PathBuf::from(OsString::from_vec(dest)),
-            names: names.as_deref().map(names_bytes).transpose()?,
-            patterns: patterns.as_deref().map(names_bytes).transpose()?,
+            names: names.map(names_bytes).transpose()?,
+            patterns: patterns.map(names_bytes).transpose()?,
             existing: convert::existing(existing)?,
             strip,
             links,
@@ -284,7 +296,8 @@ impl Archive {
     }
 
     fn __repr__(&self) -> String {
-        format!("Archive({:?}, format='{}', count={})", self.0.path(), self.format(), self.count())
+        let path = self.0.path().to_string_lossy();
+        format!("Archive({path:?}, format='{}', count={})", self.format(), self.count())
     }
 }
 

@@ -90,7 +90,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", codec="auto", level=None, align=0, shard_size=0, jobs=None, memory=None, reproducible=false, epoch=None,
+    on_change="error", codec="auto", level=None, align=0, shard_size=0, manifest=false, jobs=None, memory=None, reproducible=false, epoch=None,
     remove_originals=false, force=false, durable=false, progress=None,
 ))]
 #[expect(
@@ -114,6 +114,7 @@ pub(crate) fn pack(
     level: Option<u8>,
     align: u16,
     shard_size: u64,
+    manifest: bool,
     jobs: Option<usize>,
     memory: Option<u64>,
     reproducible: bool,
@@ -129,6 +130,7 @@ pub(crate) fn pack(
         level,
         align,
         shard_size,
+        manifest,
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 use vhpack_core::read::Existing;
-use vhpack_core::{CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Remark, Stamps, Symlinks};
+use vhpack_core::{Algorithm, CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Remark, Stamps, Symlinks};
 
 /// 1980-01-01, the earliest time that zip can hold.
 const ZIP_EPOCH: i64 = 315_532_800;
@@ -53,6 +53,11 @@ pub(crate) fn codec(word: &str) -> PyResult<CodecChoice> {
         "zstd" => Ok(CodecChoice::Zstd),
         other => Err(unknown("codec", other, "auto, store, deflate, zstd")),
     }
+}
+
+pub(crate) fn algorithm(word: &str) -> PyResult<Algorithm> {
+    let known = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == word);
+    known.ok_or_else(|| unknown("algorithm", word, &Algorithm::ALL.map(Algorithm::name).join(", ")))
 }
 
 pub(crate) fn existing(word: &str) -> PyResult<Existing> {

@@ -3,6 +3,7 @@
 mod archive;
 mod call;
 mod convert;
+mod hash;
 mod report;
 
 use pyo3::prelude::*;
@@ -19,7 +20,9 @@ mod _vhpack {
     #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]
-    use crate::report::{PackReport, PlanReport, Progress};
+    use crate::hash::{hash_check, hash_paths};
+    #[pymodule_export]
+    use crate::report::{CheckReport, HashReport, PackReport, PlanReport, Progress};
 
     #[pyfunction]
     fn versions() -> BTreeMap<&'static str, &'static str> {

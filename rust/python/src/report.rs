@@ -11,8 +11,8 @@ use crate::convert::{remarks, text};
 
 type Remarks = Vec<(OsString, String)>;
 
-/// What a report is pickled as: archives with digests, counts, seconds, remarks.
-type PackState = (Vec<(OsString, u128)>, [u64; 9], f64, Remarks, Remarks, Vec<String>);
+/// What a report is pickled as: archives with digests, manifests, counts, seconds, remarks.
+type PackState = (Vec<(OsString, u128)>, Vec<OsString>, [u64; 9], f64, Remarks, Remarks, Vec<String>);
 
 /// What a pack did.
 #[pyclass(frozen, module = "vhpack")]
@@ -24,10 +24,11 @@ impl PackReport {
     #[new]
     #[pyo3(signature = (*state))]
     fn new(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let (archives, counts, seconds, kept, skipped, warnings): PackState = state.extract()?;
+        let (archives, manifests, counts, seconds, kept, skipped, warnings): PackState = state.extract()?;
         let [files, directories, links, bytes_in, bytes_out, stored, deflated, zstd, removed] = counts;
         Ok(Self(vhpack_core::PackReport {
             archives: archives.into_iter().map(|(path, digest)| (path.into(), digest)).collect(),
+            manifests: manifests.into_iter().map(Into::into).collect(),
             files,
             directories,
             links,
@@ -58,7 +59,7 @@ impl PackReport {
         ];
         let (kept, skipped) = (remarks(&report.kept), remarks(&report.skipped));
         let archives = report.archives.iter().map(|(path, digest)| (text(path), *digest)).collect();
-        (archives, counts, self.seconds(), kept, skipped, report.warnings.clone())
+        (archives, self.manifests(), counts, self.seconds(), kept, skipped, report.warnings.clone())
     }
     #[getter]
     fn target(&self) -> OsString {
@@ -67,6 +68,10 @@ impl PackReport {
     #[getter]
     fn targets(&self) -> Vec<OsString> {
         self.0.archives.iter().map(|(path, _)| text(path)).collect()
+    }
+    #[getter]
+    fn manifests(&self) -> Vec<OsString> {
+        self.0.manifests.iter().map(|path| text(path)).collect()
     }
     #[getter]
     fn files(&self) -> u64 {
@@ -199,6 +204,105 @@ impl PlanReport {
             report.files,
             report.bytes_in,
             report.skipped.len(),
+        )
+    }
+}
+
+/// What was hashed.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct HashReport {
+    pub report: vhpack_core::HashReport,
+    pub digests: Vec<(OsString, String)>,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl HashReport {
+    #[getter]
+    fn files(&self) -> u64 {
+        self.report.files
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn digests(&self) -> Vec<(OsString, String)> {
+        self.digests.clone()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.report.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.report.warnings.clone()
+    }
+    fn __repr__(&self) -> String {
+        format!(
+            "HashReport(files={}, bytes_in={}, failed={}, seconds={:.3})",
+            self.report.files,
+            self.report.bytes,
+            self.failed.len(),
+            self.report.elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// What a check of digests found.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct CheckReport {
+    pub report: vhpack_core::CheckReport,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl CheckReport {
+    #[getter]
+    fn same(&self) -> u64 {
+        self.report.same
+    }
+    #[getter]
+    fn differing(&self) -> u64 {
+        self.report.differing
+    }
+    #[getter]
+    fn unreadable(&self) -> u64 {
+        self.report.unreadable
+    }
+    #[getter]
+    fn malformed(&self) -> Vec<u64> {
+        self.report.malformed.clone()
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.report;
+        format!(
+            "CheckReport(same={}, differing={}, unreadable={}, malformed={}, seconds={:.3})",
+            report.same,
+            report.differing,
+            report.unreadable,
+            report.malformed.len(),
+            report.elapsed.as_secs_f64()
         )
     }
 }

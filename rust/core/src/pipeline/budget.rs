@@ -62,7 +62,7 @@ impl Around {
             Self::Gzip => BUFFER_LIMIT + 4 * (BLOCK_BYTES + SLACK) + (1 << 20),
             Self::Zstd(level) => {
                 let largest = GROUP_BYTES + LARGE_FROM as usize + SLACK;
-                BUFFER_LIMIT + 4 * (largest + (largest >> 8)) + tables_bytes(level)
+                BUFFER_LIMIT + 4 * (largest + (largest >> 8)) + tables_bytes(level) + tables_bytes(1)
             }
         }
     }

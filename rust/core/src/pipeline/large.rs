@@ -37,6 +37,10 @@ impl Block {
         }
     }
 
+    pub fn raw(&self) -> &[u8] {
+        &self.raw[self.range.clone()]
+    }
+
     pub fn raw_length(&self) -> u64 {
         self.range.len() as u64
     }

@@ -33,6 +33,8 @@ pub(super) struct Buffer {
     pub bytes: Vec<u8>,
     pub used: usize,
     pub records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    pub hashes: Vec<u128>,
     pub skipped: Vec<Remark>,
 }
 
@@ -49,6 +51,7 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.used = 0;
         self.records.clear();
+        self.hashes.clear();
         self.skipped.clear();
         // A buffer that a large file stretched gives the rest back.
         if self.bytes.len() > 2 * BATCH_BYTES {

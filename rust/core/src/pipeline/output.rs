@@ -31,6 +31,8 @@ pub(super) struct Output<S> {
     /// Bytes of the archives before this one.
     before: u64,
     records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    hashes: Vec<u128>,
     skipped: Vec<Remark>,
     digest: Digest,
     /// Up to where the digest has come. It stops before a large member, whose header is patched, and catches up behind it.
@@ -43,6 +45,8 @@ pub(crate) struct Written<S> {
     pub sink: S,
     pub length: u64,
     pub records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    pub hashes: Vec<u128>,
     pub skipped: Vec<Remark>,
     pub digest: u128,
 }
@@ -59,6 +63,7 @@ impl<S: Sink> Output<S> {
             length: 0,
             before,
             records: Vec::with_capacity(members),
+            hashes: Vec::new(),
             skipped: Vec::new(),
             digest: Digest::new(),
             digested: 0,
@@ -119,6 +124,7 @@ impl<S: Sink> Output<S> {
             raw += record.size();
             Record { offset: at + record.offset, ..*record }
         }));
+        self.hashes.append(&mut buffer.hashes);
         self.skipped.append(&mut buffer.skipped);
         progress.files.add(buffer.records.len() as u64);
         progress.bytes_in.add(raw);
@@ -135,7 +141,7 @@ impl<S: Sink> Output<S> {
     /// Complete a large member: patch its header where that was written too early, and let the digest catch up.
     pub fn complete(
         &mut self,
-        record: Record,
+        (record, hash): (Record, Option<u128>),
         plan: &Plan,
         stamps: Stamps,
         check: impl Fn() -> Result<()>,
@@ -145,14 +151,15 @@ impl<S: Sink> Output<S> {
             self.patch_header(&record, plan, stamps)?;
         }
         self.catch_up(check)?;
-        self.keep(record, progress);
+        self.keep(record, hash, progress);
         Ok(())
     }
 
     /// Take over what is known of a large member whose bytes are on their way, or written.
-    pub fn keep(&mut self, record: Record, progress: &Progress) {
+    pub fn keep(&mut self, record: Record, hash: Option<u128>, progress: &Progress) {
         self.mark = None;
         self.records.push(record);
+        self.hashes.extend(hash);
         progress.files.add(1);
     }
 
@@ -219,6 +226,7 @@ impl<S: Sink> Output<S> {
             sink: self.sink,
             length: self.length,
             records: self.records,
+            hashes: self.hashes,
             skipped: self.skipped,
             digest: self.digest.finish(),
         })

@@ -3,7 +3,8 @@
 use super::blocks::Block;
 use super::budget::Around;
 use crate::codec::{
-    BlockDeflater, Codec, Fault, FrameCompressor, Verdict, WholeDeflater, is_kept, judge, longest_whole, pays_off,
+    BlockDeflater, Codec, Fault, FrameCompressor, SAMPLE_BYTES, SAMPLES, Verdict, WholeDeflater, is_kept, judge,
+    longest_whole, pays_off, sample_offsets,
 };
 use crate::frame::Frame;
 use crate::request::{CodecChoice, DEFAULT_LEVEL, DEFAULT_ZSTD_LEVEL, Format, PackOptions};
@@ -37,16 +38,24 @@ impl Method {
     }
 }
 
+/// From this level on, blocks that will not shrink are not searched with all effort: 64 MiB of noise cost zstd 0.03 s at level 3,
+/// 0.2 s at 6 and 0.9 s at 12.
+const JUDGED_FROM: u8 = 5;
+
+/// The level for them, which still finds what repeats as a whole.
+const QUICK: u8 = 1;
+
 pub(super) struct Packer {
     pub method: Method,
     probe: Option<WholeDeflater>,
     whole: Option<WholeDeflater>,
     frame: Option<FrameCompressor>,
+    quick: Option<FrameCompressor>,
 }
 
 impl Packer {
     pub fn new(method: Method) -> Self {
-        Self { method, probe: None, whole: None, frame: None }
+        Self { method, probe: None, whole: None, frame: None, quick: None }
     }
 
     /// The packed length, with the bytes in `scratch`, where packing pays.
@@ -87,17 +96,28 @@ impl Packer {
         if !is_kept(head) && pays_off(self.method.choice, samples, probe) { self.codec(size) } else { Codec::Store }
     }
 
+    /// Whether samples of a block promise that it shrinks.
+    fn shrinks(&mut self, raw: &[u8]) -> bool {
+        if raw.len() < SAMPLES * SAMPLE_BYTES {
+            return true;
+        }
+        let samples = sample_offsets(raw.len() as u64).map(|at| &raw[at as usize..][..SAMPLE_BYTES]);
+        pays_off(CodecChoice::Auto, &samples, self.probe.get_or_insert_with(WholeDeflater::probe))
+    }
+
     /// Compress a block of a tar.
     pub fn press(&mut self, block: &mut Block, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
         let mut packed = std::mem::take(&mut block.packed);
         packed.clear();
         let level = self.method.level;
         if self.method.codec == Codec::Zstd {
-            if self.frame.is_none() {
-                self.frame = FrameCompressor::new(level);
+            let quick = level >= JUDGED_FROM && !self.shrinks(block.raw());
+            let (compressor, level) = if quick { (&mut self.quick, QUICK) } else { (&mut self.frame, level) };
+            if compressor.is_none() {
+                *compressor = FrameCompressor::new(level);
             }
-            let frame = self.frame.as_mut().ok_or(Fault::Library)?;
-            frame.append(block.raw(), &mut packed).ok_or(Fault::Library)?;
+            let compressor = compressor.as_mut().ok_or(Fault::Library)?;
+            compressor.append(block.raw(), &mut packed).ok_or(Fault::Library)?;
         } else {
             let (dictionary, raw) = (block.dictionary(), block.raw());
             BlockDeflater::new(level).compress(dictionary, raw, block.last, &mut packed, stop)?;
@@ -107,5 +127,42 @@ impl Packer {
         }
         block.packed = packed;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::Stream;
+    use super::*;
+
+    fn pressed(level: u8, raw: &[u8]) -> Vec<u8> {
+        let options = PackOptions { level: Some(level), ..PackOptions::default() };
+        let stream = Stream::new(Codec::Zstd);
+        let mut stream = Stream::lock(&stream);
+        stream.append(raw);
+        let mut block = stream.cut();
+        Packer::new(Method::new(Format::TarZst, &options)).press(&mut block, &|| false).unwrap();
+        block.packed
+    }
+
+    fn framed(level: u8, raw: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        FrameCompressor::new(level).unwrap().append(raw, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn effort_is_spent_on_what_shrinks() {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = (0..1 << 20).map(|_| next()).collect();
+        let text: Vec<u8> = (0..200_000_u32).flat_map(|i| i.wrapping_mul(i).to_string().into_bytes()).collect();
+        assert_eq!(pressed(12, &noise), framed(QUICK, &noise));
+        assert_eq!(pressed(12, &text), framed(12, &text));
+        assert_eq!(pressed(3, &text), framed(3, &text));
+        assert_ne!(framed(12, &text), framed(QUICK, &text));
     }
 }

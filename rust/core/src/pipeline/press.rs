@@ -132,11 +132,11 @@ impl<S: Sink> Shared<'_, S> {
     }
 
     /// End a large member, and its last frame.
-    pub fn end_large(&self, stream: &mut Stream, record: Record, help: Help<'_>) -> Result<()> {
+    pub fn end_large(&self, stream: &mut Stream, record: Record, hash: Option<u128>, help: Help<'_>) -> Result<()> {
         if stream.groups() && !stream.block.raw().is_empty() {
             self.cut(stream, help)?;
         }
-        self.output().keep(record, self.progress);
+        self.output().keep(record, hash, self.progress);
         Ok(())
     }
 

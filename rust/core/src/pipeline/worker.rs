@@ -13,12 +13,35 @@ use super::press::{Help, Work};
 use super::record::Record;
 use super::source::{Failure, Opened};
 use crate::codec::{Codec, Fault, LongFrame, SAMPLE_BYTES, sample_offsets};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::frame::{Frame, tar, zip};
 use crate::fs::{self, Kind, Stamp};
-use crate::request::{CodecChoice, OnChange};
+use crate::request::{CodecChoice, OnChange, PackOptions};
 use crate::scan::{Entry, EntryKind};
 use crate::sink::Sink;
+
+/// How many raw bytes of a large file were packed, and their digest where it is asked for.
+type Packed = (u64, Option<u128>);
+
+/// The digest of a large file's content, where a manifest is to be written.
+struct Hash(Option<Digest>);
+
+impl Hash {
+    fn new(options: &PackOptions) -> Self {
+        Self(options.manifest.then(Digest::new))
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some(digest) = &mut self.0 {
+            digest.update(bytes);
+        }
+    }
+
+    fn finish(&self) -> Option<u128> {
+        self.0.as_ref().map(Digest::finish)
+    }
+}
 
 /// A worker thread's own state: everything that is costly to make and reused from member to member.
 pub(super) struct Worker<'a, 'b, S> {
@@ -136,9 +159,10 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         }
         self.shared.unchanged(entry, opened, read as u64)?;
         let raw = &bytes[..size];
-        if frame == Frame::Zip {
+        if frame == Frame::Zip || shared.options.manifest {
             record.crc = crc32fast::hash(raw);
         }
+        let hash = shared.options.manifest.then(|| Digest::of(raw));
         let packed = self.packer.pack(raw, &mut self.scratch, &|| shared.should_stop());
         if let Some(packed) = packed.map_err(|fault| shared.codec_error(entry, fault))? {
             record.packed = packed as u64;
@@ -153,6 +177,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         record.offset = batch.buffer.used as u64;
         batch.buffer.used += header_length + record.packed as usize + padding;
         batch.buffer.records.push(record);
+        batch.buffer.hashes.extend(hash);
         shared.saw(record.packed);
         Ok(())
     }
@@ -180,12 +205,12 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             record.codec = Codec::Store;
             written = self.write_large(&turn, entry, opened, &mut record);
         }
-        let written = written.and_then(|raw| shared.unchanged(entry, opened, raw));
+        let written = written.and_then(|(raw, hash)| shared.unchanged(entry, opened, raw).map(|()| hash));
         match written {
-            Ok(()) => {
+            Ok(hash) => {
                 let stamps = shared.options.stamps;
                 let check = || shared.cancel.check(Stage::Pack);
-                Ok(shared.output().complete(record, shared.plan, stamps, check, shared.progress)?)
+                Ok(shared.output().complete((record, hash), shared.plan, stamps, check, shared.progress)?)
             }
             Err(Failure::Changed(reason)) => {
                 let remark = self.shared.changed(entry, reason)?;
@@ -209,9 +234,9 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         shared.flush(&turn, &mut batch.buffer, help)?;
         let mut stream = Stream::lock(stream);
         let mark = shared.begin_large(&turn, &mut stream, shared.options.on_change == OnChange::Skip, help)?;
-        let record = Record { offset: stream.position, ..opened.record(shared.method.codec) };
-        match read_into(shared, &mut stream, entry, opened, &record, help) {
-            Ok(()) => Ok(shared.end_large(&mut stream, record, help)?),
+        let mut record = Record { offset: stream.position, ..opened.record(shared.method.codec) };
+        match read_into(shared, &mut stream, entry, opened, &mut record, help) {
+            Ok(hash) => Ok(shared.end_large(&mut stream, record, hash, help)?),
             Err(Failure::Changed(reason)) => {
                 let remark = shared.changed(entry, reason)?;
                 // Where a change is no error there is a mark.
@@ -222,14 +247,14 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         }
     }
 
-    /// Header and content; returns how many raw bytes were packed.
+    /// Header and content.
     fn write_large(
         &mut self,
         turn: &Turn,
         entry: &Entry,
         opened: &Opened,
         record: &mut Record,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Packed, Failure> {
         match record.codec {
             Codec::Zstd => self.write_frame(entry, opened, record),
             Codec::Store | Codec::Deflate => self.write_shared(turn, entry, opened, record),
@@ -254,14 +279,14 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         Ok(self.packer.judge_samples(opened.stamp.size, head, &[&samples[0], &samples[1], &samples[2]]))
     }
 
-    /// Offer the file's blocks to all workers, and write them; returns how many raw bytes were packed.
+    /// Offer the file's blocks to all workers, and write them.
     fn write_shared(
         &mut self,
         turn: &Turn,
         entry: &Entry,
         opened: &Opened,
         record: &mut Record,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Packed, Failure> {
         let shared = self.shared;
         let file = opened.file.try_clone().map_err(|error| shared.io_error(entry, "read", error))?;
         let large = Large::new(file, opened.stamp.size, record.codec, shared.method.level, shared.budget.blocks);
@@ -285,14 +310,14 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         shared.output().write_part(&self.header, shared.progress)
     }
 
-    /// Header and one zstd frame; returns how many raw bytes were packed.
-    fn write_frame(&mut self, entry: &Entry, opened: &Opened, record: &mut Record) -> Result<u64, Failure> {
+    /// Header and one zstd frame.
+    fn write_frame(&mut self, entry: &Entry, opened: &Opened, record: &mut Record) -> Result<Packed, Failure> {
         let (shared, size) = (self.shared, opened.stamp.size);
         let failed = || shared.io_error(entry, "compress", io::Error::other("the zstd library failed"));
         self.write_early(record)?;
         let mut frame = LongFrame::new(shared.method.level, size, shared.budget.workers).ok_or_else(failed)?;
         let (mut raw, mut packed) = (vec![0; BLOCK_BYTES], Vec::new());
-        let mut crc = crc32fast::Hasher::new();
+        let (mut crc, mut hash) = (crc32fast::Hasher::new(), Hash::new(shared.options));
         let mut read = 0;
         record.packed = 0;
         while read < size {
@@ -306,6 +331,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             }
             read += length as u64;
             crc.update(&raw[..length]);
+            hash.update(&raw[..length]);
             packed.clear();
             frame.append(&raw[..length], read == size, &mut packed).ok_or_else(failed)?;
             shared.output().write_part(&packed, shared.progress)?;
@@ -313,14 +339,15 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             shared.progress.bytes_in.add(length as u64);
         }
         record.crc = crc.finalize();
-        Ok(read)
+        Ok((read, hash.finish()))
     }
 
-    fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<u64, Failure> {
+    /// Header and blocks.
+    fn write_blocks(&mut self, entry: &Entry, large: &Large, record: &mut Record) -> Result<Packed, Failure> {
         let shared = self.shared;
         self.write_early(record)?;
         record.packed = 0;
-        let mut crc = crc32fast::Hasher::new();
+        let (mut crc, mut hash) = (crc32fast::Hasher::new(), Hash::new(shared.options));
         let (mut raw, mut tail) = (0, None);
         loop {
             if shared.should_stop() {
@@ -334,6 +361,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                     tail = Some(block.tail());
                     shared.output().write_part(block.bytes(), shared.progress)?;
                     crc.combine(block.crc());
+                    hash.update(block.raw());
                     record.packed += block.bytes().len() as u64;
                     raw += block.raw_length();
                     shared.progress.bytes_in.add(block.raw_length());
@@ -346,7 +374,7 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                     let padding = &padding[..shared.method.frame.padding(record.packed)];
                     shared.output().write_part(padding, shared.progress)?;
                     record.crc = crc.finalize();
-                    return Ok(raw);
+                    return Ok((raw, hash.finish()));
                 }
                 Step::Failed(BlockFailure::Shrank) => {
                     return Err(Failure::Changed("shrank while it was packed".into()));
@@ -377,11 +405,12 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             packed: bytes.len() as u64,
             offset: 0,
             entry: index,
-            crc: crc32fast::hash(bytes),
+            crc: crc32fast::hash(&end),
             mode: stat.st_mode as u16,
-            codec: Codec::Store,
+            codec: self.shared.method.codec,
         };
         self.frame(&mut record, bytes, link, buffer);
+        buffer.hashes.extend(self.shared.options.manifest.then(|| Digest::of(&end)));
         Ok(())
     }
 
@@ -394,9 +423,10 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
             entry: index,
             crc: 0,
             mode: stat.st_mode as u16,
-            codec: Codec::Store,
+            codec: self.shared.method.codec,
         };
         self.frame(&mut record, b"", b"", buffer);
+        buffer.hashes.extend(self.shared.options.manifest.then(|| Digest::of(b"")));
         Ok(())
     }
 
@@ -419,20 +449,26 @@ fn read_into<S: Sink>(
     stream: &mut Stream,
     entry: &Entry,
     opened: &Opened,
-    record: &Record,
+    record: &mut Record,
     help: Help<'_>,
-) -> Result<(), Failure> {
+) -> Result<Option<u128>, Failure> {
     let mut header = Vec::new();
     shared.method.frame.header(&mut header, &record.member(shared.plan, shared.options.stamps, b""));
     shared.append_large(stream, &header, help)?;
     let size = opened.stamp.size;
+    let (mut crc, mut hash) = (crc32fast::Hasher::new(), Hash::new(shared.options));
     let mut read = 0;
     while read < size {
         if shared.should_stop() {
             return Err(Error::cancelled(Stage::Pack).into());
         }
         let length = (size - read).min(stream.left(true) as u64) as usize;
-        let got = fs::read_full(&opened.file, stream.room(length));
+        let room = stream.room(length);
+        let got = fs::read_full(&opened.file, room);
+        if shared.options.manifest {
+            crc.update(room);
+            hash.update(room);
+        }
         if got.map_err(|error| shared.io_error(entry, "read", error))? < length {
             return Err(Failure::Changed("shrank while it was packed".into()));
         }
@@ -441,7 +477,8 @@ fn read_into<S: Sink>(
         shared.progress.bytes_in.add(length as u64);
     }
     shared.append_large(stream, &[0; tar::BLOCK][..tar::padding(size)], help)?;
-    shared.unchanged(entry, opened, read)
+    record.crc = crc.finalize();
+    shared.unchanged(entry, opened, read).map(|()| hash.finish())
 }
 
 /// Do for the others what would otherwise be waited for.

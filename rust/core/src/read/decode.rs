@@ -61,7 +61,7 @@ fn damaged_deflate() -> Fault {
 struct Slice<'a>(&'a [u8]);
 
 impl Source for Slice<'_> {
-    fn len(&self) -> u64 {
+    fn length(&self) -> u64 {
         self.0.len() as u64
     }
 

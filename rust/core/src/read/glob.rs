@@ -26,7 +26,8 @@ impl Glob {
         let mut open = vec![false; self.components.len() + 1];
         open[0] = true;
         self.skip_recursive(&mut open);
-        for part in name.split(|&b| b == b'/') {
+        // `tar cf all.tar .` writes names that begin with `./`.
+        for part in name.split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b".")) {
             let mut next = vec![false; open.len()];
             for (at, component) in self.components.iter().enumerate().filter(|(at, _)| open[*at]) {
                 match component {
@@ -76,6 +77,11 @@ mod tests {
             ("**/a/**/b", "q/a/r/s/b", true),
             ("**/a/**/b", "q/a/r/s/c", false),
             ("a/[0-9]?.txt", "a/12.txt", true),
+            ("*", "./a", true),
+            ("./*", "./a", true),
+            ("**", "./x/a", true),
+            ("*", "./x/a", false),
+            ("*", "./.hidden", false),
         ] {
             assert_eq!(Glob::new(pattern.as_bytes()).matches(name.as_bytes()), expected, "{pattern} against {name}");
         }

@@ -8,7 +8,7 @@ use crate::fs;
 /// Bytes that can be read at any position, by any number of threads and processes at once.
 pub trait Source: Send + Sync {
     /// How many there are.
-    fn len(&self) -> u64;
+    fn length(&self) -> u64;
 
     /// Fill `buffer` from `offset`, or as much as there is; the count read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -36,7 +36,7 @@ impl FileSource {
 }
 
 impl Source for FileSource {
-    fn len(&self) -> u64 {
+    fn length(&self) -> u64 {
         self.length
     }
 
@@ -50,7 +50,7 @@ impl Source for FileSource {
 }
 
 impl Source for Vec<u8> {
-    fn len(&self) -> u64 {
+    fn length(&self) -> u64 {
         self.as_slice().len() as u64
     }
 

@@ -64,8 +64,8 @@ impl VerifyReport {
 #[derive(Default)]
 struct Found {
     report: VerifyReport,
-    /// Where members begin and end in the file.
-    spans: Vec<(u64, u64)>,
+    /// Where members begin and end in the file, and their numbers.
+    spans: Vec<(u64, u64, usize)>,
 }
 
 impl Archive {
@@ -104,7 +104,7 @@ impl Archive {
         let found = in_claims(members.len(), jobs, cancel, |number, found: &mut Found, buffer| {
             let member = &members[number];
             match self.verify_member(zip, member, buffer, cancel) {
-                Ok(span) => found.spans.push(span),
+                Ok((start, end)) => found.spans.push((start, end, number)),
                 Err(fault) if fault.kind() == ErrorKind::Cancelled => return Err(self.explain(fault)),
                 Err(fault) => found.report.add(member, &fault),
             }
@@ -122,9 +122,9 @@ impl Archive {
             report.add(&member, &Fault::corrupt("another member has the same name"));
         }
         if report.is_sound() {
-            self.check_spans(zip, spans, members, &mut report);
+            check_spans(zip, spans, members, &mut report);
         }
-        let behind = self.source.len() - zip.end.min(self.source.len());
+        let behind = self.source.length() - zip.end.min(self.source.length());
         if behind > 0 {
             report.warnings.push(format!("{behind} bytes follow the archive's end."));
         }
@@ -143,7 +143,7 @@ impl Archive {
         if matches!(member.kind, MemberKind::File | MemberKind::Link) || member.size > 0 {
             let as_file = Member { kind: MemberKind::File, ..member.clone() };
             content::check(&as_file)?;
-            self.limits.check_bytes(member.size, source.len())?;
+            self.limits.check_bytes(member.size, source.length())?;
             if member.size <= PORTION as u64 {
                 buffer.resize(member.size as usize, 0);
                 content::read_into(container, source, &as_file, buffer)?;
@@ -162,34 +162,6 @@ impl Archive {
         Ok((member.offset, zip.member_end(source, member)?))
     }
 
-    /// Members side by side fill the archive; what lies between them belongs to none.
-    fn check_spans(&self, zip: &Zip, mut spans: Vec<(u64, u64)>, members: &[Member], report: &mut VerifyReport) {
-        spans.sort_unstable();
-        let mut at = zip.shift;
-        let (mut gaps, mut bytes) = (0_u64, 0_u64);
-        for (start, end) in spans {
-            if start < at
-                && let Some(member) = members.iter().find(|member| member.offset == start)
-            {
-                report.add(member, &Fault::corrupt("it overlaps another member"));
-            } else if start > at {
-                gaps += 1;
-                bytes += start - at;
-            }
-            at = at.max(end);
-        }
-        if zip.shift > 0 {
-            report.warnings.push(format!("{} bytes stand in front of the archive.", zip.shift));
-        }
-        if zip.directory() > at {
-            gaps += 1;
-            bytes += zip.directory() - at;
-        }
-        if gaps > 0 {
-            report.warnings.push(format!("{bytes} bytes in {gaps} places belong to no member."));
-        }
-    }
-
     fn verify_tar(
         &self,
         tar: &Tar,
@@ -199,16 +171,18 @@ impl Archive {
         cancel: &CancelToken,
     ) -> Result<VerifyReport> {
         // Stretches of the tar that could not be read.
-        let bad = match &tar.stream {
+        let mut bad = match &tar.stream {
             TarStream::Plain => self.read_plain(jobs, progress, cancel)?,
             TarStream::Frames(frames) => self.read_frames(frames, jobs, progress, cancel)?,
-            TarStream::Sequential(stream) => self.read_sequential(stream, progress)?,
+            TarStream::Sequential(stream) => self.read_sequential(stream, progress, cancel)?,
         };
+        bad.sort_unstable();
         let mut report = VerifyReport::default();
         for member in members {
             let start = member.start.unwrap_or(member.offset);
             let end = start.saturating_add(member.size);
-            let hit = bad.iter().find(|(from, to, _)| member.offset < *to && *from < end);
+            // Stretches do not overlap: the first that ends behind the member's beginning is the only one to ask.
+            let hit = bad.get(bad.partition_point(|(_, to, _)| *to <= member.offset)).filter(|(from, ..)| *from < end);
             if let Some((.., reason)) = hit {
                 report.add(member, &Fault::corrupt(reason.clone()));
             } else if end > tar.length {
@@ -229,7 +203,7 @@ impl Archive {
 
     /// A plain tar has checksums of headers alone, which opening has checked; its data must be readable and there.
     fn read_plain(&self, jobs: usize, progress: &Progress, cancel: &CancelToken) -> Result<Vec<(u64, u64, String)>> {
-        let portions = usize::try_from(self.source.len().div_ceil(PORTION as u64)).unwrap_or(usize::MAX);
+        let portions = usize::try_from(self.source.length().div_ceil(PORTION as u64)).unwrap_or(usize::MAX);
         let read = in_claims(portions, jobs, cancel, |number, bad: &mut Vec<_>, buffer| {
             buffer.resize(PORTION, 0);
             let at = number as u64 * PORTION as u64;
@@ -263,15 +237,46 @@ impl Archive {
     }
 
     /// Checksums along the way are checked by unpacking it; behind a damaged place nothing can be read.
-    fn read_sequential(&self, stream: &Sequential, progress: &Progress) -> Result<Vec<(u64, u64, String)>> {
-        match stream.again().finish(&*self.source, 0) {
+    fn read_sequential(
+        &self,
+        stream: &Sequential,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<Vec<(u64, u64, String)>> {
+        match stream.again(cancel).finish(&*self.source, 0) {
             Ok((length, ..)) => {
                 progress.bytes_in.add(length);
                 Ok(Vec::new())
             }
-            Err(fault) if fault.kind() == ErrorKind::Io => Err(self.explain(fault)),
+            Err(fault) if matches!(fault.kind(), ErrorKind::Io | ErrorKind::Cancelled) => Err(self.explain(fault)),
             Err(fault) => Ok(vec![(fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned())]),
         }
+    }
+}
+
+/// Members side by side fill the archive; what lies between them belongs to none.
+fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64, usize)>, members: &[Member], report: &mut VerifyReport) {
+    spans.sort_unstable();
+    let mut at = zip.shift;
+    let (mut gaps, mut bytes) = (0_u64, 0_u64);
+    for (start, end, number) in spans {
+        if start < at {
+            report.add(&members[number], &Fault::corrupt("it overlaps another member"));
+        } else if start > at {
+            gaps += 1;
+            bytes += start - at;
+        }
+        at = at.max(end);
+    }
+    if zip.shift > 0 {
+        report.warnings.push(format!("{} bytes stand in front of the archive.", zip.shift));
+    }
+    if zip.directory() > at {
+        gaps += 1;
+        bytes += zip.directory() - at;
+    }
+    if gaps > 0 {
+        report.warnings.push(format!("{bytes} bytes in {gaps} places belong to no member."));
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,8 +13,11 @@ use super::plan::{Folder, Job};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind};
 
-/// Descriptors of folders that a worker keeps open.
-const KEPT_OPEN: usize = 128;
+/// The first folders stay open for all workers: of 256 or fewer, as most archives have, each is entered once.
+const SHARED_OPEN: usize = 256;
+
+/// Descriptors of other folders that a worker keeps open.
+const KEPT_OPEN: usize = 32;
 
 /// The folder that an archive is extracted to.
 pub(super) struct Destination<'a> {
@@ -22,8 +26,10 @@ pub(super) struct Destination<'a> {
     folders: &'a [Folder],
     /// There was nothing in it, so that nothing can be in the way.
     pub is_new: bool,
-    /// Folders that were not there before.
+    /// Folders that were not there before, and those that are there now.
     made: Vec<AtomicBool>,
+    there: Vec<AtomicBool>,
+    shared: Vec<OnceLock<OwnedFd>>,
 }
 
 /// What became of a name.
@@ -48,8 +54,9 @@ impl<'a> Destination<'a> {
             Ok(())
         })
         .map_err(|cause| failed("list", path, cause))?;
-        let made = folders.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { root, path, folders, is_new, made })
+        let no = || folders.iter().map(|_| AtomicBool::new(false)).collect();
+        let shared = folders.iter().take(SHARED_OPEN).map(|_| OnceLock::new()).collect();
+        Ok(Self { root, path, folders, is_new, made: no(), there: no(), shared })
     }
 
     /// Whether this extraction made the folder.
@@ -88,77 +95,86 @@ impl<'a> Reach<'a> {
 
     /// The folder's descriptor; it and those above it are made where they are not there.
     pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
-        let destination = self.destination;
-        let mut missing = Vec::new();
-        let mut at = number;
-        while at != 0 && !self.open.contains_key(&at) {
-            missing.push(at);
-            at = destination.folders[at as usize].parent;
-        }
-        if self.open.len() + missing.len() > KEPT_OPEN {
-            self.open.clear();
-            missing.clear();
-            at = number;
-            while at != 0 {
-                missing.push(at);
-                at = destination.folders[at as usize].parent;
+        if self.opened(number).is_none() {
+            let mut missing = self.missing(number);
+            if self.open.len() + missing.len() > KEPT_OPEN {
+                self.open.clear();
+                missing = self.missing(number);
+            }
+            for number in missing.into_iter().rev() {
+                self.enter(number, make).map_err(|cause| {
+                    let path = self.destination.folder_path(number);
+                    match cause.raw_os_error() {
+                        Some(libc::ENOTDIR | libc::ELOOP) => in_the_way(&path),
+                        _ => failed("create the folder", &path, cause),
+                    }
+                })?;
             }
         }
-        for number in missing.into_iter().rev() {
-            let entered = self.enter(number, make).map_err(|cause| {
-                let path = destination.folder_path(number);
-                match cause.raw_os_error() {
-                    Some(libc::ENOTDIR | libc::ELOOP) => in_the_way(&path),
-                    _ => failed("create the folder", &path, cause),
-                }
-            })?;
-            self.open.insert(number, entered);
-        }
-        Ok(match self.open.get(&number) {
-            Some(folder) => folder.as_fd(),
-            None => destination.root.as_fd(),
-        })
+        Ok(self.opened(number).unwrap_or(self.destination.root.as_fd()))
     }
 
-    fn enter(&self, number: u32, make: bool) -> io::Result<OwnedFd> {
-        let folder = &self.destination.folders[number as usize];
-        let parent = self.open.get(&folder.parent).unwrap_or(&self.destination.root);
-        if make && fs::create_directory(parent, &folder.name)? {
-            self.destination.made[number as usize].store(true, Relaxed);
+    fn opened(&self, number: u32) -> Option<BorrowedFd<'_>> {
+        if number == 0 {
+            return Some(self.destination.root.as_fd());
         }
-        fs::enter_at(parent, &folder.name)
+        let shared = self.destination.shared.get(number as usize).and_then(OnceLock::get);
+        shared.or_else(|| self.open.get(&number)).map(OwnedFd::as_fd)
+    }
+
+    /// The folder and those above it that are not open, from the deepest up.
+    fn missing(&self, number: u32) -> Vec<u32> {
+        let above = |&number: &u32| Some(self.destination.folders[number as usize].parent);
+        std::iter::successors(Some(number), above).take_while(|&number| self.opened(number).is_none()).collect()
+    }
+
+    fn enter(&mut self, number: u32, make: bool) -> io::Result<()> {
+        let Destination { folders, made, there, shared, root, .. } = self.destination;
+        let (folder, number_at) = (&folders[number as usize], number as usize);
+        let parent = self.opened(folder.parent).unwrap_or(root.as_fd());
+        if make && !there[number_at].load(Relaxed) && fs::create_directory(parent, &folder.name)? {
+            made[number_at].store(true, Relaxed);
+        }
+        let entered = fs::enter_at(parent, &folder.name)?;
+        there[number_at].store(true, Relaxed);
+        match shared.get(number_at) {
+            // Another worker was as fast; either descriptor will do.
+            Some(slot) => drop(slot.set(entered)),
+            None => drop(self.open.insert(number, entered)),
+        }
+        Ok(())
+    }
+
+    /// Whether something bears the job's name already.
+    pub fn is_taken(&mut self, job: &Job) -> Result<bool> {
+        let destination = self.destination;
+        let folder = match self.folder(job.folder, false) {
+            Ok(folder) => folder,
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match fs::lstat_at(folder, job.name()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(failed("look at", &destination.path(job.folder, job.name()), cause)),
+        }
     }
 
     /// Refuse a job whose name is taken already.
     pub fn check_free(&mut self, job: &Job) -> Result<()> {
-        let destination = self.destination;
-        let folder = match self.folder(job.folder, false) {
-            Ok(folder) => folder,
-            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        match fs::lstat_at(folder, job.name()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(cause) => Err(failed("look at", &destination.path(job.folder, job.name()), cause)),
-            Ok(_) => Err(exists(&destination.path(job.folder, job.name()))),
-        }
+        if self.is_taken(job)? { Err(exists(&self.destination.path(job.folder, job.name()))) } else { Ok(()) }
     }
 
     /// Make something new under the job's name with `make`, which is given a folder and a name that nothing has.
     ///
     /// What is there already is replaced by a rename once the new is complete, so that a link is replaced and never
     /// written through.
-    pub fn put(
-        &mut self,
-        job: &Job,
-        existing: Existing,
-        make: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Written> {
+    pub fn put(&mut self, job: &Job, existing: Existing, make: Make<'_>) -> Result<Written> {
         let destination = self.destination;
         let folder = self.folder(job.folder, true)?;
         let name = job.name();
         let path = || destination.path(job.folder, name);
-        let made = match make(folder, name) {
+        let outcome = match make(folder, name) {
             Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists => match existing {
                 Existing::Error => return Err(exists(&path())),
                 Existing::Skip => return Ok(Written::WasThere),
@@ -171,7 +187,7 @@ impl<'a> Reach<'a> {
             },
             other => other,
         };
-        match made {
+        match outcome {
             Ok(()) => Ok(Written::Yes),
             Err(Failure::Io(attempt, cause)) => Err(failed(attempt, &path(), cause)),
             Err(Failure::Archive(error)) => Err(error),
@@ -179,17 +195,16 @@ impl<'a> Reach<'a> {
     }
 }
 
+/// Makes something new in a folder under a name that nothing has; leaves nothing where it fails.
+pub(super) type Make<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>;
+
 /// Why something was not made: the disk, or the archive.
 pub(super) enum Failure {
     Io(&'static str, io::Error),
     Archive(Error),
 }
 
-fn replace(
-    folder: BorrowedFd<'_>,
-    name: &[u8],
-    make: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Failure> {
     let process = std::process::id().to_string();
     let staged = crate::target::dot_name(name, &format!(".{process}"), crate::target::STAGED_SUFFIX);
     // Left by a process of the same number that was killed; nothing else makes such names.

@@ -109,7 +109,7 @@ impl Archive {
         let begun = Instant::now();
         progress.enter(Phase::Extract);
         let plan = plan::plan(self, request)?;
-        self.limits.check_bytes(plan.bytes, self.source.len()).map_err(|fault| self.explain(fault))?;
+        self.limits.check_bytes(plan.bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         progress.total_files.set(plan.files.len() as u64);
         let destination = Destination::open(&request.dest, &plan.folders)?;
         if plan::must_be_free(request) && !destination.is_new {
@@ -202,6 +202,10 @@ impl Work<'_> {
 
     fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<()> {
         let member = &job.member;
+        if self.request.existing == Existing::Skip && !self.destination.is_new && reach.is_taken(job)? {
+            self.was_there(job);
+            return Ok(());
+        }
         let small = member.size <= AT_ONCE;
         if small {
             buffer.resize(member.size as usize, 0);

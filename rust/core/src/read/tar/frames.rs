@@ -35,7 +35,7 @@ pub(crate) struct SeekTable {
 /// Read the seek table at the end of a zstd file; `None` where there is none that accounts for the whole file.
 pub(crate) fn seek_table(source: &dyn Source) -> Result<Option<SeekTable>, Fault> {
     let mut footer = [0; FOOTER];
-    let Some(footer_at) = source.len().checked_sub(FOOTER as u64) else { return Ok(None) };
+    let Some(footer_at) = source.length().checked_sub(FOOTER as u64) else { return Ok(None) };
     if source.read_at(&mut footer, footer_at)? < FOOTER {
         return Ok(None);
     }
@@ -46,7 +46,7 @@ pub(crate) fn seek_table(source: &dyn Source) -> Result<Option<SeekTable>, Fault
     }
     let entry = if descriptor & HAS_CHECKSUMS != 0 { 12 } else { 8 };
     let content = u64::from(count) * entry + FOOTER as u64;
-    let Some(table_at) = source.len().checked_sub(content + HEAD as u64) else { return Ok(None) };
+    let Some(table_at) = source.length().checked_sub(content + HEAD as u64) else { return Ok(None) };
     // No longer than the file, which is there: its length is no mere claim.
     let mut table = vec![0; HEAD + (content as usize - FOOTER)];
     if source.read_at(&mut table, table_at)? < table.len() {

@@ -64,7 +64,7 @@ impl Header {
             name,
             link: text(&block[157..257]).to_vec(),
             size,
-            mode: number(&block[100..108]).map_or(0o644, |mode| mode as u32 & 0o7777),
+            mode: number(&block[100..108]).map_or(0o644, |mode| (mode & 0o7777).cast_unsigned() as u32),
             mtime: number(&block[136..148]).unwrap_or(0),
             purpose,
         })

@@ -62,15 +62,15 @@ impl Tar {
         };
         let table = Table::read(&mut read, limits, cancel)?;
         let (length, trailing) = match &stream {
-            TarStream::Plain => (source.len(), None),
+            TarStream::Plain => (source.length(), None),
             TarStream::Frames(frames) => (frames.len(), None),
             TarStream::Sequential(sequential) => {
                 let (length, file_end, zeros) = sequential.finish(source, table.end)?;
-                let rest = if file_end < source.len() { Some(file_end) } else { None };
+                let rest = if file_end < source.length() { Some(file_end) } else { None };
                 (length, rest.or((!zeros).then_some(table.end)))
             }
         };
-        limits.check_bytes(length, source.len())?;
+        limits.check_bytes(length, source.length())?;
         Ok(Self { stream, table, length, trailing })
     }
 

@@ -59,6 +59,8 @@ impl<'a> Fields<'a> {
 pub(super) struct End {
     pub disk: u32,
     pub directory_disk: u32,
+    /// Members on this disk, and in all.
+    pub count_here: u64,
     pub count: u64,
     pub length: u64,
     pub offset: u64,
@@ -71,10 +73,10 @@ impl End {
             return None;
         }
         let (disk, directory_disk) = (fields.u16()?, fields.u16()?);
-        let _here = fields.u16()?;
         let end = Self {
             disk: disk.into(),
             directory_disk: directory_disk.into(),
+            count_here: fields.u16()?.into(),
             count: fields.u16()?.into(),
             length: fields.u32()?.into(),
             offset: fields.u32()?.into(),
@@ -116,8 +118,15 @@ impl End {
         }
         fields.take(8 + 4)?;
         let (disk, directory_disk) = (fields.u32()?, fields.u32()?);
-        fields.take(8)?;
-        Some(Self { disk, directory_disk, count: fields.u64()?, length: fields.u64()?, offset: fields.u64()? })
+        let count_here = fields.u64()?;
+        Some(Self {
+            disk,
+            directory_disk,
+            count_here,
+            count: fields.u64()?,
+            length: fields.u64()?,
+            offset: fields.u64()?,
+        })
     }
 }
 
@@ -378,7 +387,7 @@ mod tests {
     #[test]
     fn dos_times_are_seconds_since_1970() {
         let dos = |y: u32, mo: u32, d: u32, h: u32, mi: u32, s: u32| {
-            ((y - 1980) << 9 | mo << 5 | d) << 16 | h << 11 | mi << 5 | s / 2
+            ((y - 1980) << 9 | mo << 5 | d) << 16 | h << 11 | mi << 5 | (s / 2)
         };
         assert_eq!(dos_seconds(dos(1980, 1, 1, 0, 0, 0)), Some(315_532_800));
         assert_eq!(dos_seconds(dos(2000, 2, 29, 0, 0, 0)), Some(951_782_400));

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::layout::{END_LENGTH, END64_LENGTH, End, LOCAL_LENGTH, LOCATOR_LENGTH, RECORD, Record, locator};
+use super::place::Place;
 use super::{Zip, is_file};
 use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
@@ -33,8 +34,8 @@ pub(crate) fn has_end(source: &dyn Source) -> Result<bool, Fault> {
 }
 
 fn tail(source: &dyn Source) -> Result<(Vec<u8>, u64), Fault> {
-    let length = source.len().min((LOCATOR_LENGTH + END_LENGTH + COMMENT) as u64);
-    let start = source.len() - length;
+    let length = source.length().min((LOCATOR_LENGTH + END_LENGTH + COMMENT) as u64);
+    let start = source.length() - length;
     let mut bytes = vec![0; length as usize];
     let count = source.read_at(&mut bytes, start)?;
     bytes.truncate(count);
@@ -64,7 +65,7 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
             None => {}
         }
     }
-    if end.disk != 0 || end.directory_disk != 0 {
+    if end.disk != 0 || end.directory_disk != 0 || end.count_here != end.count {
         return Err(multi_disk());
     }
     let directory = directory_end.checked_sub(end.length).ok_or_else(|| {
@@ -120,16 +121,18 @@ impl Zip {
         let mut found = find_directory(source)?;
         let shift = place(source, &mut found)?;
         let Found { end, directory, directory_end, archive_end, zip64 } = found;
-        if directory_end > source.len() {
+        if directory_end > source.length() {
             return Err(Fault::corrupt("the directory runs beyond the file").at(directory));
         }
-        let mut survey = Survey { indexing: Indexing::new(), files: 0, total: 0, spans: Spans::new(shift, directory) };
+        let spans = Spans::new(shift, directory);
+        let mut survey = Survey { indexing: Indexing::new(), places: Vec::new(), files: 0, total: 0, spans };
         if end.length > 0 {
             Self::walk(source, directory, directory_end, |record, position| {
                 survey.see(record, position, limits, cancel)
             })?;
         }
-        let Survey { indexing, files, total, spans } = survey;
+        let Survey { indexing, mut places, files, total, spans } = survey;
+        places.shrink_to_fit();
         let members = indexing.len() as u64;
         let told = if zip64 { members } else { members & 0xFFFF };
         if told != end.count {
@@ -139,16 +142,17 @@ impl Zip {
         if !spans.in_order {
             check_overlaps(source, directory, directory_end, shift)?;
         }
-        limits.check_bytes(total, source.len())?;
+        limits.check_bytes(total, source.length())?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
-        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
+        Ok(Self { index, places, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
     }
 }
 
 /// What one pass over the directory finds out.
 struct Survey {
     indexing: Indexing,
+    places: Vec<Place>,
     files: u64,
     total: u64,
     spans: Spans,
@@ -165,13 +169,14 @@ impl Survey {
         }
         let count = self.indexing.len() as u64 + 1;
         limits.check_members(count)?;
-        if count % LOOK_EVERY == 0 && cancel.is_cancelled() {
+        if count.is_multiple_of(LOOK_EVERY) && cancel.is_cancelled() {
             return Err(Fault::cancelled());
         }
         self.total = self.total.saturating_add(record.size);
         self.files += u64::from(is_file(record));
         self.spans.see(record).map_err(|fault| fault.in_member(&name))?;
-        self.indexing.push(&name, position)
+        self.places.push(Place::of(record, position, *name == *record.name)?);
+        self.indexing.push(&name)
     }
 }
 
