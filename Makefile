@@ -29,7 +29,7 @@ demo: $(VENV)/.with-demo $(VENV)/.built ## Pack a small tree of images, and say 
 	$(BIN)/python -m zipfile -l $(DEMO)/resized.zip | sed -n 1,6p
 	@printf '%s\n' '' 'Try next:' \
 		"  $(BIN)/vhpack compress '$(DEMO)/resized/*.png' -o $(DEMO)/resized.zip --force --json" \
-		"  $(BIN)/vhpack compress $(DEMO)/resized -o $(DEMO)/all.zip --remove-originals" \
+		"  $(BIN)/vhpack compress $(DEMO)/resized -o $(DEMO)/all.zip" \
 		"  $(BIN)/vhpack --help"
 
 test: $(VENV)/.with-test $(VENV)/.built ## Run every test: cargo test and pytest

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     StrPath: TypeAlias = str | os.PathLike[str]
     Sources: TypeAlias = StrPath | Iterable[StrPath]
-    Patterns: TypeAlias = str | Iterable[str]
+    Patterns: TypeAlias = StrPath | Iterable[StrPath]
     Symlinks: TypeAlias = Literal["skip", "follow", "store"]
     OnChange: TypeAlias = Literal["error", "skip"]
     Codec: TypeAlias = Literal["auto", "store", "deflate", "zstd"]
@@ -61,8 +61,12 @@ class Settings:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
         for name, most in _NUMBERS.items():
             value = getattr(self, name)
-            if isinstance(value, int) and not 0 <= value <= most:
-                raise OptionError(f"{name} is {value}; it must be a number from 0 to {most}")
+            # Amounts may also be text, which is read later.
+            is_amount = name == "memory"
+            if value is None or (is_amount and not isinstance(value, int)):
+                continue
+            if not isinstance(value, int) or not 0 <= value <= most:
+                raise OptionError(f"{name} is {value!r}; it must be a whole number from 0 to {most}")
 
 
 def pack(
@@ -94,7 +98,7 @@ def pack(
     or the order in which the disk lists names.
 
     Originals are kept unless `remove_originals` is true; then exactly the files that were packed are removed, after the
-    archive is on disk. Folders are never removed. An existing `target` is replaced only with `force`.
+    archive is on disk; where Ctrl-C or a crash cuts that off, the same call finishes it. Folders are never removed. An existing `target` is replaced only with `force`.
 
     Args:
         sources: One path or pattern, or any iterable of them. One that exists is taken as it is, else it is read as
@@ -273,7 +277,7 @@ def _encoded(path: StrPath | None) -> bytes | None:
 def encode_patterns(wanted: Patterns) -> list[bytes]:
     """Return patterns as the engine takes them."""
     # A lone text is one pattern, not a pattern for each of its letters.
-    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
+    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str | os.PathLike) else wanted)]
 
 
 def checked_jobs(jobs: int | None) -> int | None:

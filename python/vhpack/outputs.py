@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from vhpack import env, paths, runs
 from vhpack._packing import Settings, encode, run
-from vhpack.errors import PackOSError, PackWarning
+from vhpack.errors import PackOSError, PackPermissionError, PackWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,7 @@ class Outputs:
 
         Raises:
             OptionError: `name` leads out of the outputs folder.
+            PackPermissionError: the folder cannot be made there.
 
         Example:
             >>> import vhpack
@@ -71,7 +72,11 @@ class Outputs:
         """
         path = self._join(filename)
         if makedirs:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except PermissionError as error:
+                message = f"cannot make the folder of {path}: {error.strerror}; name a folder for outputs in VH_OUTPUTS_DIR"
+                raise PackPermissionError(error.errno, message, error.filename) from None
         return path
 
     @overload
@@ -141,8 +146,9 @@ class Outputs:
         """Pack output files into one archive among the outputs, and remove the originals.
 
         The originals are removed, unless `remove_originals` is false, once the archive is complete and on disk: exactly
-        the files that were packed, never a folder, never the archive itself. On any failure, and on Ctrl-C, they all
-        stay and no half of an archive is left among the outputs. An archive of an earlier call is replaced.
+        the files that were packed, never a folder, never the archive itself. On any failure, and on Ctrl-C, before that they
+        all stay and no half of an archive is left among the outputs; a removal that is cut off is finished by the same
+        call. An archive of an earlier call is replaced.
 
         Args:
             source: A file, a folder (the files directly in it) or a pattern under the rules of

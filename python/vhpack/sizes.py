@@ -31,6 +31,8 @@ def parse(amount: int | str) -> int:
     """
     if isinstance(amount, int):
         return amount
+    if not isinstance(amount, str):
+        raise OptionError(f"{amount!r} is no amount of bytes; give a whole number, or text like 256MiB")
     text = amount.strip().lower()
     number = text.rstrip("bgikmt ")
     unit = text[len(number) :].strip()

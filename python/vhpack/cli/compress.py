@@ -123,7 +123,10 @@ def compress(**arguments: Any) -> int:  # noqa: ANN401
     try:
         return _compress(wanted)
     except PackError as error:
-        _fail(wanted, error.kind, str(error), getattr(error, "errno", None), getattr(error, "filename", None))
+        message, filename = str(error), getattr(error, "filename", None)
+        if wanted.files_from is not None and str(filename).endswith("\r"):
+            message += f"; the lines of {wanted.files_from} end as on Windows: remove the carriage returns"
+        _fail(wanted, error.kind, message, getattr(error, "errno", None), filename)
         return 2 if isinstance(error, OptionError) else 1
     except KeyboardInterrupt:
         screen.end_line()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -82,9 +83,10 @@ def fail_as(json: bool, error: PackError) -> None:
 
 def put(text: str) -> None:
     """Print data, and make sure that it arrived."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed; nobody could read what was printed")
     print(text)
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
 
 
 def stdout_is_terminal() -> bool:

@@ -77,8 +77,11 @@ pub(crate) fn run<T: Send>(
     };
     let Some(outcome) = outcome else { return Err(PyRuntimeError::new_err("the engine was not called")) };
     let value = outcome.map_err(|error| exception(py, &error))?;
-    if let Some(callable) = &progress {
-        report(py, callable, &counters)?;
+    if let Some(callable) = &progress
+        && let Err(error) = report(py, callable, &counters)
+    {
+        // It is all done: what the last look at it raises must not hide that.
+        error.write_unraisable(py, Some(callable.bind(py)));
     }
     Ok(value)
 }

@@ -152,7 +152,15 @@ impl<'a> Gather<'a> {
             return;
         }
         let states = if search.is_some() { vec![0] } else { Vec::new() };
-        self.tasks.push(Task { directory, search, states, is_link, is_start: true, ancestors: None });
+        self.tasks.push(Task {
+            directory,
+            search,
+            states,
+            is_link,
+            by_wildcard: false,
+            is_start: true,
+            ancestors: None,
+        });
     }
 
     /// A folder that a source names, with the member names of what is in it.

@@ -47,10 +47,24 @@ pub(super) struct Lookup<'a> {
 impl<'a> Lookup<'a> {
     pub fn new(request: &'a PackRequest, tolerant: bool) -> Result<Self> {
         let tolerant = tolerant || request.options.on_change == OnChange::Skip;
-        let working = std::env::current_dir().map_err(|error| {
-            Error::io(Stage::Scan, "find the working directory, so cannot read", fs::path(b"."), error)
-        })?;
-        let working = working.into_os_string().into_vec();
+        let is_relative = |text: &[u8]| text.first() != Some(&b'/');
+        let needs_working = match &request.base {
+            Some(base) => base.is_relative(),
+            None => request.sources.iter().chain(request.literals.iter()).any(is_relative),
+        };
+        let working = match std::env::current_dir() {
+            Ok(working) => working.into_os_string().into_vec(),
+            // Absolute paths need none, and it may be gone.
+            Err(_) if !needs_working => b"/".to_vec(),
+            Err(error) => {
+                return Err(Error::io(
+                    Stage::Scan,
+                    "find the working directory, so cannot read",
+                    fs::path(b"."),
+                    error,
+                ));
+            }
+        };
         let Some(base) = &request.base else { return Ok(Self { request, tolerant, working }) };
         let working = absolute(&working, base.as_os_str().as_bytes())
             .map_err(|error| Error::io(Stage::Scan, "find the folder", base, error))?;

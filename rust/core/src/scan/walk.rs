@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub states: Vec<usize>,
     /// The folder is a link, and following it is meant.
     pub is_link: bool,
+    /// A wildcard took the folder: what no wildcard takes is not taken below it either.
+    pub by_wildcard: bool,
     /// The source's own folder: may be missing.
     pub is_start: bool,
     pub ancestors: Option<Arc<Ancestor>>,
@@ -329,6 +331,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             search: self.task.search,
             states: vec![state],
             is_link: false,
+            by_wildcard: self.task.by_wildcard,
             is_start: false,
             ancestors: None,
         });
@@ -407,15 +410,17 @@ impl<'a, 'b> Visit<'a, 'b> {
         if !found.taken {
             return;
         }
+        let mut by_wildcard = self.task.by_wildcard;
         if let Some(search) = self.search() {
             if search.pattern.directories_only {
                 return;
             }
             search.matched.store(true, Ordering::Relaxed);
-            if found.by_wildcard && is_sidecar(name) && !search.pattern.names_sidecars() {
-                self.skip(name, "describes other outputs; name it to pack it");
-                return;
-            }
+            by_wildcard = found.by_wildcard && !search.pattern.names_sidecars();
+        }
+        if by_wildcard && is_sidecar(name) {
+            self.skip(name, "describes other outputs; name it to pack it");
+            return;
         }
         self.listing.push(name, kind);
     }
@@ -434,24 +439,25 @@ impl<'a, 'b> Visit<'a, 'b> {
             identity: (0, 0),
             through_link: *through_link || is_link,
         };
-        let child = |search, states| Task {
+        let child = |search, states, by_wildcard| Task {
             directory: directory.clone(),
             search,
             states,
             is_link,
+            by_wildcard,
             is_start: false,
             ancestors: self.task.ancestors.clone(),
         };
         match self.search() {
-            None => self.children.push(child(None, Vec::new())),
+            None => self.children.push(child(None, Vec::new(), self.task.by_wildcard)),
             Some(search) => {
                 let mut children = Vec::new();
                 if !found.below.is_empty() {
-                    children.push(child(self.task.search, found.below));
+                    children.push(child(self.task.search, found.below, false));
                 }
                 if found.taken && search.expand {
                     search.matched.store(true, Ordering::Relaxed);
-                    children.push(child(None, Vec::new()));
+                    children.push(child(None, Vec::new(), found.by_wildcard && !search.pattern.names_sidecars()));
                 }
                 self.children.extend(children);
             }
