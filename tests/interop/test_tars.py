@@ -194,15 +194,14 @@ def test_pax_headers_stand_only_where_ustar_does_not_suffice(tmp_path: Path) -> 
 
 
 def test_a_member_of_8_gib_is_listed_with_its_size(tmp_path: Path) -> None:
-    needs("tar", "bsdtar")
+    """In zstd, so that the zeros between take no room on the disk."""
+    needs("tar", "bsdtar", "zstd")
     sparse(tmp_path / "data/large", 8 * GIB, {0: b"first", 8 * GIB - 5: b"last!"})
     write_tree(tmp_path / "data", {"next": b"after it"})
-    if os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize < 12 * GIB or "VHPACK_SOAK" not in os.environ:
-        pytest.skip("8 GiB are written in `make soak`")
-    vhpack.pack("data", "large.tar")
+    vhpack.pack("data", "large.tar.zst", level=1)
 
     for program in ("tar", "bsdtar"):
-        done = subprocess.run([program, "-tvf", "large.tar"], capture_output=True, text=True)
+        done = subprocess.run([program, "-tvf", "large.tar.zst"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert str(8 * GIB) in done.stdout
         assert "next" in done.stdout

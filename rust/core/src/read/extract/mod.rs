@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Archive;
 use super::container::Container;
 use super::content::Content;
+use super::{Archive, Member};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage, show};
 use crate::fs;
@@ -28,6 +28,9 @@ const CLAIM: usize = 32;
 
 /// A member of up to this size is checked before its file is made; a larger one while it is written.
 const AT_ONCE: u64 = 1 << 20;
+
+/// Unpacked between two looks at the flag on the way to a member: 50 to 100 ms of inflating.
+const STEP: u64 = 32 << 20;
 
 /// What to do with a name that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,6 +188,7 @@ impl Work<'_> {
     fn some_files(&self, jobs: &[Job]) -> Result<()> {
         let mut reach = Reach::new(self.destination);
         let mut buffer = Vec::new();
+        let mut at = 0;
         loop {
             let first = self.next.fetch_add(CLAIM, Ordering::Relaxed);
             let Some(claimed) = jobs.get(first..(first + CLAIM).min(jobs.len())).filter(|jobs| !jobs.is_empty()) else {
@@ -195,9 +199,24 @@ impl Work<'_> {
                     return Ok(());
                 }
                 self.cancel.check(Stage::Extract)?;
+                self.approach(&mut at, &job.member)?;
                 self.file(&mut reach, job, &mut buffer)?;
             }
         }
+    }
+
+    /// In a stream that must be unpacked on the way, go to the member in steps that an interrupt can come between.
+    fn approach(&self, at: &mut u64, member: &Member) -> Result<()> {
+        if !self.archive.is_random() {
+            while member.offset.saturating_sub(*at) > STEP {
+                self.cancel.check(Stage::Extract)?;
+                *at += STEP;
+                let read = self.archive.container.read_at(&*self.archive.source, &mut [0], *at);
+                read.map_err(|fault| self.archive.explain_in(member, fault))?;
+            }
+            *at = member.offset.saturating_add(member.size);
+        }
+        Ok(())
     }
 
     fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<()> {

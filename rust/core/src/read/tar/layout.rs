@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn pax_records_say_name_size_and_time() {
         let mut extension = Extension::default();
-        extension.add(b"16 path=long/na\n13 size=4096\n20 mtime=1700.250000\n").unwrap();
+        extension.add(b"16 path=long/na\n13 size=4096\n21 mtime=1700.250000\n").unwrap();
         assert_eq!(extension.name.as_deref(), Some(&b"long/na"[..]));
         assert_eq!((extension.size, extension.mtime), (Some(4096), Some((1700, 250_000_000))));
         assert_eq!(seconds(b"-1.25"), Some((-2, 750_000_000)));
