@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vhpack._packing import Codec, OnChange, Patterns, Sources, StrPath, Symlinks, Watch
 
 _SHOWN = 10  # names in one warning; all of them would bury what the warning says
+_MANIFEST = ".manifest.jsonl"
 _SIDECARS = (".metadata.json", "/valohai.metadata.jsonl")
 
 
@@ -248,7 +249,8 @@ def _warn(report: PackReport) -> None:
     for message in report.warnings:
         warn(message)
     # That wildcards leave these out is their documented meaning, and no news to a caller.
-    skipped = [(path, why) for path, why in report.skipped if path not in report.targets and not path.endswith(_SIDECARS)]
+    own = {name for target in report.targets for name in (target, target + _MANIFEST)}
+    skipped = [(path, why) for path, why in report.skipped if path not in own and not path.endswith(_SIDECARS)]
     if skipped:
         warn(f"{len(skipped)} left out of {report.target}: {_listed(skipped)}")
     if report.kept:

@@ -161,6 +161,10 @@ def test_the_command_and_outputs_write_it(work: Path) -> None:
     Path(vhpack.outputs("o").path("x.txt")).write_text("x")
     packed = vhpack.outputs("o").compress("*.txt", "o.zip", manifest=True)
     assert read(Path(f"{packed}.manifest.jsonl"))[1][0]["name"] == "x.txt"
+    # That a wildcard takes neither the archive nor its manifest is no news: a warning would be an error here.
+    Path(vhpack.outputs("o").path("y.txt")).write_text("y")
+    vhpack.outputs("o").compress("*", "o.zip", manifest=True)
+    assert [member["name"] for member in read(Path(f"{packed}.manifest.jsonl"))[1]] == ["y.txt"]
 
 
 def test_originals_go_after_the_manifest_is_on_disk(work: Path) -> None:
