@@ -13,8 +13,8 @@ pub struct Limits {
     pub max_members: u64,
     /// Bytes of all members together. Default 16 TiB, the largest file of ext4.
     pub max_total: u64,
-    /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked. Default 200: text reaches 20, label
-    /// images 100; deflate can be driven to 1032 and zstd beyond 10,000.
+    /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked. Default 200: deflate can be driven to
+    /// 1032 and zstd far beyond, and no dataset of that size should come near.
     pub max_ratio: u64,
 }
 

@@ -29,7 +29,7 @@ const CLAIM: usize = 32;
 /// A member of up to this size is checked before its file is made; a larger one while it is written.
 const AT_ONCE: u64 = 1 << 20;
 
-/// Unpacked between two looks at the flag on the way to a member: 50 to 100 ms of inflating.
+/// Unpacked between two looks at the flag on the way to a member: a tenth of a second at 300 MB/s.
 const STEP: u64 = 32 << 20;
 
 /// What to do with a name that is there already.
