@@ -98,7 +98,8 @@ def pack(
     or the order in which the disk lists names.
 
     Originals are kept unless `remove_originals` is true; then exactly the files that were packed are removed, after the
-    archive is on disk; where Ctrl-C or a crash cuts that off, the same call finishes it. Folders are never removed. An existing `target` is replaced only with `force`.
+    archive is on disk; where Ctrl-C or a crash cuts that off, the same call finishes it. Folders are never removed. An
+    existing `target` is replaced only with `force`.
 
     Args:
         sources: One path or pattern, or any iterable of them. One that exists is taken as it is, else it is read as
