@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from vhpack import _engine
-    from vhpack._packing import Patterns, StrPath, Watch
+    from vhpack._packing import StrPath, Watch
 
 _EXISTING = ("error", "overwrite", "skip")
 _DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
@@ -92,7 +92,7 @@ class Archive(Mapping[str, bytes]):
         """Return the names of all files, in the archive's order."""
         return self._native().names()
 
-    def members(self, patterns: Patterns | None = None) -> list[_engine.Member]:
+    def members(self, patterns: str | Iterable[str] | None = None) -> list[_engine.Member]:
         """Return what the archive says of its members of every kind, in its order.
 
         Args:

@@ -249,3 +249,17 @@ def test_a_name_longer_than_archives_can_hold_is_refused_where_it_is_found(work:
     assert sorted(path.name for path in work.iterdir()) == ["data"]
     ended = run(["rm", "-rf", "data"], work)
     assert ended.code == 0, ended
+
+
+@pytest.mark.parametrize(
+    ("source", "taken"),
+    [("data/*", ["1.txt"]), ("data", ["1.txt", "x.metadata.json"]), ("data/*/*.metadata.json", ["x.metadata.json"])],
+)
+def test_a_wildcard_takes_no_sidecars_below_the_folders_that_it_takes(work: Path, source: str, taken: list[str]) -> None:
+    write_tree(work, {"data/sub/1.txt": b"1", "data/sub/x.metadata.json": b"{}"})
+
+    vhpack.pack(source, "out.zip", remove_originals=True)
+
+    names = [name.rsplit("/")[-1] for name in structure_of(work / "out.zip").names()]
+    assert names == taken
+    assert (work / "data/sub/x.metadata.json").exists() == ("x.metadata.json" not in taken)

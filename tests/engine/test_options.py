@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import vhpack
-from tests.engine.command import compress
+from tests.engine.command import compress, python
 from tests.engine.trees import snapshot, write_tree
 
 WRONG: list[dict[str, Any]] = [
@@ -19,7 +19,7 @@ WRONG: list[dict[str, Any]] = [
     {"memory": 0},
     {"memory": "lots"},
     {"memory": -1},
-    {"codec": "zstd"},
+    {"codec": "brotli"},
     {"symlinks": "ignore"},
     {"on_change": "retry"},
 ]
@@ -60,3 +60,26 @@ def test_a_working_directory_that_is_gone_is_an_error_and_not_a_crash(tmp_path: 
         "except (vhpack.PackError, OSError) as error: print('refused')\n"
     )
     assert run([sys.executable, "-c", code], tmp_path).out.strip() == "refused"
+
+
+@pytest.mark.parametrize("option", [{"memory": 1.5e6}, {"level": "3"}, {"jobs": 2.5}, {"jobs": "two"}])
+def test_a_value_of_the_wrong_type_is_refused_as_one_out_of_range(work: Path, option: dict[str, Any]) -> None:
+    write_tree(work / "data", {"a": b"a"})
+
+    with pytest.raises(vhpack.OptionError, match=next(iter(option.values())).__repr__().replace("+", r"\+")):
+        vhpack.pack("data", "out.zip", **option)
+
+
+def test_a_pattern_to_leave_out_may_be_a_path(work: Path) -> None:
+    write_tree(work / "data", {"a": b"a", "b": b"b"})
+
+    assert vhpack.pack("data", "out.zip", exclude=Path("b")).files == 1
+
+
+def test_absolute_paths_need_no_working_directory(work: Path) -> None:
+    write_tree(work, {"data/a": b"a", "gone": None})
+    code = f"import os, vhpack; os.chdir('gone'); os.rmdir('../gone'); vhpack.pack({str(work / 'data')!r}, {str(work / 'out.zip')!r})"
+
+    ended = python(code, cwd=work)
+
+    assert ended.code == 0, ended

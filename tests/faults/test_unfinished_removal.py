@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,21 +143,117 @@ def test_a_list_of_another_archive_removes_nothing(cut_off: Path, change: str) -
     assert contents(cut_off / "data") == left
 
 
-@pytest.mark.parametrize("change", ["cut", "one bit"])
-def test_a_damaged_list_removes_nothing(cut_off: Path, change: str) -> None:
-    listed = cut_off / LIST
-    content = bytearray(listed.read_bytes())
-    if change == "cut":
-        del content[len(content) // 2 :]
-    else:
-        content[len(content) // 2] ^= 1
-    listed.write_bytes(content)
+def give_away(work: Path) -> None:
+    if os.geteuid() != 0:
+        without("only root can give a file away")
+    os.chown(work / LIST, 65534, 65534)
+
+
+def let_others_write(work: Path) -> None:
+    (work / LIST).chmod(0o620)
+
+
+def link_it_elsewhere(work: Path) -> None:
+    os.link(work / LIST, work.parent / "a-backup")
+
+
+def damage_it(work: Path) -> None:
+    content = bytearray((work / LIST).read_bytes())
+    content[len(content) // 2] ^= 1
+    (work / LIST).write_bytes(content)
+
+
+def cut_it(work: Path) -> None:
+    os.truncate(work / LIST, (work / LIST).stat().st_size // 2)
+
+
+def change_the_archive(work: Path) -> None:
+    with zipfile.ZipFile(work / "out.zip", "a") as archive:
+        archive.writestr("added later", b"x")
+
+
+def put_a_folder_there(work: Path) -> None:
+    (work / LIST).unlink()
+    (work / LIST).mkdir()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [give_away, let_others_write, link_it_elsewhere, damage_it, cut_it, change_the_archive, put_a_folder_there],
+)
+@pytest.mark.parametrize(
+    "options", [["--force"], ["--force", "--remove-originals"], ["--force", "--on-change", "skip"]], ids=" ".join
+)
+def test_a_list_that_cannot_be_gone_by_still_protects_its_archive(
+    cut_off: Path, spoil: Callable[[Path], None], options: list[str]
+) -> None:
+    """Not to remove by it is one thing; to replace what may be the only copy is another."""
+    spoil(cut_off)
+    archive = (cut_off / "out.zip").read_bytes()
     left = contents(cut_off / "data")
 
-    ended = compress(*SAME_CALL, cwd=cut_off)
+    for _ in range(2):
+        ended = compress("data", "-o", "out.zip", *options, cwd=cut_off)
+        check_failed(ended, ["out.zip", LIST], "remove the list")
+        assert (cut_off / "out.zip").read_bytes() == archive
+        assert contents(cut_off / "data") == left
 
-    check_failed(ended, ["out.zip"], "force|choose")
-    assert contents(cut_off / "data") == left
+
+def test_a_list_that_was_never_begun_with_stands_in_nobodys_way(work: Path) -> None:
+    """A pack that was killed before its list was on disk has removed nothing."""
+    write_tree(work / "data", FILES)
+    log = work.parent / "log"
+    kill = strace(["pwrite64"], log, inject="signal=KILL:when=1")
+    run([*kill, VHPACK, "compress", *SAME_CALL, "--jobs", "1"], work)
+    assert was_injected(log)
+    assert contents(work / "data") == FILES
+    assert (work / LIST).exists()
+
+    ended = compress(*SAME_CALL, "--force", cwd=work)
+
+    assert ended.code == 0, ended
+    assert held(work) == FILES
+    assert set(snapshot(work)) == {"data", "data/sub", "out.zip"}
+
+
+def test_names_that_begin_alike_do_not_share_a_list(work: Path) -> None:
+    """Too long for a prefix and a suffix, they are cut, and would be one."""
+    long = "n" * 240
+    write_tree(work / "data", FILES)
+    write_tree(work / "other", {"x.txt": b"x"})
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=5")
+    same_call = ["data", "-o", f"{long}-a.zip", "--remove-originals", "--jobs", "1"]
+    run([*kill, VHPACK, "compress", *same_call], work)
+    archive = (work / f"{long}-a.zip").read_bytes()
+
+    assert compress("other", "-o", f"{long}-b.zip", "--remove-originals", cwd=work).code == 0
+    again = compress(*same_call, "--force", cwd=work)
+
+    assert again.code == 0, again
+    assert (work / f"{long}-a.zip").read_bytes() == archive
+    assert contents(work / "data") == {}
+
+
+def test_what_a_removal_kept_does_not_stand_in_the_way_of_new_files(work: Path) -> None:
+    """The same call with nothing new must not replace the archive; with new files it is an overwrite like any other."""
+    write_tree(work, {"data/sub/1.png": b"1", "elsewhere/e.png": b"e"})
+    (work / "data/link").symlink_to("../elsewhere")
+    same_call = ["data", "-o", "out.zip", "--remove-originals", "--force"]
+
+    assert compress(*same_call, cwd=work).code == 1
+    archive = (work / "out.zip").read_bytes()
+    assert compress(*same_call, cwd=work).code == 1
+    assert (work / "out.zip").read_bytes() == archive
+    for number in (2, 3):
+        write_tree(work, {f"data/sub/{number}.png": b"new"})
+        compress(*same_call, cwd=work)
+        assert set(held(work)) == {"link/e.png", f"sub/{number}.png"}
+
+
+def test_a_dry_run_says_how_to_finish(cut_off: Path) -> None:
+    ended = compress("data", "-o", "out.zip", "--dry-run", cwd=cut_off)
+
+    check_failed(ended, ["out.zip"], "same call again")
 
 
 def test_a_list_that_another_user_wrote_removes_nothing(cut_off: Path) -> None:

@@ -27,6 +27,10 @@ pub(crate) fn run<T: Send>(
 ) -> PyResult<T> {
     let (counters, cancel) = (EngineProgress::default(), CancelToken::default());
     let progress = progress.map(|callable| callable.clone().unbind());
+    // Once before anything happens: a short call may be over before the second look.
+    if let Some(callable) = &progress {
+        report(py, callable, &counters)?;
+    }
     let mut work = Some(work);
     let (outcome, raised) = py.detach(|| {
         std::thread::scope(|scope| {
