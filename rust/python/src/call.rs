@@ -25,6 +25,16 @@ pub(crate) fn run<T: Send>(
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,
 ) -> PyResult<T> {
+    let (value, last) = run_to_end(py, progress, work)?;
+    last.map(|()| value)
+}
+
+/// The same, with apart what the last call of `progress`, when all is done, has raised.
+fn run_to_end<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,
+) -> PyResult<(T, PyResult<()>)> {
     let (counters, cancel) = (EngineProgress::default(), CancelToken::default());
     let progress = progress.map(|callable| callable.clone().unbind());
     // Once before anything happens: a short call may be over before the second look.
@@ -81,13 +91,8 @@ pub(crate) fn run<T: Send>(
     };
     let Some(outcome) = outcome else { return Err(PyRuntimeError::new_err("the engine was not called")) };
     let value = outcome.map_err(|error| exception(py, &error))?;
-    if let Some(callable) = &progress
-        && let Err(error) = report(py, callable, &counters)
-    {
-        // It is all done: what the last look at it raises must not hide that.
-        error.write_unraisable(py, Some(callable.bind(py)));
-    }
-    Ok(value)
+    let last = progress.as_ref().map_or(Ok(()), |callable| report(py, callable, &counters));
+    Ok((value, last))
 }
 
 fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> PyResult<()> {
@@ -157,7 +162,13 @@ pub(crate) fn pack(
         symlinks: convert::symlinks(symlinks)?,
         options,
     };
-    run(py, progress, |progress, cancel| vhpack_core::pack(&request, progress, cancel)).map(PackReport)
+    let work = |progress: &EngineProgress, cancel: &CancelToken| vhpack_core::pack(&request, progress, cancel);
+    let (report, last) = run_to_end(py, progress, work)?;
+    if let Err(error) = last {
+        // The archive has its name, and originals are gone: what the last look at that raises must not hide it.
+        error.write_unraisable(py, progress);
+    }
+    Ok(PackReport(report))
 }
 
 #[pyfunction]
