@@ -22,6 +22,8 @@ MAY_LOAD: dict[str, set[str]] = {
     "sizes": {"errors"},
     "runs": {"env", "errors"},
     "paths": {"errors"},
+    "values": set(),
+    "step": {"errors", "values"},
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},

@@ -29,6 +29,7 @@ EXPECTED = {
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
+    "StepError",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",

@@ -29,6 +29,7 @@ __all__ = [
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
+    "StepError",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
@@ -126,6 +127,20 @@ class OptionError(PackError, ValueError):
     """An option is out of range, or contradicts another."""
 
     kind = "usage"
+
+
+class StepError(PackError, ValueError):
+    """The arguments of `prepare()` describe no step."""
+
+    kind = "step"
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(where, message)
+        self.where = where
+        """The argument, or the entry of it, that is wrong: `default_parameters["layers"]`."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class PackWarning(UserWarning):
