@@ -15,8 +15,10 @@ import vhpack
 from vhpack import errors, runs
 
 EXPECTED = {
+    "ChecksumError",
     "ConfigError",
     "DistributedError",
+    "DownloadError",
     "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
@@ -42,6 +44,7 @@ EXPECTED = {
     "distributed",
     "errors",
     "execution",
+    "inputs",
     "logger",
     "metadata",
     "output_properties",
@@ -52,6 +55,7 @@ EXPECTED = {
     "prepare",
     "reset",
     "runs",
+    "set_status_detail",
 }
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(vhpack.__path__, "vhpack.") if module.name.rpartition(".")[2][0] != "_"

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from vhpack import errors, metadata, paths, runs
 from vhpack._packing import pack
+from vhpack.controller_api import set_status_detail
 
 # A function or instance of its module's name hides that module, which must therefore be loaded here and not later: loading
 # it would put the module over the function.
 from vhpack.distributed import distributed
 from vhpack.errors import (
+    ChecksumError,
     ConfigError,
     DistributedError,
+    DownloadError,
     JobWarning,
     MemberCollisionError,
     MemberNameError,
@@ -37,6 +40,7 @@ from vhpack.errors import (
     UnknownFormatError,
 )
 from vhpack.execution import execution
+from vhpack.inputs import inputs
 from vhpack.metadata import logger
 from vhpack.output_properties import output_properties
 from vhpack.outputs import outputs
@@ -48,8 +52,10 @@ if TYPE_CHECKING:
     from vhpack._engine import PackReport, Progress, __version__
 
 __all__ = [
+    "ChecksumError",
     "ConfigError",
     "DistributedError",
+    "DownloadError",
     "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
@@ -75,6 +81,7 @@ __all__ = [
     "distributed",
     "errors",
     "execution",
+    "inputs",
     "logger",
     "metadata",
     "output_properties",
@@ -85,6 +92,7 @@ __all__ = [
     "prepare",
     "reset",
     "runs",
+    "set_status_detail",
 ]
 
 _FROM_ENGINE = frozenset({"PackReport", "Progress", "__version__"})

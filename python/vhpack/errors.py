@@ -17,8 +17,10 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "ChecksumError",
     "ConfigError",
     "DistributedError",
+    "DownloadError",
     "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
@@ -152,6 +154,18 @@ class ConfigError(PackError, ValueError):
     """A file in the config folder (`parameters.json` and its like) cannot be read."""
 
     kind = "config"
+
+
+class DownloadError(PackError, OSError):
+    """A file cannot be downloaded; `filename` is its URL, without what may be secret in it."""
+
+    kind = "download"
+
+
+class ChecksumError(DownloadError):
+    """A file was downloaded, and is not the one that was promised; it is not kept."""
+
+    kind = "checksum"
 
 
 class PropertyError(PackError, TypeError):
