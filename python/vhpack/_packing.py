@@ -185,7 +185,7 @@ def run(
             layout=layout,
             base=_encoded(base),
             root=_encoded(settings.root),
-            exclude=_patterns(settings.exclude),
+            exclude=encode_patterns(settings.exclude),
             hidden=settings.hidden,
             symlinks=settings.symlinks,
             on_change=settings.on_change,
@@ -211,7 +211,7 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         literals,
         target,
         root=_encoded(settings.root),
-        exclude=_patterns(settings.exclude),
+        exclude=encode_patterns(settings.exclude),
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
@@ -234,9 +234,17 @@ def _encoded(path: StrPath | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
-def _patterns(patterns: Patterns) -> list[bytes]:
+def encode_patterns(wanted: Patterns) -> list[bytes]:
+    """Return patterns as the engine takes them."""
     # A lone text is one pattern, not a pattern for each of its letters.
-    return [os.fsencode(pattern) for pattern in ((patterns,) if isinstance(patterns, str) else patterns)]
+    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
+
+
+def checked_jobs(jobs: int | None) -> int | None:
+    """Return a number of threads, or None for one for each core."""
+    if jobs is not None and not 1 <= jobs <= _NUMBERS["jobs"]:
+        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to {_NUMBERS['jobs']}")
+    return jobs
 
 
 def _epoch(text: str) -> int | None:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from vhpack._engine import Progress
     from vhpack._packing import Watch
 
-_STAGES = {"scan": "Scanning", "pack": "Packing", "commit": "Finishing", "remove": "Removing originals"}
+_STAGES = {
+    "scan": "Scanning",
+    "pack": "Packing",
+    "commit": "Finishing",
+    "remove": "Removing originals",
+    "extract": "Extracting",
+    "verify": "Verifying",
+    "hash": "Hashing",
+}
+_COUNTED = frozenset({"pack", "remove", "extract", "verify", "hash"})
 
 # Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
 _APPEARS_AFTER = 0.3
@@ -55,14 +64,14 @@ class Bar:
         self._columns: Columns | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._packing_since = time.monotonic()
+        self._stage_since = time.monotonic()
 
     def __call__(self, seen: Progress) -> None:
         """Draw the bar anew."""
         # The last stage counts as begun only when something is removed: without that wish nothing ever is.
         stage = "commit" if seen.stage == "remove" and not seen.removed else seen.stage
-        if stage == "pack" and self._stage != "pack":
-            self._packing_since = time.monotonic()
+        if stage != self._stage:
+            self._stage_since = time.monotonic()
         changed, self._stage = stage != self._stage, stage
         if time.monotonic() < self._appears_at:
             return
@@ -73,7 +82,7 @@ class Bar:
             if self._task is not None:
                 self._columns.remove_task(self._task)
             self._task = self._columns.add_task(_STAGES[stage], total=None, counts="")
-        if stage in ("pack", "remove") and seen.total_files:
+        if stage in _COUNTED and seen.total_files:
             done = seen.removed if stage == "remove" else seen.files
             counts = self._counts(seen, stage)
             self._columns.update(self._task, total=seen.total_files, completed=done, counts=counts)
@@ -82,7 +91,7 @@ class Bar:
     def _counts(self, seen: Progress, stage: str) -> str:
         if stage == "remove":
             return f"{seen.removed:,}/{seen.total_files:,} files"
-        rate = seen.bytes_in / max(time.monotonic() - self._packing_since, 0.001)
+        rate = seen.bytes_in / max(time.monotonic() - self._stage_since, 0.001)
         return f"{seen.files:,}/{seen.total_files:,} files  {sizes.text(seen.bytes_in)}  {sizes.text(rate)}/s"
 
     def wipe(self) -> None:

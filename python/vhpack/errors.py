@@ -19,11 +19,14 @@ from typing import ClassVar
 __all__ = [
     "ChecksumError",
     "ConfigError",
+    "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
     "JobWarning",
+    "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
+    "MemberNotFoundError",
     "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
@@ -40,6 +43,8 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnsafeMemberError",
+    "UnsupportedArchiveError",
 ]
 
 
@@ -55,7 +60,10 @@ class PackError(Exception):
     def __str__(self) -> str:
         # OSError would put "[Errno 2]" before the sentence and the path behind it; the sentence has both already.
         sentence = getattr(self, "strerror", None)
-        return sentence if isinstance(sentence, str) else super().__str__()
+        if isinstance(sentence, str):
+            return sentence
+        # KeyError would put the sentence in quotes.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class NoFilesError(PackError, ValueError):
@@ -186,6 +194,36 @@ class MissingExtraError(PackError, ImportError):
     kind = "missing_extra"
 
 
+class CorruptArchiveError(PackError, ValueError):
+    """An archive's bytes contradict each other, end early, or fail a checksum."""
+
+    kind = "corrupt"
+
+
+class UnsafeMemberError(PackError, ValueError):
+    """A member would be written outside the destination, or over another member."""
+
+    kind = "unsafe_member"
+
+
+class LimitExceededError(PackError, ValueError):
+    """An archive claims more than the limits allow that protect disk and memory."""
+
+    kind = "limit_exceeded"
+
+
+class UnsupportedArchiveError(PackError, NotImplementedError):
+    """A file is no archive that vhpack reads, or one with encryption, several disks, or an unknown method."""
+
+    kind = "unsupported"
+
+
+class MemberNotFoundError(PackError, KeyError):
+    """An archive has no member of this name."""
+
+    kind = "member_not_found"
+
+
 class PackWarning(UserWarning):
     """An archive is complete, and there is something about it that the caller should know."""
 
@@ -210,6 +248,11 @@ _BY_KIND: dict[str, type[PackError]] = {
         NoSpaceError,
         PackOSError,
         OptionError,
+        CorruptArchiveError,
+        UnsafeMemberError,
+        LimitExceededError,
+        UnsupportedArchiveError,
+        MemberNotFoundError,
     )
 }
 

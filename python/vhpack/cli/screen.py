@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vhpack._engine import PackReport
+    from vhpack.errors import PackError
 
 _SHOWN = 10  # of a long list, unless -v asks for all
 
@@ -63,10 +64,56 @@ def fail(text: str) -> None:
     say(f"Error: {visible(text)}")
 
 
+def fail_as(json: bool, error: PackError) -> None:
+    """Print what went wrong; where JSON is wanted, also as an object on stdout."""
+    fail(str(error))
+    if json:
+        put_json(
+            {
+                "error": {
+                    "kind": error.kind,
+                    "message": str(error),
+                    "errno": getattr(error, "errno", None),
+                    "filename": getattr(error, "filename", None),
+                }
+            }
+        )
+
+
 def put(text: str) -> None:
     """Print data, and make sure that it arrived."""
     print(text)
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def stdout_is_terminal() -> bool:
+    """Tell whether a person reads what is printed as data."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # stdout is None, or closed
+        return False
+
+
+def put_bytes(content: bytes) -> None:
+    """Print bytes as they are."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def put_lines(lines: bytes) -> None:
+    """Print whole lines as they are; on a terminal, as it can show them."""
+    if stdout_is_terminal():
+        put("\n".join(visible(os.fsdecode(line)) for line in lines.removesuffix(b"\n").split(b"\n")))
+    else:
+        put_bytes(lines)
+
+
+def read_stdin() -> bytes:
+    """Read standard input to its end."""
+    return sys.stdin.buffer.read() if sys.stdin else b""
 
 
 def put_names(names: Iterable[str]) -> None:

@@ -245,7 +245,7 @@ fn compare(found: &Found, a: &Entry, b: &Entry) -> Ordering {
 }
 
 /// `a.0 + a.1` against `b.0 + b.1`, without joining them.
-fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
+pub(crate) fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
     let shared = a.0.len().min(b.0.len());
     a.0[..shared].cmp(&b.0[..shared]).then_with(|| {
         let (a_rest, b_rest) = (&a.0[shared..], &b.0[shared..]);

@@ -16,11 +16,11 @@ const LISTEN_EVERY: Duration = Duration::from_millis(50);
 /// Progress goes out at every second look.
 const LOOKS_PER_REPORT: u32 = 2;
 
-type Outcome<T> = vhpack_core::Result<T>;
+pub(crate) type Outcome<T> = vhpack_core::Result<T>;
 
 /// Run `work` on its own thread. An exception in `progress`, or from a signal handler, cancels the work, waits for its
 /// end, and is raised then.
-fn run<T: Send>(
+pub(crate) fn run<T: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,

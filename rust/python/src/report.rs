@@ -187,6 +187,105 @@ impl PlanReport {
     }
 }
 
+/// What was hashed.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct HashReport {
+    pub report: vhpack_core::HashReport,
+    pub digests: Vec<(OsString, String)>,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl HashReport {
+    #[getter]
+    fn files(&self) -> u64 {
+        self.report.files
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn digests(&self) -> Vec<(OsString, String)> {
+        self.digests.clone()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.report.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.report.warnings.clone()
+    }
+    fn __repr__(&self) -> String {
+        format!(
+            "HashReport(files={}, bytes_in={}, failed={}, seconds={:.3})",
+            self.report.files,
+            self.report.bytes,
+            self.failed.len(),
+            self.report.elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// What a check of digests found.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct CheckReport {
+    pub report: vhpack_core::CheckReport,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl CheckReport {
+    #[getter]
+    fn same(&self) -> u64 {
+        self.report.same
+    }
+    #[getter]
+    fn differing(&self) -> u64 {
+        self.report.differing
+    }
+    #[getter]
+    fn unreadable(&self) -> u64 {
+        self.report.unreadable
+    }
+    #[getter]
+    fn malformed(&self) -> Vec<u64> {
+        self.report.malformed.clone()
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.report;
+        format!(
+            "CheckReport(same={}, differing={}, unreadable={}, malformed={}, seconds={:.3})",
+            report.same,
+            report.differing,
+            report.unreadable,
+            report.malformed.len(),
+            report.elapsed.as_secs_f64()
+        )
+    }
+}
+
 /// How far a call has come, at one moment.
 #[pyclass(frozen, module = "vhpack")]
 pub(crate) struct Progress {
