@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
+    from vhpack.supply import File
+    from vhpack.unpacking import Packed
+
 
 def inputs(name: str, default: str | list[str] | None = None) -> Input:
     """Return the input called `name`.
@@ -37,6 +40,9 @@ class Input:
     Its files come from the command line (`--name=URL`), else from `inputs.json`, else from `prepare()`, as URLs (`http`,
     `https`, `s3`, `gs`, `azure`, `file`), local paths, folders (with all that is below) or patterns. An input without any has
     the files that are in its folder.
+
+    Archives (zip, tar, tar.gz, tar.zst, by their names) stand for the files in them: `streams` reads those where they are,
+    `paths` unpacks them once, into a cache.
 
     Downloads go into the input's folder, each at once and complete, several at a time. What breaks off is asked for again and
     continued, in a later run if need be. A file is downloaded again only when its server says that it has changed, and one
@@ -68,6 +74,8 @@ class Input:
             DownloadError: a file cannot be downloaded; it is an OSError, and `filename` the URL.
             ChecksumError: a file is not the one that `inputs.json` promises.
             MissingExtraError: object storage needs obstore, which is not installed.
+            UnsafeMemberError: a member of an archive would be unpacked to somewhere else.
+            CorruptArchiveError, UnsupportedArchiveError, LimitExceededError: an archive cannot be read; see `vhpack.open`.
             ConfigError: without `prepare()`, a file in the config folder cannot be read.
 
         Example:
@@ -78,12 +86,11 @@ class Input:
             >>> [path.rpartition("/")[2] for path in vhpack.inputs("texts").paths("*.txt")]
             ['a.txt', 'b.txt']
         """
-        from vhpack import supply
-
         found = False
-        for file in supply.files(self.name, path_filter, whole=not process_archives, force=force_download):
-            found = True
-            yield file.path
+        for file, packed in self._found(path_filter, process_archives, force_download):
+            for path in [file.path] if packed is None else _unpacked(packed):
+                found = True
+                yield path
         if not found:
             yield from self._default() if default is None else default
 
@@ -114,10 +121,11 @@ class Input:
 
         Arguments and errors are those of `paths`.
         """
-        from vhpack import supply
-
-        for file in supply.files(self.name, path_filter, whole=not process_archives, force=force_download):
-            yield open(file.path, "rb")  # noqa: SIM115 - whoever reads it closes it
+        for file, packed in self._found(path_filter, process_archives, force_download):
+            if packed is None:
+                yield open(file.path, "rb")  # noqa: SIM115 - whoever reads it closes it
+            else:
+                yield from (member.open() for member in packed)
 
     def stream(
         self,
@@ -141,7 +149,29 @@ class Input:
         """
         return paths.get_inputs_path(self.name)
 
+    def _found(
+        self,
+        path_filter: str | None,
+        process_archives: bool,  # noqa: FBT001
+        force: bool,  # noqa: FBT001
+    ) -> Iterator[tuple[File, list[Packed] | None]]:
+        """Return each file, and for an archive that is to be opened what is wanted of it."""
+        from vhpack import supply, unpacking
+
+        for file in supply.files(self.name, path_filter, whole=not process_archives, force=force):
+            if process_archives and supply.may_be_archive(file.name):
+                inside = unpacking.members(file.name, file.path)
+                yield file, [packed for packed in inside if supply.matches(packed.name, path_filter)]
+            else:
+                yield file, None
+
     def _default(self) -> list[str]:
         if self.default is None:
             return []
         return [self.default] if isinstance(self.default, str) else list(self.default)
+
+
+def _unpacked(packed: list[Packed]) -> list[str]:
+    from vhpack import unpacking
+
+    return unpacking.unpack(packed) if packed else []

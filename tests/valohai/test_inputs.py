@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vhpack
+from tests.valohai.servers import Site
 from vhpack import download, paths
 from vhpack.inputs import Input
 
@@ -153,6 +156,80 @@ def test_a_list_that_cannot_be_read_is_named(content: str) -> None:
     (folder / "inputs.json").write_text(content)
     with pytest.raises(vhpack.ConfigError, match=r"inputs\.json"):
         prepared("a.csv")
+
+
+# --- archives ------------------------------------------------------------------------------------------------------------
+
+
+def packed(suffix: str) -> str:
+    fill("in/a.txt", "in/d/b.txt", "in/d/c.csv")
+    if suffix in (".zip", ".tar"):
+        vhpack.pack("in", f"all{suffix}", root="in")
+    else:
+        subprocess.run(["tar", f"-c{'z' if 'gz' in suffix else 'a'}f", f"all{suffix}", "-C", "in", "a.txt", "d"], check=True)
+    return f"all{suffix}"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz"])
+def test_an_archive_stands_for_its_files(suffix: str) -> None:
+    data = prepared(packed(suffix))
+    assert [Path(path).read_text() for path in data.paths()] == ["in/a.txt", "in/d/b.txt", "in/d/c.csv"]
+    assert [stream.read() for stream in data.streams("d/*")] == [b"in/d/b.txt", b"in/d/c.csv"]
+    assert [os.path.basename(path) for path in data.paths("*.csv")] == ["c.csv"]
+    assert list(data.paths(process_archives=False)) == [os.path.abspath(f"all{suffix}")]
+    assert list(data.paths("nothing")) == []
+
+
+def test_streams_unpack_nothing_and_paths_once() -> None:
+    data = prepared(packed(".zip"))
+    with data.stream("a.txt") as stream:  # type: ignore[union-attr]
+        assert stream.read() == b"in/a.txt"
+    assert not os.path.exists(paths.cache_path())
+    first = list(data.paths())
+    before = [os.stat(path).st_ino for path in first]
+    assert list(data.paths()) == first
+    assert [os.stat(path).st_ino for path in first] == before
+
+
+def test_a_changed_archive_is_unpacked_anew() -> None:
+    data = prepared(packed(".zip"))
+    first = data.path("a.txt")
+    fill("in/a.txt")
+    Path("in/a.txt").write_text("changed")
+    vhpack.pack("in", "all.zip", root="in", force=True)
+    second = data.path("a.txt")
+    assert first != second
+    assert [Path(str(path)).read_text() for path in (first, second)] == ["in/a.txt", "changed"]
+
+
+@pytest.mark.parametrize("name", ["../../out.txt", "/abs/out.txt", "d/../../out.txt"])
+def test_a_member_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile("evil.zip", "w") as archive:
+        archive.writestr("fine.txt", "fine")
+        archive.writestr(name, "evil")
+    with pytest.raises(vhpack.UnsafeMemberError):
+        list(prepared("evil.zip").paths())
+    assert not list(tmp_path.rglob("out.txt"))
+    assert not Path("/abs").exists()
+
+
+def test_a_member_called_like_a_pattern_is_itself() -> None:
+    with zipfile.ZipFile("odd.zip", "w") as archive:
+        for name in ("img[1].png", "img1.png", "a*"):
+            archive.writestr(name, name)
+    assert [Path(path).read_text() for path in prepared("odd.zip").paths()] == ["img[1].png", "img1.png", "a*"]
+
+
+def test_what_only_calls_itself_an_archive_is_an_error() -> None:
+    fill("not.zip")
+    with pytest.raises(vhpack.PackError, match=r"not\.zip"):
+        prepared("not.zip").path()
+    assert prepared("not.zip").path(process_archives=False) == os.path.abspath("not.zip")
+
+
+def test_a_downloaded_archive_is_opened_too(site: Site) -> None:
+    url = site.put("/all.zip", Path(packed(".zip")).read_bytes())
+    assert [Path(path).read_text() for path in prepared(url).paths("d/*.txt")] == ["in/d/b.txt"]
 
 
 # --- object storage ------------------------------------------------------------------------------------------------------
