@@ -206,7 +206,8 @@ class Download:
         try:
             if known is not None and body.offset == 0 and known.is_same(body.version):
                 raise UnchangedError
-            if body.offset not in (0, offset):
+            # A server that does not heed If-Range would have the rest of another version glued on.
+            if body.offset and not (body.offset == offset and partly is not None and partly.is_same(body.version)):
                 raise RestartError
             if body.offset == 0:
                 self.entry.begin(self.wanted.url, body.version)

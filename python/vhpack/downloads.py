@@ -65,8 +65,13 @@ class Downloads:
             DownloadError: one does not come; the others that were on their way are ended, too.
         """
         cache = paths.cache_path()
-        due = [order for order in orders if force or not _by_hand(cache, order.target)]
-        remarks = [f"{order.target} was put there by hand, and is taken as it is" for order in orders if order not in due]
+        due: list[Order] = []
+        remarks: list[str] = []
+        for order in orders:
+            if force or not _by_hand(cache, order.target):
+                due.append(order)
+            else:
+                remarks.append(f"{order.target} was put there by hand, and is taken as it is")
         if due:
             remarks += self._all(due, cache, force, title)
         return remarks

@@ -46,7 +46,8 @@ class Input:
 
     Downloads go into the input's folder, each at once and complete, several at a time. What breaks off is asked for again and
     continued, in a later run if need be. A file is downloaded again only when its server says that it has changed, and one
-    that was put there by hand stays. Checksums and sizes in `inputs.json` are checked.
+    that was put there by hand stays. Checksums and sizes in `inputs.json` are checked. What was downloaded or unpacked is kept in
+    the folder `.cache` beside the inputs, which may be removed at any time.
     """
 
     name: str
@@ -147,7 +148,9 @@ class Input:
             >>> vhpack.inputs("images").dir_path()
             '/.../images'
         """
-        return paths.get_inputs_path(self.name)
+        from vhpack import supply
+
+        return paths.get_inputs_path(supply.declared(self.name))
 
     def _found(
         self,

@@ -47,8 +47,8 @@ def files(name: str, path_filter: str | None, *, whole: bool, force: bool) -> li
     Raises:
         DownloadError: a file cannot be had.
     """
-    known = given().inputs
-    found = known.get(name) or next((entry for other, entry in known.items() if key(other) == key(name)), None)
+    name = declared(name)
+    found = given().inputs.get(name)
     folder = paths.get_inputs_path(name)
     if found is None or not (found.files or found.places):
         there = [] if found is not None and found.input_id else _below(folder, hidden=False)
@@ -62,6 +62,12 @@ def files(name: str, path_filter: str | None, *, whole: bool, force: bool) -> li
                 sys.stderr.write(f"vhpack: {remark}\n")
         runs.current().had.update(order.target for order in orders)
     return [file for file, _ in taken]
+
+
+def declared(name: str) -> str:
+    """Return an input's name in the spelling that the run has of it."""
+    known = given().inputs
+    return name if name in known else next((other for other in known if key(other) == key(name)), name)
 
 
 def may_be_archive(name: str) -> bool:
@@ -103,8 +109,9 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
 
 
 def _described(folder: str, described: GivenFile) -> tuple[File, Wanted | None]:
-    if described.path and os.path.isfile(described.path):
-        return File(described.name, described.path), None
+    there = os.path.join(runs.current().base, described.path or "")
+    if described.path and os.path.isfile(there):
+        return File(described.name, there), None
     target = _inside(folder, described.name)
     wanted = Wanted(described.uri or "", size=described.size, checksums=described.checksums)
     return File(described.name, target), wanted
@@ -155,13 +162,21 @@ def _local(name: str, place: str) -> Iterator[File]:
     found = sorted(glob.glob(full, recursive=True)) if literal else [full] if os.path.exists(full) else []
     if not found:
         what = "matches nothing" if literal else "does not exist"
-        warnings.warn(f"input {name}: {full} {what}", JobWarning, stacklevel=6)
+        warnings.warn(f"input {name}: {full} {what}", JobWarning, stacklevel=_callers_level())
     seen: set[str] = set()
     for path in found:
         inside = _below(path, hidden=True) if os.path.isdir(path) else [File(os.path.basename(path), path)]
         # `**` names a folder and, once more, what is in it.
         yield from (file for file in inside if file.path not in seen)
         seen.update(file.path for file in inside)
+
+
+def _callers_level() -> int:
+    """Return how far up the first frame is that is not ours: generators and comprehensions stand between, more or fewer of them."""
+    level, frame = 0, sys._getframe(1)  # noqa: SLF001 - as `warnings` itself does
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("vhpack."):
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def _below(folder: str, *, hidden: bool) -> list[File]:

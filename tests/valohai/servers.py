@@ -29,6 +29,8 @@ class Page:
     stalls: int = 0
     """How many of the first answers say nothing at all."""
     ranges: bool = True
+    heeds: bool = True
+    """Whether If-Range is heeded."""
     lengths: bool = True
     pause: float = 0.0
     """Seconds between pieces of 1 KiB."""
@@ -116,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(304, b"", None, **known)
             return
         asked, wants = self.headers.get("Range", ""), self.headers.get("If-Range")
-        if asked and page.ranges and wants in (None, etag, page.modified or None):
+        if asked and page.ranges and (not page.heeds or wants in (None, etag, page.modified or None)):
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             if start >= len(page.content):
                 self._send(416, b"")

@@ -137,6 +137,15 @@ def test_a_file_that_changed_meanwhile_is_not_glued_together(site: Site) -> None
     assert content(url) == [other]
 
 
+def test_a_server_that_forgets_conditions_glues_nothing_together(site: Site) -> None:
+    url = site.put("/a.bin", BIG, cuts=[1 << 20, *[0] * 99])
+    with pytest.raises(vhpack.DownloadError):
+        prepared(url).path()
+    other = bytes(reversed(BIG))
+    site.put("/a.bin", other, heeds=False)
+    assert content(url) == [other]
+
+
 @pytest.mark.parametrize(
     "more", [{"ranges": False}, {"etag": False}, {"etag": False, "modified": "Fri, 20 Nov 2026 10:00:00 GMT"}]
 )
@@ -385,3 +394,26 @@ def test_an_interrupt_ends_at_once_and_keeps_what_came(site: Site, more: dict[st
     out, err = child.communicate(timeout=30)
     assert (out, child.returncode) == ("stopped\n", 0), err
     assert not list(Path(paths.get_inputs_path()).rglob("a.bin"))
+
+
+def test_a_terminal_sees_how_far_it_is(site: Site, tmp_path: Path) -> None:
+    import pty
+
+    url = site.put("/a.bin", BIG[:20_000], pause=0.05)
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"import vhpack\nvhpack.prepare(step='train', default_inputs={{'data': {url!r}}})\nvhpack.inputs('data').path()\n"
+    )
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen([sys.executable, script], stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"})
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 4096):
+            seen += piece
+    except OSError:  # a terminal whose other end has gone
+        pass
+    os.close(ours)
+    assert child.wait(60) == 0
+    assert b"Downloading data" in seen
+    assert b"0/1 files" in seen

@@ -86,6 +86,20 @@ def test_a_filter_is_compared_with_the_whole_name(path_filter: str, names: list[
     assert found("in", path_filter=path_filter) == [f"in/{name}" for name in names]
 
 
+def test_hyphens_and_underscores_name_one_input() -> None:
+    fill("a.csv")
+    vhpack.prepare(step="train", default_inputs={"the-data": "a.csv"})
+    assert vhpack.inputs("the_data").path() == os.path.abspath("a.csv")
+    assert vhpack.inputs("the_data").dir_path() == vhpack.inputs("the-data").dir_path()
+    assert vhpack.inputs("the-data").dir_path().endswith("/the-data")
+
+
+def test_a_warning_points_at_the_call() -> None:
+    with pytest.warns(vhpack.JobWarning) as caught:
+        prepared("missing.csv").path()
+    assert caught[0].filename == __file__
+
+
 def test_file_urls_are_local_paths(tmp_path: Path) -> None:
     fill("a b[1].csv")
     assert found(f"file://{tmp_path.resolve()}/a%20b[1].csv") == ["a b[1].csv"]

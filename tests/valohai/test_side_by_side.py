@@ -92,6 +92,12 @@ SCENES = {
         config={"parameters.json": {"a": 1}, "inputs.json": {"c": {"files": [{"name": "b.csv", "path": "b.csv"}]}}},
         files=FILES,
     ),
+    "without-prepare-line": Scene(
+        "print(valohai.parameters('a').value, valohai.parameters('b').value, names(valohai.inputs('c').paths()))",
+        ("--a=7", "--c", "a.csv"),
+        config={"parameters.json": {"a": 1, "b": 2}, "inputs.json": {"c": {"files": [{"name": "b.csv", "path": "b.csv"}]}}},
+        files=FILES,
+    ),
     "inputs": Scene(INPUTS, files=FILES, zips=ZIPS),
     "inputs-line": Scene(INPUTS, ("--one", "b.csv", "d/c.csv", "--all=d/*.csv"), files=FILES, zips=ZIPS),
     "inputs-file": Scene(
