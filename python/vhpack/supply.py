@@ -172,7 +172,7 @@ def _local(name: str, place: str) -> Iterator[File]:
 
 
 def _callers_level() -> int:
-    """Return how far up the first frame is that is not ours: generators and comprehensions stand between, more or fewer of them."""
+    """Return how far up the first frame is that is not ours; generators stand between, more or fewer of them."""
     level, frame = 0, sys._getframe(1)  # noqa: SLF001 - as `warnings` itself does
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("vhpack."):
         level, frame = level + 1, frame.f_back
