@@ -54,10 +54,11 @@ MAY_LOAD: dict[str, set[str]] = {
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
     "_members": {"errors"},
+    "_manifests": {"archive", "errors", "hashing"},
     "archive": {"_engine", "_members", "_packing", "_progress", "errors"},
     "dataset": {"_packing", "archive", "errors"},
     "hashing": {"_engine", "_packing", "_progress", "errors"},
-    "cli": {"_engine", "_packing", "archive", "cli", "env", "errors", "hashing", "incumbent", "sizes"},
+    "cli": {"_engine", "_manifests", "_packing", "archive", "cli", "env", "errors", "hashing", "incumbent", "sizes"},
     "__init__": {
         *("_engine", "_packing", "archive", "controller_api", "dataset", "distributed", "errors", "execution", "hashing"),
         *("incumbent", "inputs", "metadata", "output_properties", "outputs", "parameters", "paths", "prepare", "runs"),

@@ -35,8 +35,11 @@ def pack(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
-    codec: Literal["auto", "store", "deflate"] = "auto",
+    codec: Literal["auto", "store", "deflate", "zstd"] = "auto",
     level: int | None = None,
+    align: int = 0,
+    shard_size: int = 0,
+    manifest: bool = False,
     jobs: int | None = None,
     memory: int | None = None,
     reproducible: bool = False,
@@ -58,6 +61,7 @@ def plan(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
+    shard_size: int = 0,
     jobs: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
@@ -215,6 +219,10 @@ class PackReport:
     @property
     def target(self) -> str: ...
     @property
+    def targets(self) -> list[str]: ...
+    @property
+    def manifests(self) -> list[str]: ...
+    @property
     def files(self) -> int: ...
     @property
     def directories(self) -> int: ...
@@ -231,6 +239,8 @@ class PackReport:
     @property
     def deflated(self) -> int: ...
     @property
+    def zstd(self) -> int: ...
+    @property
     def removed(self) -> int: ...
     @property
     def kept(self) -> list[tuple[str, str]]: ...
@@ -240,6 +250,8 @@ class PackReport:
     def warnings(self) -> list[str]: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def digests(self) -> list[str]: ...
 
 @final
 class PlanReport:

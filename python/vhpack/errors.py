@@ -51,7 +51,7 @@ __all__ = [
 class PackError(Exception):
     """A call did not do all that was asked; no file is lost.
 
-    Unless the message says that the archive is complete, none was published and no original was removed.
+    When packing, none was published and no original was removed, unless the message says that the archive is complete.
     """
 
     kind: ClassVar[str] = "error"

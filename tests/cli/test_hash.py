@@ -111,14 +111,14 @@ def test_it_accepts_the_lines_of_other_tools(algorithm: str, make: list[str], wo
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_accepts_its_own_lines_whatever_the_names(algorithm: str, work: Path) -> None:
-    fill(work / "d", ODD_NAMES + ESCAPED_NAMES)
+    fill(work / "d", ODD_NAMES + ESCAPED_NAMES + ["at the end\r"])
     (work / os.fsdecode(b"d/\xff")).write_text("no UTF-8")
     (work / "-").write_text("no standard input")
     done = vhpack("hash", "*", "--algorithm", algorithm, cwd=work)
     assert "  ./-\n" in done.out
     checked = vhpack("hash", "--check", "-", cwd=work, stdin=os.fsencode(done.out))
     assert checked.code == 0, checked
-    assert checked.out.count(": OK\n") == done.out.count("\n") == len(ODD_NAMES + ESCAPED_NAMES) + 2
+    assert checked.out.count(": OK\n") == done.out.count("\n") == len(ODD_NAMES + ESCAPED_NAMES) + 3
 
 
 def test_paths_are_shown_as_one_named_them(work: Path) -> None:
@@ -175,6 +175,13 @@ def test_sixty_four_digits_are_sha256_or_blake3_unless_one_is_named(work: Path) 
         assert vhpack("hash", "--check", "-", cwd=work, stdin=lines).code == 0
         assert vhpack("hash", "--check", "-", "--algorithm", algorithm, cwd=work, stdin=lines).code == 0
         assert vhpack("hash", "--check", "-", "--algorithm", other, cwd=work, stdin=lines).code == 1
+
+
+def test_lists_from_other_systems_are_read(work: Path) -> None:
+    fill(work, ["a", "b"])
+    lines = vhpack("hash", "a", "b", cwd=work).out
+    done = vhpack("hash", "--check", "-", cwd=work, stdin=lines.replace("\n", "\r\n").encode())
+    assert (done.code, done.out) == (0, "a: OK\nb: OK\n")
 
 
 def test_a_list_that_is_none_is_a_failure(work: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
-FORMATS = ["zip", "tar", "tar.gz"]
+from tests.conftest import needs
+
+FORMATS = ["zip", "tar", "tar.gz", "tar.zst"]
 LARGE = "deep/large.bin"
 
 
@@ -32,6 +35,11 @@ def make(path: Path, members: dict[str, bytes] | None = None) -> Path:
             archive.mkdir("folder") if hasattr(archive, "mkdir") else archive.writestr("folder/", b"")
             for name, content in members.items():
                 archive.writestr(name, content)
+        return path
+    if path.suffix == ".zst":
+        needs("zstd")
+        plain = make(path.with_name("plain.tar"), members)
+        subprocess.run(["zstd", "-q", "-f", "--rm", str(plain), "-o", str(path)], check=True)
         return path
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
         folder = tarfile.TarInfo("folder")

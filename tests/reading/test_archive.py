@@ -34,6 +34,21 @@ def test_it_is_the_mapping_that_was_packed(path: Path) -> None:
         assert archive.format == path.name.removeprefix("made.")
 
 
+@pytest.mark.parametrize("kind", [*FORMATS, "tgz", "tzst"])
+def test_our_own_archives_come_back_as_they_were(kind: str, work: Path) -> None:
+    for name, content in contents().items():
+        (work / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "tree" / name).write_bytes(content)
+    vhpack.pack("tree", f"made.{kind}")
+    archive = vhpack.open(f"made.{kind}")
+    assert dict(archive) == contents()
+    assert archive.verify().ok
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert all(pool.starmap(read_all, [(archive, contents())] * 2))
+    archive.extract("there")
+    assert on_disk(work / "there") == contents()
+
+
 def test_what_is_not_there_is_a_key_error(path: Path) -> None:
     archive = vhpack.open(path)
     for missing in ("missing", "folder", "", "deep"):

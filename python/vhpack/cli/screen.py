@@ -163,6 +163,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _codecs(report: PackReport) -> list[tuple[int, str]]:
+    both = [(report.stored, "stored"), (report.deflated, "deflated")]
+    return [(report.zstd, "in zstd"), *(pair for pair in both if pair[0])] if report.zstd else both
+
+
 def closing(report: PackReport) -> str:
     """Return the line that says what a pack did."""
     things = [counted(report.files, "file")]
@@ -176,9 +181,10 @@ def closing(report: PackReport) -> str:
         f"{sizes.text(report.bytes_in)} → {sizes.text(report.bytes_out)}{ratio}",
         f"{report.seconds:.2f} s",
         f"{report.bytes_in / max(report.seconds, 1e-6) / 1e6:,.0f} MB/s",
-        f"{report.stored:,} stored",
-        f"{report.deflated:,} deflated",
+        *(f"{count:,} {how}" for count, how in _codecs(report)),
     ]
     if report.removed:
         done.append(counted(report.removed, "original") + " removed")
-    return f"{visible(report.target)}: {', '.join(done)}"
+    more = len(report.targets) - 1
+    rest = f" and {counted(more, 'more shard')}" if more > 0 else ""
+    return f"{visible(report.target)}{rest}: {', '.join(done)}"

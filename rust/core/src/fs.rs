@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
@@ -324,7 +325,10 @@ pub(crate) fn create_named(directory: impl AsFd, name: &[u8]) -> io::Result<Owne
 
 /// A new file named `name` that nobody else may read or write; fails when the name is taken.
 pub(crate) fn create_private(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    create(directory, name, 0o600)
+    let file = create(&directory, name, 0o600)?;
+    // Whatever the umask took of it; where modes are fixed there is none.
+    let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600));
+    Ok(file)
 }
 
 fn create(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
@@ -434,6 +438,24 @@ pub(crate) fn lock(file: impl AsFd) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Keep others who ask for it out of the directory until what is returned is dropped. They hold it for moments: one that
+/// is held for ten seconds is no lock of ours, and an error. `None` where the file system, or the directory, allows no locks.
+pub(crate) fn lock_directory(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // A descriptor of its own: locks are held by those.
+    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(None) };
+    let since = Instant::now();
+    loop {
+        match lock(&own) {
+            Ok(true) => return Ok(Some(own)),
+            Ok(false) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+            Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(_) => return Ok(None),
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub mod frame;
 mod fs;
 mod hash;
 mod journal;
+mod list;
+mod manifest;
 mod pack;
 mod pipeline;
 mod plan;
@@ -32,6 +34,7 @@ mod report;
 mod request;
 mod resume;
 mod scan;
+mod shard;
 mod sink;
 mod target;
 mod threads;
@@ -44,6 +47,6 @@ pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};
 pub use request::{
-    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Format, Layout, Names, OnChange, Originals, PackOptions, PackRequest,
-    Stamps, Symlinks,
+    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, DEFAULT_ZSTD_LEVEL, Format, Layout, Names, OnChange, Originals,
+    PackOptions, PackRequest, Stamps, Symlinks,
 };

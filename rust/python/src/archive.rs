@@ -135,9 +135,9 @@ fn filled(
 pub(crate) struct Archive(Arc<read::Archive>);
 
 impl Archive {
-    fn found(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<read::Member> {
+    fn readable(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<read::Member> {
         let name = name_bytes(name)?;
-        py.detach(|| self.0.member(&name)).map_err(|error| exception(py, &error))
+        py.detach(|| self.0.readable(&name)).map_err(|error| exception(py, &error))
     }
 }
 
@@ -194,7 +194,8 @@ impl Archive {
     }
 
     fn member(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Member> {
-        self.found(py, name).map(Member)
+        let name = name_bytes(name)?;
+        py.detach(|| self.0.member(&name)).map(Member).map_err(|error| exception(py, &error))
     }
 
     fn contains(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
@@ -204,7 +205,18 @@ impl Archive {
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
-        let member = self.found(py, name)?;
+        let bytes = name_bytes(name)?;
+        if let Some(direct) = self.0.direct(&bytes) {
+            let mut is_read = false;
+            let content = filled(py, direct.size(), |out| {
+                is_read = self.0.read_direct(&bytes, direct, out)?;
+                Ok(())
+            })?;
+            if is_read {
+                return Ok(content);
+            }
+        }
+        let member = self.readable(py, name)?;
         self.0.check_readable(&member).map_err(|error| exception(py, &error))?;
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
         filled(py, length, |out| self.0.read_into(&member, out))
@@ -233,7 +245,7 @@ impl Archive {
     }
 
     fn open(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<MemberReader> {
-        let member = self.found(py, name)?;
+        let member = self.readable(py, name)?;
         let reader = py.detach(|| read::MemberReader::new(Arc::clone(&self.0), member));
         reader.map(MemberReader).map_err(|error| exception(py, &error))
     }
@@ -284,7 +296,8 @@ impl Archive {
     }
 
     fn __repr__(&self) -> String {
-        format!("Archive({:?}, format='{}', count={})", self.0.path(), self.format(), self.count())
+        let path = self.0.path().to_string_lossy();
+        format!("Archive({path:?}, format='{}', count={})", self.format(), self.count())
     }
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn codec(word: &str) -> PyResult<CodecChoice> {
         "auto" => Ok(CodecChoice::Auto),
         "store" => Ok(CodecChoice::Store),
         "deflate" => Ok(CodecChoice::Deflate),
-        other => Err(unknown("codec", other, "auto, store, deflate")),
+        "zstd" => Ok(CodecChoice::Zstd),
+        other => Err(unknown("codec", other, "auto, store, deflate, zstd")),
     }
 }
 

@@ -282,3 +282,71 @@ def test_a_file_that_vanishes_while_it_is_open_can_still_be_read(work: Path) -> 
     (work / "b.zip").write_bytes(b"")
     with pytest.raises(vhpack.CorruptArchiveError, match="changed since"):
         archive.read("a")
+
+
+def test_hard_links_read_as_what_they_lead_to(work: Path) -> None:
+    write_tree(work / "tree", {"a": b"content"})
+    os.link(work / "tree" / "a", work / "tree" / "b")
+    subprocess.run(["tar", "-cf", "a.tar", "-C", "tree", "a", "b"], check=True, cwd=work)
+    archive = opened(work / "a.tar")
+    assert (archive.names(), archive.contains("b"), archive.member("b").link) == (["a"], False, "a")
+    assert archive.read("b") == b"content"
+    assert archive.read_many(["b", "a"]) == [b"content"] * 2
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_an_exception_in_progress_ends_the_call_and_leaves_whole_files(work: Path, form: str) -> None:
+    content = noise(100 * KIB)
+    names = [f"{number:04}" for number in range(1500)]
+    if form == "zip":
+        path = zip_of(work / "a.zip", *((name, content) for name in names))
+    else:
+        path = tar_of(work / "a.tar", *((name, content) for name in names))
+        path.write_bytes(gzip.compress(path.read_bytes(), 0))
+    archive = opened(path)
+
+    class Enough(Exception):  # noqa: N818
+        """Raised by the caller's own code."""
+
+    def stop(_: object) -> None:
+        raise Enough
+
+    before = threading.active_count()
+    try:
+        archive.extract(os.fsencode(work / "out"), progress=stop)
+    except Enough:
+        assert {file.stat().st_size for file in (work / "out").iterdir()} <= {100 * KIB}
+    assert threading.active_count() == before
+
+
+def test_names_that_are_not_utf8_round_trip(work: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (work / "tree").mkdir()
+    (work / "tree" / name).write_bytes(b"1")
+    subprocess.run(["tar", "-cf", "a.tar", "-C", "tree", "."], check=True, cwd=work)
+    archive = opened(work / "a.tar")
+    assert archive.names() == ["./" + name]
+    assert archive.read("./" + name) == b"1"
+    archive.extract(os.fsencode(work / "out"))
+    assert os.listdir(os.fsencode(work / "out")) == [b"caf\xe9.txt"]
+
+
+def test_members_beyond_4_gib_and_behind_them(work: Path) -> None:
+    size = 5 << 30
+    with zipfile.ZipFile(work / "huge.zip", "w") as writer:
+        hole = zipfile.ZipInfo("hole")
+        hole.file_size = hole.compress_size = size
+        hole.CRC = 0x12345678
+        hole.header_offset = 0
+        assert writer.fp is not None
+        writer.fp.write(hole.FileHeader(zip64=True))
+        writer.fp.seek(size, os.SEEK_CUR)
+        writer.filelist.append(hole)
+        writer.NameToInfo["hole"] = hole
+        writer.start_dir = writer.fp.tell()
+        writer.writestr("behind", b"content")
+    archive = opened(work / "huge.zip")
+    assert archive.member("hole").size == size
+    assert archive.member("behind").offset > size
+    assert archive.read("behind") == b"content"
+    assert archive.read_range("hole", size - 10, 100) == bytes(10)

@@ -155,7 +155,10 @@ pub(super) fn find(request: &HashRequest, cancel: &CancelToken) -> Result<Wanted
         named = if named.is_empty() { found.named } else { format!("{named}, {}", found.named) };
     }
     if wanted.files.len() == 0 {
-        let message = format!("No files to hash at {named}; check the spelling, or name other sources");
+        let message = match &named[..] {
+            "" => "No files to hash: no source was named; name files, folders or patterns".into(),
+            named => format!("No files to hash at {named}; check the spelling, or name other sources"),
+        };
         return Err(Error::new(ErrorKind::NoFiles, Stage::Scan, message));
     }
     wanted.files.sort();

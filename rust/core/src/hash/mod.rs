@@ -172,8 +172,8 @@ pub fn check(
     check_jobs(jobs)?;
     let mut report = CheckReport::default();
     let (mut files, mut claims) = (Files::default(), Vec::new());
-    for (number, line) in (1..).zip(request.list.split(|&byte| byte == b'\n')) {
-        if matches!(line, [] | b"\r" | [b'#' | b';', ..]) {
+    for (number, line) in (1..).zip(line::lines(&request.list)) {
+        if matches!(line, [] | [b'#' | b';', ..]) {
             continue;
         }
         match line::parse(line, request.algorithm) {

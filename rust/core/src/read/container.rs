@@ -34,16 +34,16 @@ impl Format {
 }
 
 /// By the seek table where there is one whose frames fit into memory, else from beginning to end.
-fn zstd_stream(source: &dyn Source, limits: &Limits) -> Result<TarStream, Fault> {
+fn zstd_stream(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Result<TarStream, Fault> {
     let Some(table) = tar::seek_table(source)? else {
-        return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits)));
+        return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits, cancel)));
     };
     if let Some((_, raw)) = table.starts.last() {
         limits.check_bytes(*raw, source.length())?;
     }
     Ok(match Frames::new(&table) {
         Some(frames) => TarStream::Frames(frames),
-        None => TarStream::Sequential(Sequential::with_points(Wrap::Zstd, *limits, &table.starts)),
+        None => TarStream::Sequential(Sequential::with_points(Wrap::Zstd, *limits, cancel, &table.starts)),
     })
 }
 
@@ -66,10 +66,10 @@ impl Container {
             return tar(TarStream::Plain, Format::Tar);
         }
         if head[..count].starts_with(b"\x1f\x8b") {
-            return tar(TarStream::Sequential(Sequential::new(Wrap::Gzip, *limits)), Format::TarGz);
+            return tar(TarStream::Sequential(Sequential::new(Wrap::Gzip, *limits, cancel)), Format::TarGz);
         }
         if head[..count].starts_with(b"\x28\xb5\x2f\xfd") || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
-            return tar(zstd_stream(source, limits)?, Format::TarZst);
+            return tar(zstd_stream(source, limits, cancel)?, Format::TarZst);
         }
         // Bytes may stand in front of a zip, as in archives that unpack themselves.
         if zip::has_end(source)? {

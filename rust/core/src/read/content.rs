@@ -18,7 +18,7 @@ pub(crate) fn check(member: &Member) -> Result<(), Fault> {
     match member.kind {
         MemberKind::File | MemberKind::Link => zip::check_readable(member),
         MemberKind::Directory => Err(Fault::unsupported("it is a folder, and has no bytes to read")),
-        MemberKind::HardLink => Err(Fault::unsupported("it is a link to another member; read that one")),
+        MemberKind::HardLink => Err(Fault::unsupported("it is a hard link that leads to no file; read another member")),
         MemberKind::Special => Err(Fault::unsupported("it is a device, FIFO or socket, and has no bytes to read")),
     }
 }

@@ -30,6 +30,9 @@ pub(crate) const NAME_BYTES: usize = 65_535;
 /// The deepest member, in folders: each is one open descriptor away from the last.
 pub(crate) const DEPTH: usize = 512;
 
+/// How many hard links may lead to each other; writers make one.
+pub(crate) const HARD_LINKS: usize = 8;
+
 /// The longest target of a link; `PATH_MAX`.
 pub(crate) const LINK_BYTES: u64 = 4096;
 

@@ -13,7 +13,7 @@ const CLAIM: usize = 16;
 impl Archive {
     /// The bytes of each named member, in the order of the names. The first failure ends it.
     pub fn read_many(&self, names: &[Vec<u8>], jobs: usize, cancel: &CancelToken) -> Result<Vec<Vec<u8>>> {
-        let members = in_parallel(names.len(), jobs, cancel, |number| self.member(&names[number]))?;
+        let members = in_parallel(names.len(), jobs, cancel, |number| self.readable(&names[number]))?;
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_unstable_by_key(|&number| members[number].offset);
         let read = in_parallel(order.len(), jobs, cancel, |place| {

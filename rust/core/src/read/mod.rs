@@ -112,6 +112,18 @@ impl Archive {
         })
     }
 
+    /// The member whose bytes one of this name has: itself, or where a hard link leads.
+    pub fn readable(&self, name: &[u8]) -> Result<Member> {
+        let mut member = self.member(name)?;
+        for _ in 0..limits::HARD_LINKS {
+            match (&member.kind, &member.link) {
+                (MemberKind::HardLink, Some(target)) => member = self.member(target)?,
+                _ => break,
+            }
+        }
+        Ok(member)
+    }
+
     /// Members in the archive's order; with patterns, those that match one.
     pub fn members(&self, patterns: Option<&[Vec<u8>]>) -> Result<Vec<Member>> {
         let globs: Option<Vec<Glob>> = patterns.map(|texts| texts.iter().map(|text| Glob::new(text)).collect());
@@ -184,6 +196,25 @@ impl Archive {
             .map_err(|fault| self.explain_in(member, fault))
     }
 
+    /// The size of the member of this name, where [`read_direct`](Self::read_direct) may read it.
+    pub fn direct(&self, name: &[u8]) -> Option<Direct> {
+        match &self.container {
+            Container::Zip(zip) => zip.direct(name).map(Direct),
+            Container::Tar(..) => None,
+        }
+    }
+
+    /// Unpack a stored member into `out` with one read and no look into the directory. `false` where that did not give
+    /// the member and its CRC; [`member`](Self::member) and [`read_into`](Self::read_into) then say what is the matter.
+    pub fn read_direct(&self, name: &[u8], direct: Direct, out: &mut [u8]) -> Result<bool> {
+        match &self.container {
+            Container::Zip(zip) => {
+                zip.read_direct(&*self.source, name, direct.0, out).map_err(|fault| self.explain(fault))
+            }
+            Container::Tar(..) => Ok(false),
+        }
+    }
+
     /// A member's bytes, checked.
     pub fn read(&self, member: &Member) -> Result<Vec<u8>> {
         self.check_readable(member)?;
@@ -196,6 +227,17 @@ impl Archive {
         bytes.resize(length, 0);
         self.read_into(member, &mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A stored member of a zip that can be read without its record in the directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Direct(zip::Direct);
+
+impl Direct {
+    /// Bytes of the member.
+    pub fn size(&self) -> usize {
+        self.0.size as usize
     }
 }
 

@@ -64,8 +64,8 @@ impl VerifyReport {
 #[derive(Default)]
 struct Found {
     report: VerifyReport,
-    /// Where members begin and end in the file.
-    spans: Vec<(u64, u64)>,
+    /// Where members begin and end in the file, and their numbers.
+    spans: Vec<(u64, u64, usize)>,
 }
 
 impl Archive {
@@ -104,7 +104,7 @@ impl Archive {
         let found = in_claims(members.len(), jobs, cancel, |number, found: &mut Found, buffer| {
             let member = &members[number];
             match self.verify_member(zip, member, buffer, cancel) {
-                Ok(span) => found.spans.push(span),
+                Ok((start, end)) => found.spans.push((start, end, number)),
                 Err(fault) if fault.kind() == ErrorKind::Cancelled => return Err(self.explain(fault)),
                 Err(fault) => found.report.add(member, &fault),
             }
@@ -171,16 +171,18 @@ impl Archive {
         cancel: &CancelToken,
     ) -> Result<VerifyReport> {
         // Stretches of the tar that could not be read.
-        let bad = match &tar.stream {
+        let mut bad = match &tar.stream {
             TarStream::Plain => self.read_plain(jobs, progress, cancel)?,
             TarStream::Frames(frames) => self.read_frames(frames, jobs, progress, cancel)?,
-            TarStream::Sequential(stream) => self.read_sequential(stream, progress)?,
+            TarStream::Sequential(stream) => self.read_sequential(stream, progress, cancel)?,
         };
+        bad.sort_unstable();
         let mut report = VerifyReport::default();
         for member in members {
             let start = member.start.unwrap_or(member.offset);
             let end = start.saturating_add(member.size);
-            let hit = bad.iter().find(|(from, to, _)| member.offset < *to && *from < end);
+            // Stretches do not overlap: the first that ends behind the member's beginning is the only one to ask.
+            let hit = bad.get(bad.partition_point(|(_, to, _)| *to <= member.offset)).filter(|(from, ..)| *from < end);
             if let Some((.., reason)) = hit {
                 report.add(member, &Fault::corrupt(reason.clone()));
             } else if end > tar.length {
@@ -235,28 +237,31 @@ impl Archive {
     }
 
     /// Checksums along the way are checked by unpacking it; behind a damaged place nothing can be read.
-    fn read_sequential(&self, stream: &Sequential, progress: &Progress) -> Result<Vec<(u64, u64, String)>> {
-        match stream.again().finish(&*self.source, 0) {
+    fn read_sequential(
+        &self,
+        stream: &Sequential,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<Vec<(u64, u64, String)>> {
+        match stream.again(cancel).finish(&*self.source, 0) {
             Ok((length, ..)) => {
                 progress.bytes_in.add(length);
                 Ok(Vec::new())
             }
-            Err(fault) if fault.kind() == ErrorKind::Io => Err(self.explain(fault)),
+            Err(fault) if matches!(fault.kind(), ErrorKind::Io | ErrorKind::Cancelled) => Err(self.explain(fault)),
             Err(fault) => Ok(vec![(fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned())]),
         }
     }
 }
 
 /// Members side by side fill the archive; what lies between them belongs to none.
-fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64)>, members: &[Member], report: &mut VerifyReport) {
+fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64, usize)>, members: &[Member], report: &mut VerifyReport) {
     spans.sort_unstable();
     let mut at = zip.shift;
     let (mut gaps, mut bytes) = (0_u64, 0_u64);
-    for (start, end) in spans {
-        if start < at
-            && let Some(member) = members.iter().find(|member| member.offset == start)
-        {
-            report.add(member, &Fault::corrupt("it overlaps another member"));
+    for (start, end, number) in spans {
+        if start < at {
+            report.add(&members[number], &Fault::corrupt("it overlaps another member"));
         } else if start > at {
             gaps += 1;
             bytes += start - at;

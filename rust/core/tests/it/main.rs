@@ -11,3 +11,4 @@ mod damage;
 mod hash;
 mod pack;
 mod read;
+mod shards;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use vhpack_core::read::{Archive, Existing, ExtractRequest, Format, Limits, MemberReader};
+use vhpack_core::read::{Archive, Existing, ExtractRequest, Format, Limits, MemberReader, Source};
 use vhpack_core::{CancelToken, ErrorKind, PackOptions, PackRequest, Progress, Result, pack};
 
 use crate::archives::{Packed, every_format, noise, tar_member, text, zip};
@@ -148,4 +149,58 @@ fn tars_in_forms_that_readers_get_wrong() {
     assert_eq!(kinds, ["file", "directory", "link", "special", "file"]);
     assert_eq!(read(&archive, "sparse").unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(read(&archive, "device").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn frames_too_large_to_keep_are_streamed() {
+    let large = vec![7; 17 << 20];
+    let raw = crate::archives::tar(&[("first", b"1"), ("large", &large), ("last", b"3")]);
+    let bytes = crate::archives::seekable(&raw, &[1024, raw.len() - 2560]);
+    let archive = open(bytes, Limits::default()).unwrap();
+    assert_eq!(read(&archive, "last").unwrap(), b"3");
+    assert_eq!(read(&archive, "first").unwrap(), b"1");
+    assert_eq!(read(&archive, "large").unwrap(), large);
+    assert!(archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap().is_sound());
+}
+
+#[test]
+fn a_damaged_frame_damages_the_members_in_it_and_no_others() {
+    let entries: Vec<(String, Vec<u8>)> = (0..40).map(|n| (format!("{n:02}"), noise(3000, n))).collect();
+    let entries: Vec<(&str, &[u8])> = entries.iter().map(|(name, raw)| (&name[..], &raw[..])).collect();
+    let raw = crate::archives::tar(&entries);
+    let cuts: Vec<usize> = (1..raw.len() / 8192).map(|n| n * 8192).collect();
+    let bytes = crate::archives::seekable(&raw, &cuts);
+    let armed = Arc::new(AtomicBool::new(false));
+    let archive = Archive::from_source(
+        Path::new("memory"),
+        Box::new(Spoiled { bytes, armed: Arc::clone(&armed) }),
+        Limits::default(),
+        &CancelToken::default(),
+    )
+    .unwrap();
+    armed.store(true, Ordering::Relaxed);
+    let report = archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap();
+    assert!((1..8).contains(&report.damaged.len()), "{report:?}");
+    assert!(report.damaged.iter().all(|damage| damage.reason.contains("damaged")));
+}
+
+/// Goes bad in the middle after it was opened, as a disk may.
+struct Spoiled {
+    bytes: Vec<u8>,
+    armed: Arc<AtomicBool>,
+}
+
+impl Source for Spoiled {
+    fn length(&self) -> u64 {
+        self.bytes.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let count = self.bytes.read_at(buffer, offset)?;
+        let bad = self.bytes.len() as u64 / 2;
+        if self.armed.load(Ordering::Relaxed) && (offset..offset + count as u64).contains(&bad) {
+            buffer[(bad - offset) as usize] ^= 0xff;
+        }
+        Ok(count)
+    }
 }

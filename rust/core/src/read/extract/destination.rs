@@ -145,19 +145,24 @@ impl<'a> Reach<'a> {
         Ok(())
     }
 
-    /// Refuse a job whose name is taken already.
-    pub fn check_free(&mut self, job: &Job) -> Result<()> {
+    /// Whether something bears the job's name already.
+    pub fn is_taken(&mut self, job: &Job) -> Result<bool> {
         let destination = self.destination;
         let folder = match self.folder(job.folder, false) {
             Ok(folder) => folder,
-            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(()),
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(false),
             Err(error) => return Err(error),
         };
         match fs::lstat_at(folder, job.name()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(cause) => Err(failed("look at", &destination.path(job.folder, job.name()), cause)),
-            Ok(_) => Err(exists(&destination.path(job.folder, job.name()))),
         }
+    }
+
+    /// Refuse a job whose name is taken already.
+    pub fn check_free(&mut self, job: &Job) -> Result<()> {
+        if self.is_taken(job)? { Err(exists(&self.destination.path(job.folder, job.name()))) } else { Ok(()) }
     }
 
     /// Make something new under the job's name with `make`, which is given a folder and a name that nothing has.

@@ -202,6 +202,10 @@ impl Work<'_> {
 
     fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<()> {
         let member = &job.member;
+        if self.request.existing == Existing::Skip && !self.destination.is_new && reach.is_taken(job)? {
+            self.was_there(job);
+            return Ok(());
+        }
         let small = member.size <= AT_ONCE;
         if small {
             buffer.resize(member.size as usize, 0);

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::cancel::CancelToken;
 use crate::read::decode::Decoder;
 use crate::read::fault::Fault;
 use crate::read::limits::Limits;
@@ -32,6 +33,8 @@ pub(crate) enum Wrap {
 pub(crate) struct Sequential {
     wrap: Wrap,
     limits: Limits,
+    /// Of the call that made this: opening and verifying unpack all of it, which takes long.
+    cancel: CancelToken,
     /// Where one can begin: in the file, and in what it unpacks to. Grows while the stream is read for the first time.
     points: Mutex<Vec<(u64, u64)>>,
     waiting: Mutex<Vec<Unpacking>>,
@@ -43,13 +46,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sequential {
-    pub fn new(wrap: Wrap, limits: Limits) -> Self {
-        Self { wrap, limits, points: Mutex::new(vec![(0, 0)]), waiting: Mutex::default() }
+    pub fn new(wrap: Wrap, limits: Limits, cancel: &CancelToken) -> Self {
+        let points = Mutex::new(vec![(0, 0)]);
+        Self { wrap, limits, cancel: cancel.clone(), points, waiting: Mutex::default() }
     }
 
     /// With beginnings that are known.
-    pub fn with_points(wrap: Wrap, limits: Limits, points: &[(u64, u64)]) -> Self {
-        Self { points: Mutex::new(points.to_vec()), ..Self::new(wrap, limits) }
+    pub fn with_points(wrap: Wrap, limits: Limits, cancel: &CancelToken, points: &[(u64, u64)]) -> Self {
+        Self { points: Mutex::new(points.to_vec()), ..Self::new(wrap, limits, cancel) }
     }
 
     /// Fill `out` from `offset` of what the stream unpacks to; short only at its end.
@@ -92,8 +96,8 @@ impl Sequential {
     }
 
     /// The same stream, of which nothing has been read.
-    pub fn again(&self) -> Self {
-        Self::new(self.wrap, self.limits)
+    pub fn again(&self, cancel: &CancelToken) -> Self {
+        Self::new(self.wrap, self.limits, cancel)
     }
 
     /// Unpack what follows `offset`; where the stream ends unpacked, where in the file, and whether all from `offset` on
@@ -192,6 +196,9 @@ impl Unpacking {
                 Next::End => return Ok(false),
                 Next::Beginning => self.begin(stream, source)?,
                 Next::Data => {
+                    if stream.cancel.is_cancelled() {
+                        return Err(Fault::cancelled());
+                    }
                     if self.unread.is_empty() {
                         self.fill(source)?;
                     }

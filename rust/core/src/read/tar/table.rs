@@ -70,7 +70,7 @@ impl Table {
     }
 
     pub fn find(&self, name: &[u8]) -> Option<Member> {
-        let mut numbers = self.index.candidates(name).map(|number| number as usize);
+        let mut numbers = self.index.candidates(name);
         numbers.find(|&number| self.name(&self.records[number]) == name).and_then(|number| self.member(number))
     }
 
@@ -193,7 +193,7 @@ impl Survey<'_> {
         limits.check_bytes(self.total, u64::MAX).map_err(refused)?;
         self.files += u64::from(kind == MemberKind::File);
         let (mtime, nanoseconds) = extension.mtime.unwrap_or((header.mtime, 0));
-        self.indexing.push(&name, self.records.len() as u64)?;
+        self.indexing.push(&name)?;
         self.records.push(Record {
             header: first,
             start: at + BLOCK as u64,

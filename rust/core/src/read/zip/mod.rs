@@ -3,6 +3,7 @@
 mod layout;
 mod names;
 mod open;
+mod place;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +13,8 @@ use super::index::Index;
 use super::member::{Member, MemberKind, Packing};
 use super::source::Source;
 pub(crate) use open::has_end;
+pub(crate) use place::Direct;
+use place::Place;
 
 use layout::{Broken, FLAG_DESCRIPTOR, FLAG_ENCRYPTED, FLAG_PATCH, LOCAL_LENGTH, LocalHeader, RECORD_LENGTH, Record};
 
@@ -29,6 +32,7 @@ const ZSTD_RATIO: u64 = 32_768;
 /// An opened zip.
 pub(crate) struct Zip {
     index: Index,
+    places: Vec<Place>,
     /// Where the directory lies in the file.
     directory: u64,
     directory_end: u64,
@@ -46,8 +50,8 @@ pub(crate) struct Zip {
 impl Zip {
     /// The member of this name; the last, where there are several.
     pub fn find(&self, source: &dyn Source, name: &[u8]) -> Result<Option<Member>, Fault> {
-        for position in self.index.candidates(name) {
-            let member = self.member(source, position, name.len())?;
+        for number in self.index.candidates(name) {
+            let member = self.member(source, number, name.len())?;
             if member.name == name {
                 return Ok(Some(member));
             }
@@ -71,9 +75,34 @@ impl Zip {
         Ok(None)
     }
 
-    /// The member whose record stands at `position` of the directory.
-    fn member(&self, source: &dyn Source, position: u64, name_length: usize) -> Result<Member, Fault> {
-        let at = self.directory + position;
+    /// The member that may bear this name, where it can be read by its local header alone.
+    pub fn direct(&self, name: &[u8]) -> Option<Direct> {
+        let number = self.index.candidates(name).next()?;
+        self.places.get(number)?.direct(self.shift)
+    }
+
+    /// Read what [`direct`](Self::direct) found into `out`. `false` where the local header is not what the directory has
+    /// made expect, or the bytes are damaged: the way by the directory says what it is then.
+    pub fn read_direct(&self, source: &dyn Source, name: &[u8], direct: Direct, out: &mut [u8]) -> Result<bool, Fault> {
+        let mut head = vec![0; LOCAL_LENGTH + name.len() + self.extra_seen.load(Relaxed)];
+        let count = source.read_two_at(&mut head, out, direct.offset)?;
+        if count < head.len() + out.len() {
+            return Ok(false);
+        }
+        let size = u64::from(direct.size);
+        Ok(LocalHeader::parse(&head).is_ok_and(|header| {
+            header.length == head.len()
+                && header.name == name
+                && header.method == 0
+                && header.flags & (FLAG_ENCRYPTED | FLAG_DESCRIPTOR) == 0
+                && (header.size, header.packed, header.crc) == (size, size, direct.crc)
+        }) && direct.offset + count as u64 <= self.directory
+            && crc32fast::hash(out) == direct.crc)
+    }
+
+    /// The member with this number.
+    fn member(&self, source: &dyn Source, number: usize, name_length: usize) -> Result<Member, Fault> {
+        let at = self.directory + self.places.get(number).map_or(0, Place::position);
         let room = usize::try_from(self.directory_end - at).unwrap_or(usize::MAX);
         let mut bytes = vec![0; (RECORD_LENGTH + name_length + SLACK).min(room)];
         loop {

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::layout::{END_LENGTH, END64_LENGTH, End, LOCAL_LENGTH, LOCATOR_LENGTH, RECORD, Record, locator};
+use super::place::Place;
 use super::{Zip, is_file};
 use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
@@ -123,13 +124,15 @@ impl Zip {
         if directory_end > source.length() {
             return Err(Fault::corrupt("the directory runs beyond the file").at(directory));
         }
-        let mut survey = Survey { indexing: Indexing::new(), files: 0, total: 0, spans: Spans::new(shift, directory) };
+        let spans = Spans::new(shift, directory);
+        let mut survey = Survey { indexing: Indexing::new(), places: Vec::new(), files: 0, total: 0, spans };
         if end.length > 0 {
             Self::walk(source, directory, directory_end, |record, position| {
                 survey.see(record, position, limits, cancel)
             })?;
         }
-        let Survey { indexing, files, total, spans } = survey;
+        let Survey { indexing, mut places, files, total, spans } = survey;
+        places.shrink_to_fit();
         let members = indexing.len() as u64;
         let told = if zip64 { members } else { members & 0xFFFF };
         if told != end.count {
@@ -142,13 +145,14 @@ impl Zip {
         limits.check_bytes(total, source.length())?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
-        Ok(Self { index, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
+        Ok(Self { index, places, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
     }
 }
 
 /// What one pass over the directory finds out.
 struct Survey {
     indexing: Indexing,
+    places: Vec<Place>,
     files: u64,
     total: u64,
     spans: Spans,
@@ -171,7 +175,8 @@ impl Survey {
         self.total = self.total.saturating_add(record.size);
         self.files += u64::from(is_file(record));
         self.spans.see(record).map_err(|fault| fault.in_member(&name))?;
-        self.indexing.push(&name, position)
+        self.places.push(Place::of(record, position, *name == *record.name)?);
+        self.indexing.push(&name)
     }
 }
 
