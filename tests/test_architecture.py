@@ -62,7 +62,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "__init__": {
         *("_engine", "_packing", "archive", "controller_api", "dataset", "distributed", "errors", "execution", "hashing"),
         *("incumbent", "inputs", "metadata", "output_properties", "outputs", "parameters", "paths", "prepare", "runs"),
-        "standin",
+        *("config", "consts", "standin", "types"),
     },
     "__main__": {"cli"},
 }

@@ -52,6 +52,8 @@ EXPECTED = {
     "UnsafeMemberError",
     "UnsupportedArchiveError",
     "__version__",
+    "config",
+    "consts",
     "distributed",
     "errors",
     "execution",
@@ -69,6 +71,7 @@ EXPECTED = {
     "reset",
     "runs",
     "set_status_detail",
+    "types",
 }
 BUILTINS = (ValueError, OSError, RuntimeError, TypeError, ImportError, NotImplementedError, KeyError)
 MODULES = sorted(

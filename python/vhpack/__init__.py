@@ -8,7 +8,7 @@ loads nothing heavy: engine and network come with the first call that needs them
 
 from typing import TYPE_CHECKING
 
-from vhpack import errors, metadata, paths, runs
+from vhpack import config, consts, errors, metadata, paths, runs, types
 from vhpack._packing import pack
 from vhpack.controller_api import set_status_detail
 
@@ -99,6 +99,8 @@ __all__ = [
     "UnsupportedArchiveError",
     "VerifyReport",
     "__version__",
+    "config",
+    "consts",
     "distributed",
     "errors",
     "execution",
@@ -116,6 +118,7 @@ __all__ = [
     "reset",
     "runs",
     "set_status_detail",
+    "types",
 ]
 
 _LATER = {

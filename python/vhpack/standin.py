@@ -57,6 +57,8 @@ def install_as_valohai() -> None:
         incumbent.set_aside()
     # All of them now, and not when they are imported: that would put the module `outputs` over the function of its name.
     sys.modules.update(ours)
+    # The one module that has another name there; an import that finds it in `sys.modules` sets no attribute.
+    ours["valohai"].prepare_impl = ours["valohai.prepare_impl"]  # type: ignore[attr-defined]
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

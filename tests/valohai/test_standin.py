@@ -42,6 +42,18 @@ def test_every_module_is_the_one_copy_of_ours(name: str) -> None:
     assert python(INSTALLED + code) == "True\n"
 
 
+def test_modules_are_attributes_too() -> None:
+    code = (
+        "import valohai.prepare_impl, valohai.config, valohai.types, valohai.consts, valohai.webhooks\n"
+        "print(valohai.prepare_impl.prepare is valohai.prepare, valohai.config.is_running_in_valohai(), valohai.metadata.logger)\n"
+        "print(valohai.consts.VH_LOCAL_INPUTS_DIR, valohai.types.InputDict is not None, valohai.webhooks.Webhook.__name__)"
+    )
+    assert python(INSTALLED + code).splitlines() == [
+        "True False <class 'vhpack.metadata.Logger'>",
+        ".valohai/inputs True Webhook",
+    ]
+
+
 def test_importing_a_module_hides_no_function() -> None:
     code = (
         "import importlib\n"
