@@ -32,22 +32,21 @@ def set_status_detail(status_detail: str) -> None:
         warnings.warn(f"Status detail send failed: {error}", stacklevel=2)
 
 
-def input_urls(input_id: str) -> dict[str, str]:
-    """Return name and URL of each file of an input that is fetched only when it is asked for.
+def input_urls(input_id: str) -> dict[str, list[str]]:
+    """Return, for an input that is fetched only when it is asked for, each file name with the URLs of files of that name.
 
     Raises:
         DownloadError: the platform does not say.
     """
+    urls: dict[str, list[str]] = {}
     try:
         answer = call("input_request", params={"inputs": [input_id]})
-        return {
-            file["filename"]: file["url"]
-            for found in answer
-            for file in found["files"]
-            if file.get("input_id") in (None, input_id)
-        }
+        for file in (file for found in answer for file in found["files"]):
+            if file.get("input_id") in (None, input_id):
+                urls.setdefault(file["filename"], []).append(file["url"])
     except (OSError, ConfigError, KeyError, TypeError, ValueError) as error:
         raise DownloadError(None, f"cannot ask the platform for the files of input {input_id}: {error}", input_id) from None
+    return urls
 
 
 def call(endpoint: str, *, params: dict[str, Any] | None = None, json: object = None) -> Any:  # noqa: ANN401 - JSON

@@ -55,7 +55,7 @@ class Client:
         pages = _obstore().list(store, prefix=folder or None)
         found: list[str] = []
         while page := _asking(next, pages, []):
-            found += [entry["path"] for entry in page if matches.fullmatch(entry["path"])]
+            found += [entry["path"] for entry in page if matches.fullmatch(entry["path"]) and not entry["path"].endswith("/")]
         root = url[: len(url) - len(path)]
         return [(root + name, name[len(folder) + 1 if folder else 0 :]) for name in sorted(found)]
 

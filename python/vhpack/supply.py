@@ -22,7 +22,7 @@ from vhpack.step import key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhpack.given import GivenFile, GivenInput
+    from vhpack.given import GivenInput
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,21 @@ def _is_wanted(name: str, path_filter: str | None, whole: bool) -> bool:  # noqa
 
 
 def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) -> Iterator[tuple[File, Wanted | None]]:
-    for described in found.files:
-        yield _described(folder, described)
     taken: set[str] = set()
+
+    def remote(called: str, wanted: Wanted) -> tuple[File, Wanted]:
+        # Of two files with one name, the second lies in a folder of its own; it keeps the name.
+        inside = called if called not in taken else f"{_short(wanted.url)}/{called}"
+        taken.add(inside)
+        return File(inside, _inside(folder, inside)), wanted
+
+    for described in found.files:
+        there = os.path.join(runs.current().base, described.path or "")
+        if described.path and os.path.isfile(there):
+            yield File(described.name, there), None
+        else:
+            wanted = Wanted(described.uri or "", size=described.size, checksums=described.checksums)
+            yield remote(described.name, wanted)
     for place in found.places:
         scheme, separator, _ = place.partition("://")
         if not separator:
@@ -101,20 +113,7 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
         elif scheme.lower() == "file":
             yield from ((file, None) for file in _local(name, glob.escape(_path_of(place))))
         else:
-            for url, called in downloads.expand(place):
-                # Of two files with one name, the second lies in a folder of its own; it keeps the name.
-                inside = called if called not in taken else f"{_short(url)}/{called}"
-                taken.add(inside)
-                yield File(inside, _inside(folder, inside)), Wanted(url)
-
-
-def _described(folder: str, described: GivenFile) -> tuple[File, Wanted | None]:
-    there = os.path.join(runs.current().base, described.path or "")
-    if described.path and os.path.isfile(there):
-        return File(described.name, there), None
-    target = _inside(folder, described.name)
-    wanted = Wanted(described.uri or "", size=described.size, checksums=described.checksums)
-    return File(described.name, target), wanted
+            yield from (remote(called, Wanted(url)) for url, called in downloads.expand(place))
 
 
 def _due(name: str, found: GivenInput, orders: list[Order], force: bool) -> list[Order]:  # noqa: FBT001
@@ -128,20 +127,22 @@ def _due(name: str, found: GivenInput, orders: list[Order], force: bool) -> list
         return due
     # The platform puts files of such an input in their place itself, if anything does; theirs are not to be asked for again.
     missing = [order for order in due if force or not _is_complete(order)]
-    return _with_sources(found, missing) if missing else []
+    return _with_sources(paths.get_inputs_path(name), str(found.input_id), missing) if missing else []
 
 
-def _with_sources(found: GivenInput, orders: list[Order]) -> list[Order]:
+def _with_sources(folder: str, input_id: str, orders: list[Order]) -> list[Order]:
     from vhpack.controller_api import input_urls
 
-    urls = input_urls(str(found.input_id))
-    folder = os.path.commonpath([os.path.dirname(order.target) for order in orders])
+    urls = input_urls(input_id)
     ready = []
     for order in orders:
-        name = next((described.name for described in found.files if order.target.endswith(f"/{described.name}")), "")
-        source = urls.get(name) or urls.get(os.path.basename(order.target))
-        if source is None:
-            raise DownloadError(None, f"the platform has no URL for {order.target} in {folder}", order.target)
+        name = os.path.relpath(order.target, folder)
+        # One URL and no other: which of two the file is would be a guess.
+        sources = urls.get(name, [])
+        if len(sources) != 1:
+            found = f"{len(sources)} URLs" if sources else "no URL"
+            raise DownloadError(None, f"the platform has {found} for {name} of input {input_id}", order.target)
+        (source,) = sources
         known_by = order.wanted.url or source.partition("?")[0]
         ready.append(Order(Wanted(known_by, source, order.wanted.size, order.wanted.checksums), order.target))
     return ready

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _CONNECT = 10.0  # seconds; a server that takes longer to accept is asked again
 _REDIRECTS = 10
+_PACKED = (".gz", ".tgz", ".zst", ".tzst")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -52,7 +53,7 @@ class Client:
             headers["If-Modified-Since"] = known.modified
         response = self.request("GET", url, headers)
         try:
-            return _body(response)
+            return _body(response, raw=url.partition("?")[0].lower().endswith(_PACKED))
         except BaseException:
             response.close()
             raise
@@ -155,7 +156,7 @@ def is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def _body(response: BaseHTTPResponse) -> Body:
+def _body(response: BaseHTTPResponse, *, raw: bool) -> Body:
     status, headers = response.status, response.headers
     if status == 304:  # noqa: PLR2004
         raise UnchangedError
@@ -169,8 +170,19 @@ def _body(response: BaseHTTPResponse) -> Body:
     offset, size = 0, int(length) if length.isdigit() else None
     if status == 206:  # noqa: PLR2004
         offset, size = _range(headers.get("Content-Range", ""))
-    version = Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size)
-    return Body(version, offset, _chunks(response), response.close)
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    # Asked for as it is, and yet sent packed. Of what is called a.csv.gz the packed bytes are meant; else the file is unpacked,
+    # and cannot be continued: the weak tag says so.
+    if encoding == "identity" or raw:
+        version = Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size)
+        return Body(version, offset, _chunks(response, unpack=False), response.close)
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise RefusedError(f"the server sends it encoded as {encoding}, which was not asked for")
+    if offset:
+        raise RestartError
+    etag = headers.get("ETag", "")
+    version = Version(f"W/{etag.removeprefix('W/')}" if etag else "", "", None)
+    return Body(version, 0, _chunks(response, unpack=True), response.close)
 
 
 def _range(text: str) -> tuple[int, int | None]:
@@ -183,11 +195,11 @@ def _range(text: str) -> tuple[int, int | None]:
     return int(found[1]), int(found[2]) if found[2].isdigit() else None
 
 
-def _chunks(response: BaseHTTPResponse) -> Iterator[bytes]:
+def _chunks(response: BaseHTTPResponse, *, unpack: bool) -> Iterator[bytes]:
     from urllib3.exceptions import HTTPError
 
     try:
-        while chunk := response.read(_CHUNK, decode_content=False):
+        while chunk := response.read(_CHUNK, decode_content=unpack):
             yield chunk
     except (HTTPError, OSError) as error:
         raise UnavailableError(_reason(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -155,6 +156,19 @@ def test_a_cut_download_comes_whole_from_any_server(site: Site, more: dict[str, 
 
 def test_a_file_without_a_length_comes_whole(site: Site) -> None:
     assert content(site.put("/a.bin", BIG, lengths=False)) == [BIG]
+
+
+@pytest.mark.parametrize(("name", "unpacked"), [("a.csv", True), ("a.csv.gz", False), ("a.txt.GZ", False)])
+def test_what_comes_packed_unasked_is_what_its_name_says(site: Site, name: str, unpacked: bool) -> None:
+    packed = gzip.compress(BIG[:300_000])
+    url = site.put(f"/{name}", packed, headers={"Content-Encoding": "gzip"}, cuts=[1000])
+    for _ in range(2):
+        assert content(url) == [BIG[:300_000] if unpacked else packed]
+
+
+def test_an_encoding_that_nobody_asked_for_is_an_error(site: Site) -> None:
+    with pytest.raises(vhpack.DownloadError, match="encoded as br"):
+        prepared(site.put("/a.csv", b"?", headers={"Content-Encoding": "br"})).path()
 
 
 def test_an_empty_file_is_a_file(site: Site) -> None:
@@ -320,6 +334,14 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(site: Site, name: str) -
     assert site.asked == []
 
 
+def test_two_files_of_one_name_are_two_files(site: Site) -> None:
+    folder = Path(paths.get_config_path())
+    folder.mkdir(parents=True)
+    files = [{"name": "a.csv", "uri": site.put(f"/{number}/a.csv", number.encode())} for number in ("1", "2")]
+    (folder / "inputs.json").write_text(json.dumps({"data": {"files": files}}))
+    assert content() == [b"1", b"2"]
+
+
 def test_a_file_that_is_there_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "there.csv").write_bytes(b"cats")
     listed({"a/there.csv": {"path": str(tmp_path / "there.csv"), "uri": "datum://abc"}})
@@ -337,7 +359,8 @@ def test_what_cannot_be_fetched_says_why(url: str, said: str) -> None:
 def test_files_on_demand_are_asked_of_the_platform(site: Site) -> None:
     real = site.put("/presigned/a.csv", b"cats")
     site.put("/b.csv", b"not wanted")
-    answer = [{"name": "data", "files": [{"input_id": "i1", "filename": "a.csv", "url": real + "?signature=1"}]}]
+    of_another = {"input_id": "i2", "filename": "a.csv", "url": site.url + "/b.csv"}
+    answer = [{"name": "data", "files": [{"input_id": "i1", "filename": "a.csv", "url": real + "?signature=1"}, of_another]}]
     site.put("/api", json.dumps(answer).encode())
     listed({"a.csv": {"uri": "datum://1", "size": 4}})
     folder = Path(paths.get_config_path())
