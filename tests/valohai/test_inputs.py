@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vhpack
+from tests.conftest import needs, without
 from tests.valohai.servers import Site
 from vhpack import download, paths
 from vhpack.inputs import Input
@@ -232,6 +233,24 @@ def test_a_member_called_like_a_pattern_is_itself() -> None:
         for name in ("img[1].png", "img1.png", "a*"):
             archive.writestr(name, name)
     assert [Path(path).read_text() for path in prepared("odd.zip").paths()] == ["img[1].png", "img1.png", "a*"]
+
+
+def test_an_archive_in_a_job_that_may_not_write_to_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("mount", "umount")
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    described = {"data": {"files": [{"name": "all.zip", "path": os.path.abspath(packed(".zip"))}]}}
+    Path("inputs.json").write_text(json.dumps(described))
+    for name, value in {"VH_JOB_ID": "1", "VH_INPUTS_DIR": str(sealed), "VH_CONFIG_DIR": ".", "TMPDIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "vhpack-test", str(sealed)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        without(f"this user may not mount a small disk: {mounted.stderr.strip()}")
+    try:
+        assert [Path(path).read_text() for path in vhpack.inputs("data").paths("*.csv")] == ["in/d/c.csv"]
+    finally:
+        subprocess.run(["umount", str(sealed)], check=True)
 
 
 def test_what_only_calls_itself_an_archive_is_an_error() -> None:
