@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vhpack import sizes
 
@@ -114,3 +115,55 @@ def _columns() -> Columns:
         transient=True,
         expand=True,
     )
+
+
+Saw: TypeAlias = "Callable[[int, int | None], None]"
+
+
+class Transfer:
+    """Counts what comes in from threads, and draws it from one."""
+
+    def __init__(self, title: str, files: int) -> None:
+        self._title = title
+        self._files = files
+        self._since = time.monotonic()
+        self._bytes = 0
+        self._total = 0
+        self._lock = threading.Lock()
+        self._columns: Columns | None = None
+        self._task: TaskID | None = None
+
+    def saw(self, size: int, total: int | None) -> None:
+        """Count bytes; with a file's whole size, when that becomes known."""
+        with self._lock:
+            self._bytes += size
+            self._total += total or 0
+
+    def draw(self, done: int) -> None:
+        """Draw the bar anew, on a terminal."""
+        if time.monotonic() < self._since + _APPEARS_AFTER or not _on_terminal():
+            return
+        if self._columns is None:
+            self._columns = _columns()
+            self._columns.start()
+            self._task = self._columns.add_task(self._title, total=None, counts="")
+        assert self._task is not None  # noqa: S101 - made with the columns
+        rate = self._bytes / max(time.monotonic() - self._since, 0.001)
+        counts = f"{done:,}/{self._files:,} files  {sizes.text(self._bytes)}  {sizes.text(rate)}/s"
+        self._columns.update(self._task, total=max(self._total, 1), completed=self._bytes, counts=counts)
+        self._columns.refresh()
+
+    def wipe(self) -> None:
+        """Leave the terminal as it was."""
+        if self._columns is not None:
+            self._columns.stop()
+
+
+@contextlib.contextmanager
+def transferring(title: str, files: int) -> Iterator[Transfer]:
+    """Draw a bar while files come in; it is wiped off at the end."""
+    transfer = Transfer(title, files)
+    try:
+        yield transfer
+    finally:
+        transfer.wipe()

@@ -1,4 +1,4 @@
-"""What can go wrong while packing and reading: every error is a `PackError` and the builtin that a caller already catches.
+"""What can go wrong: every error is a `PackError` and the builtin that a caller already catches.
 
 Those that are also `OSError` carry the operating system's `errno` and the `filename` it is about; the text of every one
 is a sentence that names the path and the next step.
@@ -17,11 +17,17 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "ChecksumError",
+    "ConfigError",
     "CorruptArchiveError",
+    "DistributedError",
+    "DownloadError",
+    "JobWarning",
     "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
     "MemberNotFoundError",
+    "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -29,9 +35,11 @@ __all__ = [
     "PackOSError",
     "PackPermissionError",
     "PackWarning",
+    "PropertyError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
+    "StepError",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
@@ -136,6 +144,56 @@ class OptionError(PackError, ValueError):
     kind = "usage"
 
 
+class StepError(PackError, ValueError):
+    """The arguments of `prepare()` describe no step."""
+
+    kind = "step"
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(where, message)
+        self.where = where
+        """The argument, or the entry of it, that is wrong: `default_parameters["layers"]`."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class ConfigError(PackError, ValueError):
+    """A file in the config folder (`parameters.json` and its like) cannot be read."""
+
+    kind = "config"
+
+
+class DownloadError(PackError, OSError):
+    """A file cannot be downloaded; `filename` is its URL, without what may be secret in it."""
+
+    kind = "download"
+
+
+class ChecksumError(DownloadError):
+    """A file was downloaded, and is not the one that was promised; it is not kept."""
+
+    kind = "checksum"
+
+
+class PropertyError(PackError, TypeError):
+    """A property of an output file cannot be written as JSON, or a dataset's version has no URI."""
+
+    kind = "property"
+
+
+class DistributedError(PackError, RuntimeError):
+    """A distributed task has no such member, or a member no such address."""
+
+    kind = "distributed"
+
+
+class MissingExtraError(PackError, ImportError):
+    """Something needs a package that is not installed; the message says what to install."""
+
+    kind = "missing_extra"
+
+
 class CorruptArchiveError(PackError, ValueError):
     """An archive's bytes contradict each other, end early, or fail a checksum."""
 
@@ -168,6 +226,10 @@ class MemberNotFoundError(PackError, KeyError):
 
 class PackWarning(UserWarning):
     """An archive is complete, and there is something about it that the caller should know."""
+
+
+class JobWarning(UserWarning):
+    """The job goes on, and there is something that its author should know."""
 
 
 _BY_KIND: dict[str, type[PackError]] = {

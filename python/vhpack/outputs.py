@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from vhpack import env, paths, runs
 from vhpack._packing import Settings, encode, run
-from vhpack.errors import PackOSError, PackPermissionError, PackWarning
+from vhpack.errors import JobWarning, PackOSError, PackPermissionError, PackWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +79,41 @@ class Outputs:
                 message = f"cannot make the folder of {path}: {error.strerror}; name a folder for outputs in VH_OUTPUTS_DIR"
                 raise PackPermissionError(error.errno, message, error.filename) from None
         return path
+
+    def live_upload(self, filename: StrPath) -> None:
+        """Have output files uploaded now and not at the end of the job: mark them read-only, which is how the platform is told.
+
+        The platform takes a file away as soon as it is marked, so it has to be complete; it is brought to the disk first.
+        Folders and symbolic links are not marked: that would change what is in, or behind, them.
+
+        Args:
+            filename: A file, a folder (the files directly in it) or a pattern under the rules of
+                `glob.glob(recursive=True)`, relative to this folder. One that exists is taken as it is.
+
+        Warns:
+            JobWarning: nothing matches.
+
+        Raises:
+            OptionError: `name` leads out of the outputs folder.
+            PackOSError: a file cannot be marked; those before it are.
+
+        Example:
+            >>> import os, vhpack
+            >>> path = vhpack.outputs("models").path("epoch-1.pt")
+            >>> with open(path, "wb") as file:
+            ...     _ = file.write(b"weights")
+            >>> vhpack.outputs("models").live_upload("epoch-*.pt")
+            >>> os.access(path, os.W_OK) and os.geteuid() != 0
+            False
+        """
+        ready = _files(paths.outputs_folder(self.dir_path, self.name), os.fspath(filename))
+        if not ready:
+            import warnings
+
+            warnings.warn(f"nothing to upload: {self._join(filename)} matches no file", JobWarning, stacklevel=2)
+        for path in ready:
+            _bring_to_disk(path)
+            _mark_read_only(path, 0o555)
 
     @overload
     def compress(
@@ -232,9 +267,38 @@ class Outputs:
         return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
 
 
-def _mark_read_only(target: str) -> None:
+Output = Outputs  # as scripts for the platform know it
+
+
+def _files(folder: str, name: str) -> list[str]:
+    """Return the files that a name, a folder or a pattern means; a name that exists is no pattern."""
+    import glob
+
+    full = os.path.join(folder, name)
+    if os.path.isdir(full):
+        found = [os.path.join(full, inside) for inside in os.listdir(full)]
+    elif os.path.lexists(full):
+        found = [full]
+    else:
+        found = glob.glob(os.path.join(glob.escape(folder), name), recursive=True)
+    return sorted(path for path in found if os.path.isfile(path) and not os.path.islink(path))
+
+
+def _bring_to_disk(path: str) -> None:
     try:
-        os.chmod(target, os.stat(target).st_mode & 0o444)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        message = f"{path} cannot be brought to the disk: {error.strerror}; it is not marked for upload"
+        raise PackOSError(error.errno, message, path) from None
+
+
+def _mark_read_only(target: str, kept: int = 0o444) -> None:
+    try:
+        os.chmod(target, os.stat(target).st_mode & kept)
     except OSError as error:
         message = f"{target} is complete, but cannot be marked read-only: {error.strerror}; mark it by hand to upload it"
         raise PackOSError(error.errno, message, target) from None

@@ -22,6 +22,7 @@ _COMMANDS = {
     "cat": "vhpack.cli.cat",
     "verify": "vhpack.cli.verify",
     "hash": "vhpack.cli.hash",
+    "run": "vhpack.cli.run",
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
