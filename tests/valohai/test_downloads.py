@@ -440,3 +440,18 @@ def test_a_terminal_sees_how_far_it_is(site: Site, tmp_path: Path) -> None:
     assert child.wait(60) == 0
     assert b"Downloading data" in seen
     assert b"0/1 files" in seen
+
+
+def test_the_command_line_overrides_a_rate_and_a_training_set(site: Site, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import vhpack as valohai\n"
+        "valohai.prepare(\n"
+        "    step='train', image='tensorflow/tensorflow:gpu', default_parameters={'learning-rate': 0.001},\n"
+        "    default_inputs={'training-set': 'http://example.com/training_set.zip'})\n"
+        "with valohai.inputs('training-set').stream() as file:\n"
+        "    print(valohai.parameters('learning-rate').value, file.read().decode())\n"
+    )
+    command = [sys.executable, str(script), "--learning-rate=.002", f"--training-set={site.put('/other.csv', b'cats')}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ran.stdout, ran.stderr) == ("0.002 cats\n", "")
