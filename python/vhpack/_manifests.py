@@ -34,12 +34,14 @@ def differences(archive: Archive, jobs: int | None = None) -> list[tuple[str, in
         UnsupportedArchiveError: the manifest is of a version that came later.
         PackOSError: the manifest cannot be read.
     """
-    lines = _lines(archive.path + SUFFIX)
+    # It stands beside the archive, and so not where a link to that stands.
+    place = os.path.realpath(archive.path) + SUFFIX
+    lines = _lines(place)
     head = next(lines, {})
-    _check_head(head, archive.path + SUFFIX)
+    _check_head(head, place)
     told = {str(line.get("name")): line for line in lines}
     if len(told) != head.get("members"):
-        raise _corrupt(archive.path + SUFFIX, f"its head promises {head.get('members')} members, and it lists {len(told)}")
+        raise _corrupt(place, f"its head promises {head.get('members')} members, and it lists {len(told)}")
     (digest,) = hashing.hash_files([archive.path], jobs=jobs).values()
     found = {member.name: member for member in archive.members()}
     changes = [(name, 0, "is in the manifest, and missing from the archive") for name in told if name not in found]

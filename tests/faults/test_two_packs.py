@@ -6,12 +6,17 @@ round: the second is stopped when it has read, the first runs as a whole.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import vhpack
-from tests.engine.command import VHPACK, compress
+from tests.engine.command import VHPACK, compress, python
 from tests.engine.refusals import check_failed
 from tests.engine.trees import contents, prose, write_tree
 from tests.faults.tracing import paused
@@ -75,3 +80,44 @@ def test_packs_to_other_targets_do_not_wait_for_each_other(work: Path) -> None:
     write_tree(work, {f"{name}/{number}.json": body for name in ("data", "other") for number, body in enumerate(FILES.values())})
     with paused(REMOVING, work, calls=["unlink", "unlinkat"]):
         assert vhpack.pack("other", "other.zip", remove_originals=True).removed == len(FILES)
+
+
+def test_a_child_that_was_forked_meanwhile_keeps_no_folder_locked(work: Path) -> None:
+    """It inherits every open file, and lives on."""
+    write_tree(work / "data", {"a.txt": b"a"})
+    code = """
+import os, threading, time, vhpack
+stop = threading.Event()
+def fork_on_and_on():
+    while not stop.is_set():
+        if os.fork() == 0:
+            time.sleep(8)
+            os._exit(0)
+        time.sleep(0.002)
+forker = threading.Thread(target=fork_on_and_on)
+forker.start()
+for number in range(20):
+    vhpack.pack("data", f"{number}.zip")
+stop.set()
+forker.join()
+start = time.monotonic()
+vhpack.pack("data", "last.zip")
+print(time.monotonic() - start < 4)
+"""
+    ended = python(code, cwd=work)
+
+    assert ended.out == "True\n", ended
+
+
+def test_a_folder_that_another_keeps_locked_is_waited_for_and_the_wait_obeys_an_interrupt(work: Path) -> None:
+    write_tree(work / "data", {"a.txt": b"a"})
+    folder = os.open(work, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with subprocess.Popen([VHPACK, "compress", "data", "-o", "out.zip"], cwd=work, stderr=subprocess.PIPE) as child:
+        time.sleep(1)
+        assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        assert child.wait(60) == 130
+        assert time.monotonic() - sent < 2
+    os.close(folder)

@@ -13,7 +13,7 @@ from tests.conftest import without
 from tests.engine.command import VHPACK, Ended, compress, ordinary_user, run
 from tests.engine.refusals import check_failed
 from tests.engine.trees import contents, prose, snapshot, write_tree
-from tests.faults.tracing import strace, was_injected
+from tests.faults.tracing import paused, strace, was_injected
 from tests.interop.structure import structure_of, unpacked
 
 FILES = {f"{number}.json": prose(400, number) for number in range(9)} | {"sub/deep.json": prose(400, 9)}
@@ -302,3 +302,101 @@ def test_removal_that_is_refused_leaves_no_list(work: Path) -> None:
     assert ended.code == 1
     assert {path.name for path in work.iterdir()} == {"data", "out.zip"}
     assert contents(work / "data") == FILES
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "forced"])
+def test_a_folder_that_is_away_is_not_taken_for_emptied(cut_off: Path, force: list[str]) -> None:
+    """Unmounted or moved, it may come back with what was left in it."""
+    archive = (cut_off / "out.zip").read_bytes()
+    (cut_off / "data").rename(cut_off / "away")
+    for again in ("data/*", "data"):
+        ended = compress(again, "-o", "out.zip", "--remove-originals", *force, cwd=cut_off)
+        check_failed(ended)
+        assert (cut_off / LIST).exists()
+        assert (cut_off / "out.zip").read_bytes() == archive
+    (cut_off / "away").rename(cut_off / "data")
+
+    ended = compress(*SAME_CALL, *force, cwd=cut_off)
+
+    assert ended.code == 0, ended
+    assert held(cut_off) == FILES
+    assert contents(cut_off / "data") == {}
+
+
+def test_a_folder_that_goes_away_during_the_removal_is_reported_and_remembered(work: Path) -> None:
+    write_tree(work, {f"src{folder}/{name}": body for folder in (1, 2) for name, body in FILES.items()})
+    same_call = ["src?", "-o", "out.zip", "--remove-originals", "--force"]
+    with paused([VHPACK, "compress", *same_call, "--jobs", "1"], work, calls=["unlink", "unlinkat"]) as pause:
+        (work / "src2").rename(work / "away")
+    assert pause.ended.code == 1
+    assert "src2" in pause.ended.err
+    archive = (work / "out.zip").read_bytes()
+    (work / "away").rename(work / "src2")
+
+    again = compress(*same_call, cwd=work)
+
+    assert again.code == 0, again
+    assert (work / "out.zip").read_bytes() == archive
+    assert contents(work / "src1") == contents(work / "src2") == {}
+
+
+def test_an_archive_that_was_moved_behind_a_link_keeps_its_protection(cut_off: Path) -> None:
+    (cut_off / "larger disk").mkdir()
+    (cut_off / "out.zip").rename(cut_off / "larger disk/out.zip")
+    (cut_off / "out.zip").symlink_to("larger disk/out.zip")
+    archive = (cut_off / "out.zip").read_bytes()
+
+    for options in ([], ["--remove-originals"]):
+        check_failed(compress("data", "-o", "out.zip", "--force", *options, cwd=cut_off), [LIST], "remove the list")
+        assert (cut_off / "out.zip").read_bytes() == archive
+
+
+def test_a_removal_that_was_cut_off_after_its_last_original_is_finished(work: Path) -> None:
+    """Only its list is left: new files are an overwrite like any other."""
+    write_tree(work / "data", FILES)
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject=f"signal=KILL:when={len(FILES) + 1}")
+    run([*kill, VHPACK, "compress", *SAME_CALL, "--jobs", "1"], work)
+    assert contents(work / "data") == {}
+    assert (work / LIST).exists()
+    write_tree(work, {"data/new.json": b"new"})
+
+    ended = compress(*SAME_CALL, "--force", cwd=work)
+
+    assert ended.code == 0, ended
+    assert {name: body for name, body in held(work).items() if not name.endswith("/")} == {"new.json": b"new"}
+
+
+def test_what_was_left_out_does_not_keep_the_same_call_from_finishing(work: Path) -> None:
+    write_tree(work / "data", FILES)
+    same_call = [*SAME_CALL, "--on-change", "skip"]
+    kill = "unlinkat:signal=KILL:when=3"
+    command = [VHPACK, "compress", *same_call, "--jobs", "1"]
+    left_out = work / "data/8.json"
+    with (
+        paused(command, work, calls=["read"], paths=[left_out, work / "data"], also=[kill]) as pause,
+        left_out.open("ab") as file,
+    ):
+        file.write(b"more")
+    assert pause.ended.code not in (0, 1)
+
+    again = compress(*same_call, cwd=work)
+
+    assert again.code == 0, again
+    assert set(contents(work / "data")) == {"8.json"}
+    assert set(held(work)) == set(FILES) - {"8.json"}
+    # And what is left now must not take the place of all the others.
+    check_failed(compress(*same_call, "--force", cwd=work), ["out.zip"], "choose|remove")
+
+
+def test_a_list_without_its_shard_stands_in_nobodys_way(work: Path) -> None:
+    write_tree(work / "data", FILES)
+    sharded = ["data", "-o", "out.zip", "--remove-originals", "--shard-size", "1k"]
+    kill = strace(["linkat"], work.parent / "log", inject="signal=KILL:when=1")
+    run([*kill, VHPACK, "compress", *sharded, "--jobs", "1"], work)
+    assert list(work.glob(".out-*.vhpack-removing"))
+
+    ended = compress(*sharded, cwd=work)
+
+    assert ended.code == 0, ended
+    assert contents(work / "data") == {}
+    assert not list(work.glob(".out-*"))

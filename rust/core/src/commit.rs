@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::journal::Journal;
 use crate::pipeline::{Record, Written, cut_short};
 use crate::report::Remark;
-use crate::request::{OnChange, Originals, PackOptions};
+use crate::request::{Originals, PackOptions};
 use crate::sink::{Sink as _, StagedFile};
 
 /// Portion in which a staged archive is read back.
@@ -41,9 +41,8 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
         read_back(&mut sink, length, digest, check)?;
     }
     check()?;
-    // Another pack that ended meanwhile may have removed what this one left out, or is about to remove.
-    let only_known = removable || options.on_change == OnChange::Skip;
-    let finished = sink.publish(options.force, only_known, removable)?;
+    // Another pack that ended meanwhile may have removed what this one has not seen, or is about to remove.
+    let finished = sink.publish(options.force, true, removable, check)?;
     if durable {
         finished.sync_name()?;
     }

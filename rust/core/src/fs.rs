@@ -441,21 +441,46 @@ pub(crate) fn lock(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// A directory that others who ask for it are kept out of.
+pub(crate) struct DirectoryLock(OwnedFd);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing would leave the lock to a child that was forked meanwhile.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Keep others who ask for it out of the directory until what is returned is dropped. They hold it for moments: one that
-/// is held for ten seconds is no lock of ours, and an error. `None` where the file system, or the directory, allows no locks.
-pub(crate) fn lock_directory(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
-    const PATIENCE: Duration = Duration::from_secs(10);
+/// is held for ten seconds is no lock of ours, and an error. `None` where the file system, or the directory, allows no
+/// locks. `check` may give up meanwhile.
+pub(crate) fn lock_directory(
+    directory: impl AsFd,
+    check: impl Fn() -> crate::error::Result<()>,
+) -> crate::error::Result<io::Result<Option<DirectoryLock>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // A descriptor of its own: locks are held by those.
-    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(None) };
+    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(Ok(None)) };
+    match lock_soon(&own, Duration::from_secs(10), check)? {
+        Ok(true) => Ok(Ok(Some(DirectoryLock(own)))),
+        Ok(false) => Ok(Err(io::ErrorKind::WouldBlock.into())),
+        Err(_) => Ok(Ok(None)),
+    }
+}
+
+/// [`lock`], and again until it succeeds or `patience` is at its end.
+pub(crate) fn lock_soon<E>(
+    file: impl AsFd,
+    patience: Duration,
+    check: impl Fn() -> Result<(), E>,
+) -> Result<io::Result<bool>, E> {
     let since = Instant::now();
     loop {
-        match lock(&own) {
-            Ok(true) => return Ok(Some(own)),
-            Ok(false) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
-            Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(_) => return Ok(None),
+        match lock(&file) {
+            Ok(false) if since.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
+            other => return Ok(other),
         }
+        check()?;
     }
 }
 

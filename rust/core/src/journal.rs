@@ -4,10 +4,12 @@
 //! those, and put an archive of them in the place of the only copy of the rest. The list lets it finish instead. And while
 //! the call lives, the list is locked: no other pack replaces an archive whose originals are going.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::commit::Committed;
 use crate::digest::Digest;
@@ -21,15 +23,39 @@ fn name_for(target: &[u8]) -> Vec<u8> {
     dot_name(target, "", JOURNAL_SUFFIX)
 }
 
-/// Device and inode of the list beside the archive `target`, where there is one.
-pub(crate) fn beside(folder: &OwnedFd, target: &[u8]) -> Option<(u64, u64)> {
-    fs::lstat_at(folder, &name_for(target)).ok().map(|stat| fs::identity(&stat))
+/// The list beside the archive `target`, where there is one.
+pub(crate) fn beside(folder: &OwnedFd, target: &[u8]) -> Option<Stamp> {
+    fs::lstat_at(folder, &name_for(target)).ok().map(|stat| Stamp::of(&stat))
+}
+
+/// Whether a pack may be published beside the list that is there. It may not where a living pack holds the list, or where
+/// one wrote it while this pack ran, unless there is no archive that it could be about.
+pub(crate) fn is_in_the_way(folder: &OwnedFd, target: &[u8], known: Option<Stamp>, exists: bool) -> bool {
+    let Some(there) = beside(folder, target) else { return false };
+    if let Ok(file) = fs::open_file(folder, &name_for(target), false)
+        && matches!(fs::lock(&file), Ok(false))
+    {
+        return true;
+    }
+    exists && known != Some(there)
 }
 
 /// Forget the list beside an archive that has been replaced.
 pub(crate) fn clear(folder: &OwnedFd, target: &[u8]) {
-    // One that stays is found stale, or distrusted, by the next pack to this target.
-    let _ = fs::unlink(folder, &name_for(target));
+    if beside(folder, target).is_some() {
+        // One that stays is found stale, or distrusted, by the next pack to this target.
+        forget(folder, &name_for(target));
+    }
+}
+
+/// Unlink a list, and what was to take its place.
+fn forget(folder: &OwnedFd, name: &[u8]) {
+    let _ = fs::unlink(folder, name);
+    let _ = fs::unlink(folder, &next_name(name));
+}
+
+fn next_name(name: &[u8]) -> Vec<u8> {
+    dot_name(name, ".next", JOURNAL_SUFFIX)
 }
 
 /// Refuse to go on beside a pack that is removing its originals.
@@ -55,8 +81,13 @@ impl Journal {
     pub fn claim(folder: &OwnedFd, target: &[u8]) -> io::Result<Self> {
         let name = name_for(target);
         let file = fs::create_private(folder, &name)?;
-        // A file system without locks keeps others away by the list's presence alone.
-        let _ = fs::lock(&file);
+        // Who looks at it in this moment lets go of it at once. A file system without locks keeps others away by the
+        // list's presence alone.
+        let Ok(locked) = fs::lock_soon(&file, Duration::from_secs(2), || Ok::<_, Infallible>(()));
+        if matches!(locked, Ok(false)) {
+            let _ = fs::unlink(folder, &name);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(Self { folder: folder.try_clone()?, name, file, listed: None })
     }
 
@@ -97,7 +128,7 @@ impl Journal {
 
     /// Nothing is left to remove, or nothing was removed.
     pub fn forget(self) {
-        let _ = fs::unlink(&self.folder, &self.name);
+        forget(&self.folder, &self.name);
     }
 
     /// The removal has ended, and `left` is what the sources still hold: put that in the place of the list.
@@ -118,7 +149,7 @@ impl Drop for Journal {
 }
 
 fn put_ended(folder: &OwnedFd, name: &[u8], listed: Listed, left: &[Original<'_>]) -> io::Result<()> {
-    let next = dot_name(name, ".next", JOURNAL_SUFFIX);
+    let next = next_name(name);
     let _ = fs::unlink(folder, &next);
     let file = fs::create_private(folder, &next)?;
     let written = fs::write_all(&file, &list::encode(State::Ended, listed, left)).and_then(|()| fs::sync_file(&file));
@@ -139,6 +170,13 @@ pub(crate) enum Earlier {
     Distrusted(Distrusted),
 }
 
+impl Unfinished {
+    /// The list as one that only forbids.
+    pub fn distrust(self, why: &str) -> Distrusted {
+        Distrusted { list: self.path(), target: self.target, why: why.into() }
+    }
+}
+
 /// Why a list cannot be gone by.
 pub(crate) struct Distrusted {
     pub target: Target,
@@ -151,7 +189,7 @@ pub(crate) struct Unfinished {
     folder: OwnedFd,
     name: Vec<u8>,
     /// Holds the lock.
-    _file: OwnedFd,
+    file: Option<OwnedFd>,
     bytes: Vec<u8>,
     listed: Listed,
     /// The archive.
@@ -186,7 +224,7 @@ impl Earlier {
             Err(error) => return distrusted(format!("cannot be read: {}", reason(&error))),
         };
         // It may have been finished between being opened and locked.
-        if beside(&folder, &target.name) != Some(fs::identity(&stat)) {
+        if beside(&folder, &target.name).map(|there| there.ino) != Some(Stamp::of(&stat).ino) {
             return Self::find(target);
         }
         // Whoever can write the list decides what is removed: it must be ours alone.
@@ -211,7 +249,7 @@ impl Earlier {
         };
         let Some((listed, _)) = list::decode(&bytes) else { return distrusted("is damaged".into()) };
         let Some(now) = target.replaces else { return Ok(Self::Nothing) };
-        let found = Unfinished { folder, name, _file: file, bytes, listed, target: target.clone(), ended };
+        let found = Unfinished { folder, name, file: Some(file), bytes, listed, target: target.clone(), ended };
         // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
         let same = listed.archive == now || (listed.archive.size == now.size && found.check_archive(|| Ok(())).is_ok());
         if same { Ok(Self::Unfinished(found)) } else { distrusted("is about an archive of other content".into()) }
@@ -264,9 +302,14 @@ impl Unfinished {
         Err(Error::new(ErrorKind::Io, Stage::Remove, message).at(&target.shown))
     }
 
+    /// Let go of the list, which this pack is to replace.
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+
     /// Every original on it is gone.
     pub fn forget(&self) {
-        let _ = fs::unlink(&self.folder, &self.name);
+        forget(&self.folder, &self.name);
     }
 
     /// What is left was looked at, and has to stay.

@@ -17,7 +17,7 @@ use crate::fs::{self, Kind};
 use crate::pipeline::{Record, Written};
 use crate::plan::Plan;
 use crate::request::Format;
-use crate::sink::{Sink, StagedFile};
+use crate::sink::{Sink, StagedFile, remove_leftovers};
 use crate::target::Target;
 
 /// What every manifest begins with.
@@ -84,6 +84,7 @@ pub(crate) fn stage(
 pub(crate) fn clear(target: &Target) {
     let place = target.manifest();
     let Ok(folder) = fs::enter_directory(place.folder.as_os_str().as_bytes()) else { return };
+    remove_leftovers(&folder, &place.name);
     let mut head = [0; HEAD.len()];
     let read = fs::open_file(&folder, &place.name, false).and_then(|file| fs::read_at(&file, &mut head, 0));
     if read.is_ok() && head == *HEAD {

@@ -46,7 +46,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let start = Instant::now();
     let options = &request.options;
     progress.enter(Phase::Scan);
-    let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
+    let Prepared { target, shards_there, found, mut backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
     if options.originals == Originals::Remove
         && let Some(report) = resume::finish(&backlog, &plan, options, cancel, progress)?
@@ -55,6 +55,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     }
     let plan = plan?;
     check_replaced(request, &backlog, &plan, &target)?;
+    backlog.release();
     let shards = shards(options, &plan, target, &shards_there, cancel)?;
     progress.total_files.set(plan.entries().len() as u64);
     let mut archives: Vec<(Target, Committed)> = Vec::with_capacity(shards.len());
@@ -140,10 +141,15 @@ fn pack_one(
     let committed = commit(written, options, cancel)?;
     match manifest {
         Some(staged) => {
-            let finished = staged.publish(options.force, false, false)?;
-            if durable {
-                finished.sync_name()?;
-            }
+            let check = || cancel.check(Stage::Commit);
+            let finished = staged.publish(options.force, false, false, check);
+            finished.and_then(|finished| if durable { finished.sync_name() } else { Ok(()) }).map_err(|error| {
+                let message = format!(
+                    "{} is complete, and no original was removed, but its manifest cannot be written: {error}",
+                    show(&target.shown)
+                );
+                if error.kind() == ErrorKind::Cancelled { error } else { error.with_message(message) }
+            })?;
         }
         None => manifest::clear(target),
     }
@@ -275,7 +281,7 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
                 return error;
             }
             error.with_message(format!(
-                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again, with remove-originals, finishes that; else choose another name",
+                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again that removes them, and is no dry run, finishes that; else choose another name",
                 show(&target.shown)
             ))
         })?;

@@ -64,6 +64,34 @@ impl Original<'_> {
     }
 }
 
+/// Whether an original is still there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    There,
+    /// Its folder is the one that it was packed from, and has nothing of that name.
+    Gone,
+    /// Its folder is away, or another.
+    Unknown,
+}
+
+/// Look for every original, by the folder that it was packed from.
+pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
+    let mut remover = Remover::<'a>::default();
+    let mut found = Vec::with_capacity(originals.len());
+    for original in originals {
+        found.push(match original.standing {
+            Standing::LeftOut if fs::lstat(fs::path(&original.path())).is_ok() => Presence::There,
+            Standing::LeftOut => Presence::Gone,
+            _ => match remover.look_up(original) {
+                Ok(Some(_)) => Presence::There,
+                Ok(None) => Presence::Gone,
+                Err(_) => Presence::Unknown,
+            },
+        });
+    }
+    found
+}
+
 /// What became of the originals.
 #[derive(Default)]
 pub(crate) struct Removal {
@@ -256,7 +284,8 @@ impl<'a> Remover<'a> {
             let folder = match fs::enter_same(original.folder, original.folder_identity) {
                 Ok(Some(folder)) => folder,
                 Ok(None) => return Err("its folder was replaced since it was packed".into()),
-                Err(error) if absent(&error) => return Ok(None),
+                // Moved or unmounted it may come back, with all that is in it.
+                Err(error) if absent(&error) => return Err("its folder is not there any more".into()),
                 Err(error) => return Err(reason(&error)),
             };
             self.folder = Some((original.folder, folder));

@@ -8,8 +8,8 @@ use crate::fs;
 use crate::journal::{Distrusted, Earlier, Unfinished};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
-use crate::remove::{Original, Standing, left, reached, remove};
-use crate::report::PackReport;
+use crate::remove::{Original, Presence, Standing, left, presence, reached, remove};
+use crate::report::{PackReport, Remark};
 use crate::request::PackOptions;
 use crate::scan::EntryKind;
 use crate::target::Target;
@@ -29,7 +29,21 @@ impl Backlog {
             Earlier::Unfinished(unfinished) => self.unfinished.push(unfinished),
             Earlier::Distrusted(distrusted) => self.distrusted = Some(distrusted),
         }
+        // An archive that was moved, and a link left in its place, has its list beside the link.
+        let Some(link) = target.by_link() else { return Ok(()) };
+        match Earlier::find(&link)? {
+            Earlier::Nothing => {}
+            Earlier::Unfinished(unfinished) => {
+                self.distrusted = Some(unfinished.distrust("stands beside a link to it"));
+            }
+            Earlier::Distrusted(distrusted) => self.distrusted = Some(distrusted),
+        }
         Ok(())
+    }
+
+    /// Let go of the lists: the pack goes on, and is to replace them.
+    pub fn release(&mut self) {
+        self.unfinished.iter_mut().for_each(Unfinished::release);
     }
 
     /// Whether there is a removal that the same call could finish.
@@ -56,8 +70,11 @@ impl Backlog {
         // Where a removal has ended, new files make a new archive, as without a list.
         let is_new = named.iter().any(|path| !listed.contains(path));
         for list in &self.unfinished {
-            let holds_all = || list.originals().iter().all(|original| named.contains(&original.path()));
-            let may_replace = if list.ended { is_new } else { holds_all() };
+            let originals = list.originals();
+            let holds_all = || originals.iter().all(|original| named.contains(&original.path()));
+            // Cut off between the last original and its list, it is finished.
+            let all_gone = || presence(&originals).iter().all(|found| *found == Presence::Gone);
+            let may_replace = if list.ended { is_new } else { holds_all() || all_gone() };
             if !may_replace {
                 return Err(replaces_only_copy(list));
             }
@@ -89,6 +106,27 @@ fn replaces_only_copy(list: &Unfinished) -> Error {
     Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&list.target.shown)
 }
 
+/// What a list has left when all that could go has gone; what was left out may have gone by another hand.
+fn left_there<'a>(originals: &[Original<'a>], kept: &[Remark], there: &[Original<'_>]) -> Vec<Original<'a>> {
+    let there: HashSet<Vec<u8>> = there.iter().map(Original::path).collect();
+    let mut left = left(originals, kept);
+    left.retain(|original| there.contains(&original.path()));
+    left
+}
+
+/// Refuse to take for gone what may only be out of sight.
+fn folder_is_away(backlog: &Backlog, original: &Original<'_>) -> Error {
+    let list = backlog.unfinished.first().map(Unfinished::path).unwrap_or_default();
+    let folder = fs::path(original.folder);
+    let message = format!(
+        "the folder {}, whose files an earlier pack was removing, is away or another one; bring it back and say the same call again, or remove {} if nothing in it is missing",
+        show(folder),
+        show(&list)
+    );
+    let cause = std::io::Error::from_raw_os_error(libc::ENOENT);
+    Error::io(Stage::Remove, "enter", folder, cause).with_message(message)
+}
+
 fn paths(plan: &Plan) -> HashSet<Vec<u8>> {
     let files = plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory);
     files.map(|entry| plan.path(entry)).collect()
@@ -109,14 +147,19 @@ pub(crate) fn finish(
         Err(_) => return Ok(None),
     };
     let originals = backlog.originals();
-    let is_there = |original: &&Original<'_>| fs::lstat(fs::path(&original.path())).is_ok();
-    let there: Vec<Original<'_>> = originals.iter().filter(is_there).copied().collect();
+    let found = presence(&originals);
+    let there: Vec<Original<'_>> =
+        originals.iter().zip(&found).filter(|(_, found)| **found == Presence::There).map(|(one, _)| *one).collect();
+    let ended = backlog.unfinished.iter().all(|list| list.ended);
     let names_what_is_left = named == there.iter().map(Original::path).collect();
-    let all_there = there.len() == originals.len() && backlog.unfinished.iter().all(|list| !list.ended);
-    // What was left out is in no archive: a removal cannot answer for it.
-    let answers = there.iter().all(|original| original.standing != Standing::LeftOut);
+    let all_there = there.len() == originals.len() && !ended;
+    // What was left out is in no archive: a removal that has ended cannot answer for it.
+    let answers = !ended || there.iter().all(|original| original.standing != Standing::LeftOut);
     if !backlog.is_unfinished() || !names_what_is_left || all_there || !answers {
         return Ok(None);
+    }
+    if let Some(away) = found.iter().position(|found| *found == Presence::Unknown) {
+        return Err(folder_is_away(backlog, &originals[away]));
     }
     // The stamp says that it is the same file; before the last copies go, its bytes have to say so.
     for list in &backlog.unfinished {
@@ -128,11 +171,23 @@ pub(crate) fn finish(
         return Err(Error::cancelled(Stage::Remove));
     }
     for list in &backlog.unfinished {
-        let left = left(&list.originals(), &removal.kept);
+        let left = self::left_there(&list.originals(), &removal.kept, &there);
         if left.is_empty() { list.forget() } else { list.end(&left) }
     }
     removal.kept.extend(reached(&there));
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let left_out = there.iter().filter(|original| original.standing == Standing::LeftOut);
+    let skipped = left_out.map(|original| Remark {
+        path: fs::path(&original.path()).into(),
+        reason: "left out by the call that made the archive".into(),
+    });
+    let mut warnings: Vec<String> = vec![
+        "the archive is the one that an earlier call had completed; this call removed the originals that were left"
+            .into(),
+    ];
+    if options.manifest {
+        warnings.push("a manifest is written only by the call that makes the archive; this call wrote none".into());
+    }
     Ok(Some(PackReport {
         archives: backlog.unfinished.iter().map(|list| (list.target.shown.clone(), list.digest())).collect(),
         files: originals.len() as u64,
@@ -140,10 +195,8 @@ pub(crate) fn finish(
         bytes_out: backlog.unfinished.iter().map(Unfinished::length).sum(),
         removed: removal.removed,
         kept: removal.kept,
-        warnings: vec![
-            "the archive is the one that an earlier call had completed; this call removed the originals that were left"
-                .into(),
-        ],
+        skipped: skipped.collect(),
+        warnings,
         ..PackReport::default()
     }))
 }

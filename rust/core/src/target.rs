@@ -47,8 +47,8 @@ pub(crate) struct Target {
     link: Option<(PathBuf, Vec<u8>)>,
     /// What bore the name when the pack began.
     pub replaces: Option<Stamp>,
-    /// Device and inode of the list that an earlier pack had left beside it then.
-    pub list: Option<(u64, u64)>,
+    /// The list that an earlier pack had left beside it then.
+    pub list: Option<Stamp>,
 }
 
 impl Target {
@@ -79,7 +79,7 @@ impl Target {
         let name = name_of(&real);
         let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
         let list = folder.join(fs::path(&dot_name(&name, "", JOURNAL_SUFFIX)));
-        let list = fs::lstat(&list).ok().map(|stat| fs::identity(&stat));
+        let list = fs::lstat(&list).ok().map(|stat| Stamp::of(&stat));
         Ok(Self { shown, folder, name, format, link, replaces, list })
     }
 
@@ -104,6 +104,12 @@ impl Target {
         Self { replaces: None, list: None, ..self }
     }
 
+    /// The target under the name of the link that leads to it: there an earlier pack may have left its list.
+    pub fn by_link(&self) -> Option<Self> {
+        let (folder, name) = self.link.clone()?;
+        Some(Self { folder, name, link: None, ..self.clone() })
+    }
+
     /// Whether the file at `path` is the one that the target replaces, whatever leads there.
     pub fn is_replaced(&self, path: &[u8]) -> bool {
         let own = self.replaces.map(|stamp| (stamp.dev, stamp.ino));
@@ -112,7 +118,8 @@ impl Target {
 
     /// Where the archive's manifest stands.
     pub fn manifest(&self) -> Self {
-        let mut shown = self.shown.clone().into_os_string();
+        // It stands beside the archive, and so not where a link to that stands.
+        let mut shown = if self.link.is_some() { self.real() } else { self.shown.clone() }.into_os_string();
         shown.push(OsStr::from_bytes(MANIFEST_SUFFIX));
         let name = [&self.name[..], MANIFEST_SUFFIX].concat();
         let replaces = fs::lstat(&self.folder.join(fs::path(&name))).ok().map(|stat| Stamp::of(&stat));

@@ -22,7 +22,7 @@ pub(crate) struct StagedFile {
     /// What the archive may take the place of.
     replaces: Option<fs::Stamp>,
     /// The list beside the target that this pack knows of.
-    list: Option<(u64, u64)>,
+    list: Option<fs::Stamp>,
     /// Its dot-name, where it has one.
     name: Option<Vec<u8>>,
     length: u64,
@@ -89,13 +89,19 @@ impl StagedFile {
     ///
     /// `only_known` refuses to replace what was not there when the pack began. `claim` puts the list of originals beside
     /// the archive before it is visible. Looking and naming are one step to all packs into this folder.
-    pub fn publish(mut self, replace: bool, only_known: bool, claim: bool) -> Result<Finished> {
-        let _alone = fs::lock_directory(&self.folder).map_err(|error| self.failed("lock the folder of", error))?;
-        let list = journal::beside(&self.folder, &self.target_name);
-        if list.is_some() && list != self.list {
+    pub fn publish(
+        mut self,
+        replace: bool,
+        only_known: bool,
+        claim: bool,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Finished> {
+        let _alone =
+            fs::lock_directory(&self.folder, check)?.map_err(|error| self.failed("lock the folder of", error))?;
+        let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
+        if journal::is_in_the_way(&self.folder, &self.target_name, self.list, there.is_some()) {
             return Err(journal::busy(&self.target, Stage::Commit));
         }
-        let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
         if replace && only_known && there.is_some() && there != self.replaces {
             let message = format!(
                 "{} was written by another while this pack ran; nothing was published: look at it, then pack again",
@@ -103,7 +109,7 @@ impl StagedFile {
             );
             return Err(Error::new(ErrorKind::TargetExists, Stage::Commit, message).at(&self.target));
         }
-        if list.is_some() && (replace || there.is_none()) {
+        if replace || there.is_none() {
             // What it is about is gone, or is replaced now by what holds all of it.
             journal::clear(&self.folder, &self.target_name);
         }
@@ -269,7 +275,7 @@ fn create_dot_name(folder: &OwnedFd, target: &[u8]) -> std::io::Result<(OwnedFd,
 }
 
 /// Remove what killed packs to this target left behind: staged names that no living process holds locked.
-fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
+pub(crate) fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
     for number in 0.. {
         let name = staged_name(target, number);
         let Ok(file) = fs::open_file(folder, &name, false) else { return };

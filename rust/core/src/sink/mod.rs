@@ -2,7 +2,7 @@
 
 mod file;
 
-pub(crate) use file::StagedFile;
+pub(crate) use file::{StagedFile, remove_leftovers};
 
 use crate::error::Result;
 
