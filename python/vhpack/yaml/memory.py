@@ -1,0 +1,376 @@
+"""The state of a file that is followed statement by statement: what its names hold, and what may have changed unseen.
+
+One rule keeps stale values out: a list, dict or class of which the content is known can be reached only by values that are
+known, too. Whatever flows into something unknown (an argument of a function of another module, a value that depends on a
+branch) is unknown from there on, under all its names.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from vhpack.yaml.names import Frame, Uses, uses_of
+from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, same, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from vhpack.yaml.values import Content, Value
+
+Key: TypeAlias = "tuple[int, str] | int"
+"""What can change: a name in a frame, or the content of a box."""
+
+MODULE: Final = 0
+OURS: Final = ("valohai", "vhpack")
+_MOST_STEPS: Final = 400_000  # some seconds; a script of 10,000 lines takes a fifth of it
+_BUILTIN = frozenset(dir(builtins))
+
+
+class TooMuchError(Exception):
+    """Following the file would take longer than anyone waits, or go deeper than the interpreter can."""
+
+    def __init__(self, node: ast.AST) -> None:
+        super().__init__(node)
+        self.node = node
+
+
+@dataclass
+class State:
+    """Names and boxes at one moment; a content is never changed, only replaced, so that a copy is cheap."""
+
+    names: dict[int, dict[str, Value]] = field(default_factory=dict)
+    boxes: dict[int, Content] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """Return a state that changes by itself."""
+        return State({frame: dict(names) for frame, names in self.names.items()}, dict(self.boxes))
+
+    @property
+    def size(self) -> int:
+        """What a copy costs."""
+        return sum(map(len, self.names.values())) + len(self.boxes)
+
+
+def is_ours(value: Value | None) -> bool:
+    """Say whether a value is vhpack, or its `prepare`."""
+    return isinstance(value, Known) and value.name.partition(".")[0] in OURS
+
+
+class Memory:
+    """The state at the moment, and all that is to be known about how it came about."""
+
+    def __init__(self) -> None:
+        self.state = State({MODULE: {}})
+        self.frames: dict[int, Frame] = {MODULE: Frame("module")}
+        self.log: list[tuple[Key, ast.AST]] = []
+        """All changes, in the order in which they were followed."""
+        self.escaped: dict[int, tuple[Function, int]] = {}
+        """Functions that may be called at any time from a point of the log on, by the identity of their nodes."""
+        self.handed_on: list[ast.AST] = []
+        """Where `prepare` itself goes to something that may call it in ways that nobody can tell."""
+        self._changed: dict[Key, list[int]] = {}
+        self._unstable: dict[tuple[int, str], Unknown] = {}
+        self._touched: dict[tuple[int, str], tuple[Unknown, bool]] = {}
+        self._later: tuple[int, int, int] | None = None
+        self._starred: ast.AST | None = None
+        self._boxes = 0
+        self._steps = 0
+
+    def spend(self, node: ast.AST, steps: int = 1) -> None:
+        """Count work.
+
+        Raises:
+            TooMuchError: it is more than there is to spend.
+        """
+        self._steps += steps
+        if self._steps > _MOST_STEPS:
+            raise TooMuchError(node)
+
+    def copied(self, node: ast.AST) -> State:
+        """Return a copy of the state."""
+        self.spend(node, 1 + self.state.size // 16)
+        return self.state.copy()
+
+    # Names
+
+    def open(self, frame: Frame) -> int:
+        """Begin a scope."""
+        number = len(self.frames)
+        self.frames[number] = frame
+        self.state.names[number] = {}
+        return number
+
+    def home(self, frame: int, name: str) -> int:
+        """Return the frame that a name is read from."""
+        first, at = True, frame
+        while True:
+            known = self.frames[at]
+            if name in known.elsewhere:
+                return known.elsewhere[name]
+            mine = name in known.own if known.kind == "function" else name in self.state.names.get(at, {})
+            if known.parent is None or (mine and (first or known.kind != "class")):
+                return at
+            at, first = known.parent, False
+
+    def outer(self, frame: int) -> int:
+        """Return the frame in which a function that is defined here looks up names; a class's own are not among them."""
+        while self.frames[frame].kind == "class":
+            frame = self.frames[frame].parent or MODULE
+        return frame
+
+    def load(self, frame: int, node: ast.Name) -> Value:
+        """Return what a name holds."""
+        home = self.home(frame, node.id)
+        value = self.state.names.get(home, {}).get(node.id)
+        if is_ours(value):
+            return value or unknown(node)
+        if value is None:
+            return self._builtin(home, node)
+        if isinstance(value, Unknown):
+            return value.seen_at(node)
+        return self._unstable_value(home, node, value) or value
+
+    def _builtin(self, home: int, node: ast.Name) -> Value:
+        if home == MODULE and node.id == "__name__":
+            return Const("__main__")
+        if home == MODULE and node.id in _BUILTIN and self._starred is None:
+            return Known(f"builtins.{node.id}")
+        if self._starred is not None:
+            return Unknown(node, self._starred, "it may be imported here")
+        return unknown(node, "it is not set before this line")
+
+    def _unstable_value(self, home: int, node: ast.Name, value: Value) -> Unknown | None:
+        key = (home, node.id)
+        if key in self._unstable:
+            self.taint(value, self._unstable[key])
+            return self._unstable[key].seen_at(node)
+        if key in self._touched:
+            why, whole = self._touched[key]
+            (self.taint if whole else self.taint_inner)(value, why)
+        changed = self._changed_later(key)
+        return None if changed is None else Unknown(node, changed, f"{node.id!r} is set more than once")
+
+    def _changed_later(self, key: Key) -> ast.AST | None:
+        """Return the change that a function which runs at a time unknown may see or not; the first setting is none."""
+        if self._later is None:
+            return None
+        since, frames, boxes = self._later
+        if key >= boxes if isinstance(key, int) else key[0] >= frames:
+            return None
+        changes = self._changed.get(key, [])
+        after = [change for change in changes if change >= since]
+        if not after or (len(changes) == 1 and not isinstance(key, int)):
+            return None
+        return self.log[after[-1]][1]
+
+    def bind(self, frame: int, name: str, value: Value, node: ast.AST) -> None:
+        """Set a name."""
+        self._bind(self.frames[frame].elsewhere.get(name, frame), name, value, node)
+
+    def _bind(self, home: int, name: str, value: Value, node: ast.AST) -> None:
+        self._note((home, name), node)
+        self.state.names.setdefault(home, {})[name] = value
+
+    def unbind(self, frame: int, name: str, node: ast.AST) -> None:
+        """Delete a name."""
+        home = self.frames[frame].elsewhere.get(name, frame)
+        self._note((home, name), node)
+        self.state.names.setdefault(home, {}).pop(name, None)
+
+    def _note(self, key: Key, node: ast.AST) -> None:
+        self.spend(node)
+        self._changed.setdefault(key, []).append(len(self.log))
+        self.log.append((key, node))
+
+    # Boxes
+
+    def box(self, content: Content) -> Ref:
+        """Make a list, a dict or a class."""
+        self._boxes += 1
+        self.state.boxes[self._boxes] = content
+        return Ref(self._boxes)
+
+    def content(self, ref: Ref) -> Content:
+        """Return what a box holds."""
+        content = self.state.boxes.get(ref.box)
+        if content is None or isinstance(content, Unknown):
+            return content or []
+        changed = self._changed_later(ref.box)
+        return content if changed is None else Unknown(changed, changed, "it is changed here, before or after it is used")
+
+    def replace(self, ref: Ref, content: Content, node: ast.AST) -> None:
+        """Change what a box holds."""
+        self._note(ref.box, node)
+        self.state.boxes[ref.box] = content
+
+    def taint(self, value: Value, why: Unknown) -> None:
+        """Take a value as handed to something unknown, which may change it at any time."""
+        waiting = [value]
+        while waiting:
+            reached = waiting.pop()
+            if isinstance(reached, Function):
+                self.escape(reached, why.root)
+            elif isinstance(reached, Known) and is_ours(reached) and reached.name.endswith(".prepare"):
+                self.handed_on.append(why.root)
+            elif isinstance(reached, Ref):
+                content = self.state.boxes.get(reached.box)
+                if content is not None and not isinstance(content, Unknown):
+                    waiting.extend(self._held(reached))
+                    self.replace(reached, why, why.root)
+            else:
+                waiting.extend(self._held(reached))
+
+    def taint_inner(self, value: Value, why: Unknown) -> None:
+        """Take what a value holds as handed to something unknown, the value itself as only read."""
+        for reached in self._held(value):
+            self.taint(reached, why)
+
+    def _held(self, value: Value) -> Iterable[Value]:
+        if isinstance(value, Items):
+            return value.items
+        if isinstance(value, Method):
+            return (value.of,)
+        content = self.state.boxes.get(value.box) if isinstance(value, Ref) else None
+        if isinstance(content, dict):
+            return list(content.values())
+        return content if isinstance(content, list) else ()
+
+    # Functions that run unseen
+
+    def escape(self, function: Function, node: ast.AST) -> None:
+        """Take a function as called at any time from now on, any number of times."""
+        if id(function.node) in self.escaped and self.escaped[id(function.node)][0].frame == function.frame:
+            return
+        self.escaped[id(function.node)] = (function, len(self.log))
+        self.spend(node, 10)
+        self.touch(function)
+        for _, value in function.defaults:
+            self.taint(value, unknown(node, "a function that is called from elsewhere may change it"))
+
+    def touch(self, function: Function) -> None:
+        """Take what a function may do to names around it as done, now and later."""
+        uses: Uses = uses_of(function.node)
+        for name, node in uses.rebound.items():
+            why = unknown(node, f"a function that may be called at any time sets {name!r}")
+            self._unstable[self.home(function.frame, name), name] = why
+        for names, whole in ((uses.inner, False), (uses.whole, True)):
+            for name, node in names.items():
+                self._touch(self.home(function.frame, name), name, node, whole=whole)
+
+    def _touch(self, home: int, name: str, node: ast.AST, *, whole: bool) -> None:
+        why = unknown(node, f"a function that may be called at any time uses {name!r}")
+        self._touched[home, name] = (why, whole)
+        value = self.state.names.get(home, {}).get(name)
+        if isinstance(value, Function):
+            self.escape(value, node)
+        elif value is not None:
+            (self.taint if whole else self.taint_inner)(value, why)
+
+    def begin_later(self, since: int) -> None:
+        """From here on a function is followed that may have been called at any time since a point of the log."""
+        self._later = (since, len(self.frames), self._boxes + 1)
+
+    # Branches
+
+    def join(self, other: State, node: ast.AST, why: str) -> bool:
+        """Make the state one that holds whichever of the two really is; say whether that changed it."""
+        self.spend(node, 1 + other.size // 16)
+        changed = False
+        for box, content in other.boxes.items():
+            mine = self.state.boxes.get(box)
+            if mine is None:
+                self.state.boxes[box] = content
+            elif mine is not content:
+                changed |= self._join_contents(box, mine, content, unknown(node, why))
+        for frame, names in other.names.items():
+            mine_names = self.state.names.setdefault(frame, {})
+            for name in {**mine_names, **names}:
+                changed |= self._join_names(frame, name, names.get(name), unknown(node, why))
+        return changed
+
+    def _join_names(self, frame: int, name: str, theirs: Value | None, why: Unknown) -> bool:
+        names = self.state.names[frame]
+        mine = names.get(name)
+        if same(mine, theirs) or isinstance(mine, Unknown) or is_ours(mine):
+            return False
+        maybe_unset = mine is None or theirs is None
+        if is_ours(theirs) or (maybe_unset and self.frames[frame].kind == "function"):
+            names[name] = theirs if mine is None and theirs is not None else mine or why
+        elif maybe_unset and self.frames[frame].kind == "module" and name not in _BUILTIN:
+            names[name] = mine or theirs or why
+        else:
+            for value in (mine, theirs):
+                if value is not None:
+                    self.taint(value, why)
+            names[name] = why
+        if is_ours(theirs):
+            names[name] = theirs or why
+        return not same(mine, names[name])
+
+    def _join_contents(self, box: int, mine: Content, theirs: Content, why: Unknown) -> bool:
+        if isinstance(mine, Unknown):
+            if not isinstance(theirs, Unknown):
+                self._taint_all(theirs, why)
+            return False
+        if not isinstance(theirs, Unknown) and _same_contents(mine, theirs):
+            return False
+        if isinstance(mine, dict) and isinstance(theirs, dict) and _same_keys(mine, theirs):
+            differing = {key: value for key, value in mine.items() if not same(value, theirs[key])}
+            for key, value in differing.items():
+                self.taint(value, why)
+                self.taint(theirs[key], why)
+            joined = {**mine, **dict.fromkeys(differing, why)}
+            self.state.boxes[box] = Attributes(joined) if isinstance(mine, Attributes) else joined  # type: ignore[arg-type]
+            return True
+        self._taint_all(mine, why)
+        self._taint_all(theirs, why)
+        self.state.boxes[box] = theirs if isinstance(theirs, Unknown) else why
+        return True
+
+    def _taint_all(self, content: Content, why: Unknown) -> None:
+        for value in _values(content):
+            self.taint(value, why)
+
+    # What may change everything
+
+    def forget(self, node: ast.AST, why: str, *, only: int | None = None, boxes: bool = True) -> None:
+        """Take all names (of one frame) as set to something unknown, but for vhpack's own."""
+        reason = unknown(node, why)
+        for frame, names in self.state.names.items():
+            for name, value in list(names.items()):
+                if (only is None or frame == only) and not is_ours(value):
+                    self._bind(frame, name, reason, node)
+        if boxes:
+            for box in self.state.boxes:
+                self.replace(Ref(box), reason, node)
+
+    def import_all(self, node: ast.AST) -> None:
+        """Take all names, builtins among them, as set by `from ... import *`."""
+        self.forget(node, "it may be imported here", only=MODULE, boxes=False)
+        self._starred = node
+
+
+def _values(content: Content) -> list[Value]:
+    if isinstance(content, Unknown):
+        return []
+    return list(content.values()) if isinstance(content, dict) else content
+
+
+def _same_keys(one: Content, other: Content) -> bool:
+    """Say whether elements can be compared one by one: dicts with the same keys in the same order."""
+    if not isinstance(one, dict) or not isinstance(other, dict) or type(one) is not type(other):
+        return False
+    return [*map(_exact, one)] == [*map(_exact, other)]
+
+
+def _exact(key: Hashable) -> tuple[type, Hashable]:
+    return type(key), key
+
+
+def _same_contents(one: Content, other: Content) -> bool:
+    if isinstance(one, dict):
+        return _same_keys(one, other) and all(map(same, _values(one), _values(other)))
+    return isinstance(other, list) and len(_values(one)) == len(other) and all(map(same, _values(one), other))
