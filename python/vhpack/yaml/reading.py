@@ -85,7 +85,7 @@ def read(path: str, *, content: bytes | None = None) -> Reading:
 
     Example:
         >>> from vhpack.yaml.reading import read
-        >>> found = read("train.py", content=b"import vhpack as vh\\nvh.prepare(step='train', default_parameters={'lr': 10 ** -3})")
+        >>> found = read("train.py", content=b"import vhpack as vh\nvh.prepare(step='train', default_parameters={'lr': 10 ** -3})")
         >>> found.prepared[0].step.parameters[0].default
         0.001
     """
