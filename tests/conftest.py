@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+import vhpack
 
 SOAK = os.environ.get("VHPACK_SOAK") == "1"
 """Widens the same tests: more examples, more faults, the slow readers of huge archives."""
@@ -33,17 +36,16 @@ def needs(*programs: str) -> None:
 def private_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Work in `tmp_path` under an environment that says nothing about a job, a platform or a fixed clock."""
     for name in list(os.environ):
-        if name.startswith(("VH_", "VHPACK_")) or name == "SOURCE_DATE_EPOCH":
+        if name.startswith(("VH_", "VHPACK_", "VALOHAI_", "JPY_", "AWS_")) or name == "SOURCE_DATE_EPOCH":
             monkeypatch.delenv(name)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.chdir(tmp_path)
 
-    from vhpack import runs
-
-    runs.reset()
+    monkeypatch.setattr(sys, "argv", ["test.py"])
+    vhpack.reset()
     yield
-    runs.reset()
+    vhpack.reset()
 
 
 @pytest.fixture

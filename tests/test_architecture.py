@@ -16,20 +16,35 @@ NO_NAMES = {"package", "blob", "item", "data", "info", "manager", "helper", "hel
 
 # Each Python module, and the vhpack modules that it may load. A new module finds its place here first.
 MAY_LOAD: dict[str, set[str]] = {
+    "consts": set(),
     "errors": set(),
     "env": set(),
+    "types": set(),
+    "values": set(),
     "_engine": {"_vhpack"},
     "sizes": {"errors"},
+    "config": {"env"},
     "runs": {"env", "errors"},
-    "paths": {"errors"},
-    "values": set(),
+    "paths": {"consts", "env", "errors", "runs"},
+    "given": {"errors"},
     "step": {"errors", "values"},
     "yaml": {"errors", "step"},
+    "arguments": {"errors", "step", "values"},
+    "prepare": {"arguments", "config", "errors", "given", "paths", "runs", "step", "values"},
+    "parameters": {"prepare", "step"},
+    "metadata": {"config"},
+    "execution": {"given", "paths"},
+    "distributed": {"errors", "given", "paths"},
+    "output_properties": {"errors", "metadata", "paths", "values"},
+    "incumbent": {"errors"},
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
     "cli": {"_engine", "_packing", "cli", "errors", "sizes"},
-    "__init__": {"_engine", "_packing", "errors", "outputs", "runs"},
+    "__init__": {
+        *("_engine", "_packing", "distributed", "errors", "execution", "incumbent", "metadata", "output_properties", "outputs"),
+        *("parameters", "paths", "prepare", "runs"),
+    },
     "__main__": {"cli"},
 }
 

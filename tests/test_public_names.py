@@ -15,8 +15,12 @@ import vhpack
 from vhpack import errors, runs
 
 EXPECTED = {
+    "ConfigError",
+    "DistributedError",
+    "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
+    "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -26,6 +30,7 @@ EXPECTED = {
     "PackReport",
     "PackWarning",
     "Progress",
+    "PropertyError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -33,10 +38,20 @@ EXPECTED = {
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "YamlError",
     "__version__",
+    "distributed",
     "errors",
+    "execution",
+    "logger",
+    "metadata",
+    "output_properties",
     "outputs",
     "pack",
+    "parameters",
+    "paths",
+    "prepare",
+    "reset",
     "runs",
 }
 MODULES = sorted(
@@ -94,9 +109,9 @@ def test_examples_run(example: doctest.DocTest) -> None:
 def test_every_error_is_a_pack_error_and_a_builtin() -> None:
     for name in errors.__all__:
         error = getattr(errors, name)
-        if name not in ("PackError", "PackWarning"):
+        if not name.endswith("Warning") and name != "PackError":
             assert issubclass(error, errors.PackError)
-            assert issubclass(error, ValueError | OSError)
+            assert issubclass(error, ValueError | OSError | RuntimeError | TypeError | ImportError)
 
 
 def test_an_engine_failure_becomes_the_builtin_with_errno_and_filename() -> None:

@@ -1,16 +1,25 @@
-"""Packs the files that a job leaves behind into one archive that anyone can open, fast, and without losing one.
+"""The job layer and the archives of an ML job: parameters, inputs, metrics, outputs, and packing without losing a file.
 
-`vhpack.outputs(...)` knows where a run's outputs go and packs them; `vhpack.pack(...)` packs any files to any place.
-Importing this module names the run (see `vhpack.runs`) and loads nothing heavy: the engine comes with the first call.
+`vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
+knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place. Importing this module names the run
+(see `vhpack.runs`) and loads nothing heavy: engine and network come with the first call that needs them.
 """
 
 from typing import TYPE_CHECKING
 
-from vhpack import errors, runs
+from vhpack import errors, metadata, paths, runs
 from vhpack._packing import pack
+
+# A function or instance of its module's name hides that module, which must therefore be loaded here and not later: loading
+# it would put the module over the function.
+from vhpack.distributed import distributed
 from vhpack.errors import (
+    ConfigError,
+    DistributedError,
+    JobWarning,
     MemberCollisionError,
     MemberNameError,
+    MissingExtraError,
     NoFilesError,
     NoSpaceError,
     OptionError,
@@ -18,6 +27,7 @@ from vhpack.errors import (
     PackOSError,
     PackPermissionError,
     PackWarning,
+    PropertyError,
     SourceChangedError,
     SourceNotFoundError,
     SpecialFileError,
@@ -25,18 +35,26 @@ from vhpack.errors import (
     TargetExistsError,
     TargetIsDirectoryError,
     UnknownFormatError,
+    YamlError,
 )
-
-# The function of this name hides the module of this name, which must therefore be loaded here and not later: loading it
-# would put the module over the function.
+from vhpack.execution import execution
+from vhpack.metadata import logger
+from vhpack.output_properties import output_properties
 from vhpack.outputs import outputs
+from vhpack.parameters import parameters
+from vhpack.prepare import prepare
+from vhpack.runs import reset
 
 if TYPE_CHECKING:
     from vhpack._engine import PackReport, Progress, __version__
 
 __all__ = [
+    "ConfigError",
+    "DistributedError",
+    "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
+    "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -46,6 +64,7 @@ __all__ = [
     "PackReport",
     "PackWarning",
     "Progress",
+    "PropertyError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -53,20 +72,37 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "YamlError",
     "__version__",
+    "distributed",
     "errors",
+    "execution",
+    "logger",
+    "metadata",
+    "output_properties",
     "outputs",
     "pack",
+    "parameters",
+    "paths",
+    "prepare",
+    "reset",
     "runs",
 ]
 
 _FROM_ENGINE = frozenset({"PackReport", "Progress", "__version__"})
+
+# Of `valohai-utils`, and there only when that is installed; `from vhpack import *` must work without.
+_FROM_EXTRA = frozenset({"Pipeline", "triggers", "webhooks"})
 
 # An import with a side effect, on purpose: children inherit the name of the run only if it is there before they are.
 runs.begin()
 
 
 def __getattr__(name: str) -> object:
+    if name in _FROM_EXTRA:
+        from vhpack import incumbent
+
+        return incumbent.take(name)
     if name not in _FROM_ENGINE:
         raise AttributeError(f"module 'vhpack' has no attribute {name!r}")
     from vhpack import _engine
@@ -75,4 +111,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FROM_ENGINE})
+    return sorted({*globals(), *_FROM_ENGINE, *_FROM_EXTRA})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 _RUN_ID = "VHPACK_RUN_ID"
 _RUN_BASE = "VHPACK_RUN_BASE"
+_NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "VALOHAI_NOTEBOOK_INSTANCE_ID")
 
 
 @dataclass(frozen=True)
@@ -14,17 +15,29 @@ class Environment:
     An empty variable counts as unset, as it does for the platform's own tools.
     """
 
-    job_id: str
+    job_id: str = ""
     """`VH_JOB_ID`: set by the platform for each job; its presence tells a job from a local run."""
-    outputs_dir: str
+    config_dir: str = ""
+    """`VH_CONFIG_DIR`: where `parameters.json` and its like are, whatever the other variables say."""
+    inputs_dir: str = ""
+    """`VH_INPUTS_DIR`: where inputs are, whatever the other variables say."""
+    outputs_dir: str = ""
     """`VH_OUTPUTS_DIR`: where outputs go, whatever the other variables say."""
-    flat_local_outputs: str
+    repository_dir: str = ""
+    """`VH_REPOSITORY_DIR`: where the source code is, whatever the other variables say."""
+    flat_local_outputs: str = ""
     """`VH_FLAT_LOCAL_OUTPUTS`: when set, local outputs get no folder for each run."""
-    run_id: str
+    deployment_port: str = ""
+    """`VALOHAI_PORT`: set by the platform in a deployment."""
+    notebook: str = ""
+    """The first that is set of `JPY_PARENT_PID`, `JPY_SESSION_NAME` and `VALOHAI_NOTEBOOK_INSTANCE_ID`."""
+    timeout: str = ""
+    """`VHPACK_TIMEOUT`: seconds that a server may say nothing before it is asked again."""
+    run_id: str = ""
     """`VHPACK_RUN_ID`: the name of this run, shared by a process and its children."""
-    run_base: str
+    run_base: str = ""
     """`VHPACK_RUN_BASE`: the folder that relative places of this run start from."""
-    source_date_epoch: str
+    source_date_epoch: str = ""
     """`SOURCE_DATE_EPOCH`: the time of all members of a reproducible archive, in seconds since 1970."""
 
 
@@ -32,8 +45,14 @@ def read() -> Environment:
     """Read the variables as they are now."""
     return Environment(
         job_id=os.environ.get("VH_JOB_ID", ""),
+        config_dir=os.environ.get("VH_CONFIG_DIR", ""),
+        inputs_dir=os.environ.get("VH_INPUTS_DIR", ""),
         outputs_dir=os.environ.get("VH_OUTPUTS_DIR", ""),
+        repository_dir=os.environ.get("VH_REPOSITORY_DIR", ""),
         flat_local_outputs=os.environ.get("VH_FLAT_LOCAL_OUTPUTS", ""),
+        deployment_port=os.environ.get("VALOHAI_PORT", ""),
+        notebook=next((os.environ[name] for name in _NOTEBOOK if os.environ.get(name)), ""),
+        timeout=os.environ.get("VHPACK_TIMEOUT", ""),
         run_id=os.environ.get(_RUN_ID, ""),
         run_base=os.environ.get(_RUN_BASE, ""),
         source_date_epoch=os.environ.get("SOURCE_DATE_EPOCH", ""),

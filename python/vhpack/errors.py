@@ -1,4 +1,4 @@
-"""What can go wrong while packing: every error is a `PackError` and the builtin that a caller already catches.
+"""What can go wrong: every error is a `PackError` and the builtin that a caller already catches.
 
 Those that are also `OSError` carry the operating system's `errno` and the `filename` it is about; the text of every one
 is a sentence that names the path and the next step.
@@ -17,8 +17,12 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "ConfigError",
+    "DistributedError",
+    "JobWarning",
     "MemberCollisionError",
     "MemberNameError",
+    "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
     "OptionError",
@@ -26,6 +30,7 @@ __all__ = [
     "PackOSError",
     "PackPermissionError",
     "PackWarning",
+    "PropertyError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -33,6 +38,7 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "YamlError",
 ]
 
 
@@ -143,8 +149,42 @@ class StepError(PackError, ValueError):
         return str(self.args[1])
 
 
+class ConfigError(PackError, ValueError):
+    """A file in the config folder (`parameters.json` and its like) cannot be read."""
+
+    kind = "config"
+
+
+class PropertyError(PackError, TypeError):
+    """A property of an output file cannot be written as JSON, or a dataset's version has no URI."""
+
+    kind = "property"
+
+
+class DistributedError(PackError, RuntimeError):
+    """A distributed task has no such member, or a member no such address."""
+
+    kind = "distributed"
+
+
+class YamlError(PackError, ValueError):
+    """A `valohai.yaml` cannot be read, or cannot be changed without changing more than was asked for."""
+
+    kind = "yaml"
+
+
+class MissingExtraError(PackError, ImportError):
+    """Something needs a package that is not installed; the message says what to install."""
+
+    kind = "missing_extra"
+
+
 class PackWarning(UserWarning):
     """An archive is complete, and there is something about it that the caller should know."""
+
+
+class JobWarning(UserWarning):
+    """The job goes on, and there is something that its author should know."""
 
 
 _BY_KIND: dict[str, type[PackError]] = {

@@ -1,16 +1,92 @@
-"""Where a run's files are."""
+"""Where a run's files are: absolute folders, which stay the same whatever `os.chdir` does later."""
 
 import os.path
 from typing import TYPE_CHECKING
 
+from vhpack import consts, env, runs
 from vhpack.errors import OptionError
 
 if TYPE_CHECKING:
     from vhpack.env import Environment
     from vhpack.runs import Run
 
+_JOB_CONFIG = "/valohai/config"
+_JOB_INPUTS = "/valohai/inputs"
 _JOB_OUTPUTS = "/valohai/outputs"
-_LOCAL_OUTPUTS = ".valohai/outputs"
+_JOB_REPOSITORY = "/valohai/repository"
+
+
+def get_config_path() -> str:
+    """Return the folder of `parameters.json`, `inputs.json` and their like: `VH_CONFIG_DIR`, or the usual place.
+
+    Example:
+        >>> from vhpack import paths
+        >>> paths.get_config_path()
+        '/.../.valohai/config'
+    """
+    environment = env.read()
+    return _settled(environment.config_dir, _JOB_CONFIG if environment.job_id else consts.VH_LOCAL_CONFIG_DIR)
+
+
+def get_inputs_path(input_name: str | None = None) -> str:
+    """Return the folder of a step's inputs, or of the one called `input_name`: below `VH_INPUTS_DIR`, or the usual place.
+
+    Locally that is `.valohai/inputs/{step}`, with `default` for a run without `prepare()`.
+
+    Example:
+        >>> from vhpack import paths
+        >>> paths.get_inputs_path("images")
+        '/.../.valohai/inputs/.../images'
+    """
+    environment = env.read()
+    local = f"{consts.VH_LOCAL_INPUTS_DIR}/{folder_name(runs.current().step or 'default')}"
+    root = _settled(environment.inputs_dir, _JOB_INPUTS if environment.job_id else local)
+    return os.path.join(root, input_name) if input_name else root
+
+
+def get_outputs_path() -> str:
+    """Return the folder of the run's outputs; `outputs_root` has the rules.
+
+    Example:
+        >>> import vhpack
+        >>> from vhpack import paths
+        >>> paths.get_outputs_path() == vhpack.outputs().dir_path
+        True
+    """
+    return outputs_root(env.read(), runs.current())
+
+
+def get_repository_path() -> str:
+    """Return the folder of the source code: `VH_REPOSITORY_DIR`, or the usual place; locally where the run started."""
+    environment = env.read()
+    return _settled(environment.repository_dir, _JOB_REPOSITORY if environment.job_id else consts.VH_LOCAL_REPOSITORY_DIR)
+
+
+def get_inputs_config_path() -> str:
+    """Return the path of `inputs.json`; it need not exist."""
+    return os.path.join(get_config_path(), "inputs.json")
+
+
+def get_parameters_config_path() -> str:
+    """Return the path of `parameters.json`; it need not exist."""
+    return os.path.join(get_config_path(), "parameters.json")
+
+
+def get_distributed_config_path() -> str:
+    """Return the path of `distributed.json`; it need not exist."""
+    return os.path.join(get_config_path(), "distributed.json")
+
+
+def get_api_config_path() -> str:
+    """Return the path of `api.json`; it need not exist."""
+    return os.path.join(get_config_path(), "api.json")
+
+
+def cache_path() -> str:
+    """Return the folder of what was downloaded or unpacked: beside the inputs, so that files move there without a copy."""
+    environment = env.read()
+    usual = _JOB_INPUTS if environment.job_id else consts.VH_LOCAL_INPUTS_DIR
+    return os.path.join(_settled(environment.inputs_dir, usual), ".cache")
 
 
 def outputs_root(environment: "Environment", run: "Run") -> str:
@@ -23,8 +99,7 @@ def outputs_root(environment: "Environment", run: "Run") -> str:
         >>> from vhpack.env import Environment
         >>> from vhpack.paths import outputs_root
         >>> from vhpack.runs import Run
-        >>> local = Environment("", "", "", "", "", "")
-        >>> outputs_root(local, Run(hash="20261120-120309-59d23c", base="/home/ann"))
+        >>> outputs_root(Environment(), Run(hash="20261120-120309-59d23c", base="/home/ann"))
         '/home/ann/.valohai/outputs/20261120-120309-59d23c'
     """
     if environment.outputs_dir:
@@ -32,9 +107,9 @@ def outputs_root(environment: "Environment", run: "Run") -> str:
     elif environment.job_id:
         place = _JOB_OUTPUTS
     elif environment.flat_local_outputs:
-        place = _LOCAL_OUTPUTS
+        place = consts.VH_LOCAL_OUTPUTS_DIR
     else:
-        place = f"{_LOCAL_OUTPUTS}/{run.hash}"
+        place = f"{consts.VH_LOCAL_OUTPUTS_DIR}/{run.hash}"
     return os.path.normpath(os.path.join(run.base, place))
 
 
@@ -48,3 +123,18 @@ def outputs_folder(root: str, name: str) -> str:
     if folder != root and not folder.startswith(root.rstrip("/") + "/"):
         raise OptionError(f"outputs({name!r}) lies outside the outputs folder {root!r}; give a path relative to it")
     return folder
+
+
+def folder_name(step: str) -> str:
+    """Return a step's name as that of one folder, which leads nowhere else.
+
+    Example:
+        >>> from vhpack.paths import folder_name
+        >>> folder_name("train model"), folder_name("../up")
+        ('train model', '..-up')
+    """
+    return step.replace("/", "-").replace("\0", "-") if step not in (".", "..") else "default"
+
+
+def _settled(chosen: str, usual: str) -> str:
+    return os.path.normpath(os.path.join(runs.current().base, chosen or usual))

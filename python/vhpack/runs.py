@@ -1,11 +1,18 @@
-"""A run: one execution of a step, with a name of its own and the folder it started in."""
+"""A run: one execution of a step, with a name of its own, the folder it started in, and what it was given."""
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vhpack import env
 from vhpack.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vhpack.given import GivenInput
+    from vhpack.values import Value
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,25 @@ class Run:
     """`%Y%m%d-%H%M%S-xxxxxx` in local time, so that folders named after runs sort by age."""
     base: str
     """Absolute folder that relative places start from, whatever `os.chdir` does later."""
+    step: str = ""
+    """The step's name, once `prepare()` has said it."""
+    parameters: "Mapping[str, Value]" = field(default_factory=dict)
+    """Name to value, once they are settled."""
+    inputs: "Mapping[str, GivenInput]" = field(default_factory=dict)
+    """Name to what it consists of, once they are settled."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a run was given, by whichever of code, files and command line has the last word."""
+
+    step: str
+    parameters: "Mapping[str, Value]"
+    inputs: "Mapping[str, GivenInput]"
+
+
+# What `prepare()` settles holds for this process and its forks; the default run is the only one that has it.
+_settled: Settled | None = None
 
 
 def begin() -> None:
@@ -49,19 +75,37 @@ def current() -> Run:
     known = env.read()
     if known.run_id in (".", "..") or "/" in known.run_id:
         raise OptionError(f"VHPACK_RUN_ID is {known.run_id!r}, which is no folder name; unset it, or set it to one")
-    return Run(hash=known.run_id, base=os.path.abspath(known.run_base))
+    base = os.path.abspath(known.run_base)
+    if _settled is None:
+        return Run(hash=known.run_id, base=base)
+    return Run(known.run_id, base, _settled.step, _settled.parameters, _settled.inputs)
+
+
+def settle(given: Settled) -> None:
+    """Let the default run be given this; what it was given before is forgotten."""
+    global _settled  # noqa: PLW0603 - the default instance
+    _settled = given
+
+
+def is_settled() -> bool:
+    """Return whether the default run was given anything, if only nothing."""
+    return _settled is not None
 
 
 def reset() -> None:
-    """Forget the run: the next use starts a new one, in the working directory at that moment.
+    """Forget the run, its step, parameters and inputs: the next use starts a new one, in the working directory then.
+
+    Nothing on disk is touched. Notebooks and tests that go through several runs in one process need this.
 
     Example:
-        >>> from vhpack import runs
-        >>> before = runs.current()
-        >>> runs.reset()
-        >>> runs.current().hash != before.hash
+        >>> import vhpack
+        >>> before = vhpack.runs.current()
+        >>> vhpack.reset()
+        >>> vhpack.runs.current().hash != before.hash
         True
     """
+    global _settled  # noqa: PLW0603 - the default instance
+    _settled = None
     env.forget_run()
 
 

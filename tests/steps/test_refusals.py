@@ -28,7 +28,7 @@ def test_all_problems_are_told_at_once_with_place_line_and_caret() -> None:
         "train.py:5:31: default_parameters[\"lr\"]: cannot tell 'get_lr()' without running the file\n"
         "        default_parameters={'lr': get_lr(), 'n': 3},\n"
         "                                  ^~~~~~~~",
-        "train.py:7:34: default_inputs[\"training-set\"]: cannot tell 'my_domain' without running the file\n"
+        "train.py:7:35: default_inputs[\"training-set\"]: cannot tell 'my_domain' without running the file\n"
         "            'training-set': f'http://{my_domain}/x.zip',\n"
         "                                      ^~~~~~~~~\n"
         "    line 2: input()",

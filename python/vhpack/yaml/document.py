@@ -83,7 +83,7 @@ def parse(name: str, text: str) -> Document:
     if len(text) > _LONGEST:
         raise YamlError(f"{name}: this is larger than {_LONGEST >> 20} MiB, and is not read")
     try:
-        root = _tree(name, text, list(pyyaml.parse(text, Loader=pyyaml.SafeLoader)))
+        root = _tree(name, text, pyyaml.parse(text, Loader=pyyaml.SafeLoader))
         meaning = pyyaml.safe_load(text)
         unshared(meaning)
     except pyyaml.YAMLError as error:
@@ -101,13 +101,15 @@ def _located(name: str, error: Any) -> str:  # noqa: ANN401
     return f"{where}: this is no YAML: {said}"
 
 
-def _tree(name: str, text: str, events: Sequence[Any]) -> Node | None:
-    kinds = [type(event).__name__ for event in events]
-    if kinds.count("DocumentStartEvent") > 1:
-        raise YamlError(f"{name}: this holds several documents; a valohai.yaml is one")
+def _tree(name: str, text: str, events: Iterable[Any]) -> Node | None:
     open_nodes: list[Node] = []
     root: Node | None = None
-    for kind, event in zip(kinds, events, strict=True):
+    documents = 0
+    for event in events:
+        kind = type(event).__name__
+        documents += kind == "DocumentStartEvent"
+        if documents > 1:
+            raise YamlError(f"{name}: this holds several documents; a valohai.yaml is one")
         if kind in ("SequenceEndEvent", "MappingEndEvent"):
             node = open_nodes.pop()
             node.end = event.end_mark.index if node.flow else node.items[-1].end
@@ -177,7 +179,7 @@ class Edits:
         """Set a key, which may be there or not."""
         old = mapping.value(key)
         if old is not None:
-            self._replace(old, value)
+            self._replace(old, scalars.flow(value) if mapping.flow else scalars.inline(value))
         elif mapping.flow:
             comma = ", " if mapping.items else ""
             at = mapping.items[-1].end if mapping.items else mapping.start + 1
@@ -185,8 +187,7 @@ class Edits:
         else:
             self._insert(mapping.items[-1].end, scalars.entry(key, value, mapping.column, offset=offset))
 
-    def _replace(self, old: Node, value: object) -> None:
-        text = scalars.flow(value)
+    def _replace(self, old: Node, text: str) -> None:
         if old.start == old.end:
             text = f" {text}"
         start = old.start
@@ -223,6 +224,14 @@ class Edits:
         comma = ", " if sequence.items else ""
         at = sequence.items[-1].end if sequence.items else sequence.start + 1
         self._put(at, at, f"{comma}{scalars.flow(value)}")
+
+    def rewrite(self, sequence: Node, values: Sequence[object], *, offset: int = 0) -> None:
+        """Put other items in the place of all."""
+        if sequence.flow:
+            self._put(sequence.start, sequence.end, scalars.flow(values))
+            return
+        lines = [line for value in values for line in scalars.element(value, sequence.column, offset=offset)]
+        self._put(self._line_start(sequence.start), sequence.end, "\n".join(lines))
 
     def drop(self, sequence: Node, at: int) -> None:
         """Remove an item; comments above it stay."""

@@ -75,7 +75,7 @@ def python(source: str) -> str:
 
     Example:
         >>> from vhpack.yaml.notebook import python
-        >>> print(python("%matplotlib inline\\n!pip install x\\nfiles = !ls\\nx = 1"))
+        >>> print(python("%matplotlib inline\n!pip install x\nfiles = !ls\nx = 1"))
         pass
         pass
         files = get_ipython().run_magic()

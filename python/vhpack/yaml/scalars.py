@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 # Words that some reader takes for something else than text.
 _WORDS = frozenset("y n yes no on off true false null none ~ nan inf".split())
 _PLAIN = re.compile(r"[A-Za-z_/.$%(<>=+^\w][^\x00-\x1f\x7f-\xa0]*")
-_NUMBER_LIKE = re.compile(r"[-+.]?[0-9_.:,xobeE+\-]*[0-9.][0-9_.:,a-fA-FxobeE+\-tTzZ ]*|[-+.].*")
+_NUMBER_LIKE = re.compile(r"[-+.]?[0-9_.:,xobeE+\-]*[0-9.][0-9_.:,a-fA-FxobeE+\-tTzZ ]*|[-+]?\.(?i:inf|nan)")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 
 
-def scalar(value: object) -> str:
+def scalar(value: object, *, inside: bool = False) -> str:
     """Return a scalar on one line.
+
+    Args:
+        value: Text, a number, a bool or None.
+        inside: It stands in brackets or braces, where commas and braces end what is not quoted.
 
     Raises:
         YamlError: it has no form in YAML.
@@ -38,7 +42,7 @@ def scalar(value: object) -> str:
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, str):
-        return _text(value)
+        return _text(value, inside=inside)
     raise YamlError(f"{value!r} has no form in YAML; give text, a number, a bool, or a list or dict of them")
 
 
@@ -55,10 +59,11 @@ def _float(value: float) -> str:
     return digits + (f"e{power}" if power.startswith("-") else f"e+{power.lstrip('+')}" if exponent else "")
 
 
-def _text(value: str) -> str:
+def _text(value: str, *, inside: bool) -> str:
     if not _printable(value):
         return _double_quoted(value)
-    return value if _is_plain(value) else "'" + value.replace("'", "''") + "'"
+    plain = _is_plain(value) and not (inside and any(mark in value for mark in ",[]{}"))
+    return value if plain else "'" + value.replace("'", "''") + "'"
 
 
 def _is_plain(value: str) -> bool:
@@ -66,8 +71,7 @@ def _is_plain(value: str) -> bool:
         return False
     if value[0] in "=<%" or value.endswith(":") or value.startswith("..."):
         return False
-    # Commas and brackets end a plain text inside a flow collection, so they are quoted everywhere.
-    return not any(mark in value for mark in (": ", " #", ",", "[", "]", "{", "}"))
+    return ": " not in value and " #" not in value
 
 
 def _printable(value: str) -> bool:
@@ -100,8 +104,13 @@ def flow(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    return scalar(value)
+        return "{" + ", ".join(f"{scalar(key, inside=True)}: {flow(item)}" for key, item in value.items()) + "}"
+    return scalar(value, inside=True)
+
+
+def inline(value: object) -> str:
+    """Return a value behind its key or dash, on the same line."""
+    return flow(value) if isinstance(value, list | tuple | dict) else scalar(value)
 
 
 def entry(key: str, value: object, column: int, *, offset: int = 0) -> Iterator[str]:
@@ -115,7 +124,7 @@ def entry(key: str, value: object, column: int, *, offset: int = 0) -> Iterator[
         for item in value:
             yield from element(item, column + offset, offset=offset)
     else:
-        yield f"{indent}{scalar(key)}: {flow(value)}"
+        yield f"{indent}{scalar(key)}: {inline(value)}"
 
 
 def mapping(values: Mapping[str, object], column: int, *, offset: int = 0) -> Iterator[str]:
@@ -127,7 +136,7 @@ def mapping(values: Mapping[str, object], column: int, *, offset: int = 0) -> It
 def element(value: object, column: int, *, offset: int = 0) -> Iterator[str]:
     """Write an item of a list, its dash at a column."""
     if not isinstance(value, dict) or not value:
-        yield f"{' ' * column}- {flow(value)}"
+        yield f"{' ' * column}- {inline(value)}"
         return
     lines = list(mapping(value, column + 2, offset=offset))
     yield f"{' ' * column}- {lines[0].lstrip(' ')}"

@@ -1,0 +1,9 @@
+"""Names of places and images that the platform and its users' files agree on."""
+
+DEFAULT_DOCKER_IMAGE = "python:3.12-slim"
+"""The image of a step whose code names none."""
+
+VH_LOCAL_CONFIG_DIR = ".valohai/config"
+VH_LOCAL_INPUTS_DIR = ".valohai/inputs"
+VH_LOCAL_OUTPUTS_DIR = ".valohai/outputs"
+VH_LOCAL_REPOSITORY_DIR = "."
