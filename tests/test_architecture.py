@@ -40,7 +40,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "_progress": {"sizes"},
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
-    "cli": {"_engine", "_packing", "cli", "errors", "sizes"},
+    "cli": {"_engine", "_packing", "cli", "errors", "sizes", "yaml"},
     "__init__": {
         *("_engine", "_packing", "distributed", "errors", "execution", "incumbent", "metadata", "output_properties", "outputs"),
         *("parameters", "paths", "prepare", "runs"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vhpack.cli.signals import Stop
 
-_COMMANDS = {"compress": "vhpack.cli.compress"}
+_COMMANDS = {"compress": "vhpack.cli.compress", "yaml": "vhpack.cli.yaml"}
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b

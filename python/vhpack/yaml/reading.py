@@ -46,7 +46,7 @@ class Prepared:
     step: Step
     given: frozenset[str]
     """The arguments that it gives, whatever their values."""
-    problem_here: Problem
+    here: Problem
     """Its place, and its source line."""
 
 
@@ -276,8 +276,9 @@ class _Follower(Statements):
         text = self.source.text_of(lost.node)
         detail = lost.why
         if lost.root is not lost.node:
-            begin = self.source.where(lost.root)
-            detail = f"{begin}: {lost.why}" if lost.why else f"{begin}: {self.source.text_of(lost.root)}"
+            here = getattr(lost.root, "lineno", 0) == getattr(lost.node, "lineno", 0)
+            begin = repr(self.source.text_of(lost.root)) if here else self.source.where(lost.root)
+            detail = "" if here and not lost.why else f"{begin}: {lost.why}" if lost.why else f"{begin}: {self.source.text_of(lost.root)}"
         self._refuse(record, where, lost.node, f"{where}: cannot tell {text!r} without running the file", detail)
 
     def _told(self, record: _Record, where: str, value: Value, node: ast.expr) -> object:
@@ -291,7 +292,9 @@ class _Follower(Statements):
             return None
         content = self.content(value) if isinstance(value, Ref) else value
         if isinstance(content, Unknown):
-            self._untold(record, where, content.seen_at(node) if isinstance(value, Ref) else content)
+            # A statement says too much to be quoted: what depends on it is shown where it is used.
+            shown = isinstance(content.node, ast.expr) and not isinstance(value, Ref)
+            self._untold(record, where, content if shown else content.seen_at(node))
         elif isinstance(content, Const):
             for assumed in assumed_by([content]):
                 self._assume(record, where, content, assumed)
