@@ -192,7 +192,10 @@ def test_lint_says_lines_and_ends_with_1_for_errors_only(project: Path) -> None:
     (project / "valohai.yaml").write_text(SEED.replace("default: 0.001", "default: fast"))
     ended = yaml("lint", cwd=project)
     assert ended.code == 0
-    assert "valohai.yaml:8:13: warning: Step train, parameter learning-rate: default fast is not a floating-point number" in ended.err
+    assert (
+        "valohai.yaml:8:13: warning: Step train, parameter learning-rate: default fast is not a floating-point number"
+        in ended.err
+    )
     told = json.loads(yaml("lint", "--json", cwd=project).out)
     assert (told["errors"], told["findings"][0]["severity"], told["findings"][0]["line"]) == (0, "warning", 8)
 
@@ -203,9 +206,18 @@ def test_lint_says_lines_and_ends_with_1_for_errors_only(project: Path) -> None:
         ("- step: {\n", "valohai.yaml:2:1: error: this is no YAML"),
         ("", "valohai.yaml: error: this is empty"),
         ("a: b\n", "valohai.yaml:1:1: error: {'a': 'b'} must be of type array"),
-        ("- step:\n    name: a\n    image: b\n    command: c\n    runtime-config-preset: x\n", "valohai.yaml:2:11: error: Step \"a\", missing"),
-        ("- step:\n    name: a\n    name: b\n    image: c\n    command: d\n", "valohai.yaml:3:5: warning: 'name' is here for the second time"),
-        ("- pipeline:\n    name: p\n    nodes:\n    - {name: n, type: execution, step: none}\n    edges: []\n", "valohai.yaml:2:11: error: Pipeline"),
+        (
+            "- step:\n    name: a\n    image: b\n    command: c\n    runtime-config-preset: x\n",
+            'valohai.yaml:2:11: error: Step "a", missing',
+        ),
+        (
+            "- step:\n    name: a\n    name: b\n    image: c\n    command: d\n",
+            "valohai.yaml:3:5: warning: 'name' is here for the second time",
+        ),
+        (
+            "- pipeline:\n    name: p\n    nodes:\n    - {name: n, type: execution, step: none}\n    edges: []\n",
+            "valohai.yaml:2:11: error: Pipeline",
+        ),
         ("\xff", "no UTF-8"),
     ],
 )
@@ -231,7 +243,12 @@ def test_control_characters_of_a_source_never_reach_the_terminal(project: Path) 
 
 
 def test_a_deep_source_is_a_problem_and_no_crash(project: Path) -> None:
-    for source in ("-" * 300_000 + "1", "x = " + "a." * 100_000 + "b", "x = " + "[" * 90 + "]" * 90 + "\n" + TRAIN, "if x:\n y = 1\n" + "elif x:\n y = 1\n" * 3000 + TRAIN):
+    for source in (
+        "-" * 300_000 + "1",
+        "x = " + "a." * 100_000 + "b",
+        "x = " + "[" * 90 + "]" * 90 + "\n" + TRAIN,
+        "if x:\n y = 1\n" + "elif x:\n y = 1\n" * 3000 + TRAIN,
+    ):
         (project / "train.py").write_text(source)
         ended = yaml("step", "train.py", cwd=project)
         assert ended.code in (0, 1)
@@ -240,5 +257,9 @@ def test_a_deep_source_is_a_problem_and_no_crash(project: Path) -> None:
 
 def test_help_of_the_group_loads_no_yaml() -> None:
     code = "import sys; from vhpack.cli import main; main(['yaml', '--help']); print('modules', *sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ).stdout.split('modules ')[-1].split()
+    loaded = (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ)
+        .stdout.split("modules ")[-1]
+        .split()
+    )
     assert not {"yaml", "valohai_yaml", "jsonschema"} & set(loaded)

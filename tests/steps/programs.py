@@ -23,11 +23,13 @@ def constants(names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
         number = st.one_of(integers, floats).map(repr)
         text = texts.map(repr)
         return st.one_of(
-            st.tuples(number, st.sampled_from("+ - * / // % < == >=".split()), number).map(lambda found: f"({' '.join(found)})"),
+            st.tuples(number, st.sampled_from(["+", "-", "*", "/", "//", "%", "<", "==", ">="]), number).map(lambda found: f"({' '.join(found)})"),
             st.tuples(text, text).map(lambda found: f"({found[0]} + {found[1]})"),
             st.tuples(text, st.integers(0, 3)).map(lambda found: f"({found[0]} * {found[1]})"),
             inner.map(lambda found: f"str({found})"),
-            inner.map(lambda found: f"f'{{{_quoted(found)}}}'" if "'" not in found and '"' not in found and "\\" not in found else found),
+            inner.map(
+                lambda found: f"f'{{{_quoted(found)}}}'" if "'" not in found and '"' not in found and "\\" not in found else found
+            ),
             st.tuples(inner, inner).map(lambda found: f"({found[0]} if {found[1]} else {found[0]})"),
             st.tuples(inner, inner).map(lambda found: f"({found[0]} or {found[1]})"),
             st.tuples(text, inner).map(lambda found: f"({found[0]} and {found[1]})"),
@@ -37,7 +39,9 @@ def constants(names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
             inner.map(lambda found: f"dict(k={found}).get('k', 3)"),
             st.tuples(text, text).map(lambda found: f"os.path.join({found[0]}, {found[1]})"),
             st.tuples(text, text).map(lambda found: f"str(Path({found[0]}) / {found[1]})"),
-            st.tuples(text, text, text).map(lambda found: f"{found[0]}.replace({found[1] if found[1] != repr('') else repr('a')}, {found[2]})"),
+            st.tuples(text, text, text).map(
+                lambda found: f"{found[0]}.replace({found[1] if found[1] != repr('') else repr('a')}, {found[2]})"
+            ),
             text.map(lambda found: f"{found}.upper()"),
         )
 
@@ -51,7 +55,12 @@ def _quoted(expression: str) -> str:
 @st.composite
 def constant_sources(draw: st.DrawFn) -> str:
     """Programs whose `prepare()` is made of constants, in whatever ways."""
-    lines = ["import os", "from pathlib import Path", draw(st.sampled_from(["import vhpack as v", "import vhpack\nv = vhpack"])), "P = {}"]
+    lines = [
+        "import os",
+        "from pathlib import Path",
+        draw(st.sampled_from(["import vhpack as v", "import vhpack\nv = vhpack"])),
+        "P = {}",
+    ]
     names: tuple[str, ...] = ()
     for _ in range(draw(st.integers(0, 8))):
         value = draw(constants(names))
@@ -86,7 +95,16 @@ def constant_sources(draw: st.DrawFn) -> str:
         # What begins with a name or a walrus binds it.
         if lines[-1].startswith((f"{name} ", f"{name}:", f"({name}", f"{name},", "def", "class")):
             names = tuple(sorted({*names, name}))
-    lines.append(draw(st.sampled_from(["v.prepare(step='s', default_parameters=P)", "def main():\n    v.prepare(step='s', default_parameters={**P})\nmain()"])))
+    lines.append(
+        draw(
+            st.sampled_from(
+                [
+                    "v.prepare(step='s', default_parameters=P)",
+                    "def main():\n    v.prepare(step='s', default_parameters={**P})\nmain()",
+                ]
+            )
+        )
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -153,14 +171,24 @@ _BLOCKS = [
     "if {k!r} in {d}:",
     "match maybe():\n  case 1:",
 ]
-_FUNCTIONS = ["def f0():", "def f1(p=P):", "def f2(p):", "@call\ndef f0():", "class H:\n  d = P\n  def m(self):", "def gen():", "async def co():"]
+_FUNCTIONS = [
+    "def f0():",
+    "def f1(p=P):",
+    "def f2(p):",
+    "@call\ndef f0():",
+    "class H:\n  d = P\n  def m(self):",
+    "def gen():",
+    "async def co():",
+]
 
 
 @st.composite
 def wild_sources(draw: st.DrawFn) -> str:
     """Programs in which much cannot be known; `maybe`, `call`, `stash` and `meddle` do as they like each time."""
     lines = ["import os, valohai", "from wild import maybe, call, stash, meddle, ident"]
-    lines += [f"{name} = {{'x': {number}}}" for number, name in enumerate(DICTS)] + [f"{name} = [{number}]" for number, name in enumerate(LISTS)]
+    lines += [f"{name} = {{'x': {number}}}" for number, name in enumerate(DICTS)] + [
+        f"{name} = [{number}]" for number, name in enumerate(LISTS)
+    ]
     lines += ["class H:", "    d = {'x': 9}", "def f0(): pass", "def f1(p): pass", "def f2(p): return p"]
     lines += _body(draw, 0, draw(st.integers(1, 7)))
     where = draw(st.sampled_from(["top", "main", "top", "lambda"]))

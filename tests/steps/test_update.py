@@ -138,7 +138,10 @@ def test_only_changed_keys_change() -> None:
         .replace("default: 0x10", "default: 20")
         .replace("          - name: gone\n            type: string\n            default: ~\n", "")
         .replace("default: no\n", "default: true\n" + NEW_PARAMETER)
-        .replace("default:\n                - http://example.com/training_set.zip  # the first\n                - http://example.com/more.zip\n", "default: https://h/x.zip\n")
+        .replace(
+            "default:\n                - http://example.com/training_set.zip  # the first\n                - http://example.com/more.zip\n",
+            "default: https://h/x.zip\n",
+        )
         .replace("            filename: set.zip\n", "            filename: set.zip\n      upload-store: store\n")
     )
     assert new == expected
@@ -196,7 +199,9 @@ def test_a_person_s_command_stays_and_a_generated_one_follows_multifile() -> Non
 
 def test_an_input_that_becomes_local_loses_its_default() -> None:
     new = update(SEED, **{**CODE, "default_inputs": {"training-set": "local/*.zip"}})
-    assert new == SEED.replace("      default: http://example.com/training_set.zip\n      optional: false", "      optional: true")
+    assert new == SEED.replace(
+        "      default: http://example.com/training_set.zip\n      optional: false", "      optional: true"
+    )
     assert update(new, **CODE) == SEED.replace(
         "      default: http://example.com/training_set.zip\n      optional: false",
         "      optional: false\n      default: http://example.com/training_set.zip",
@@ -280,7 +285,11 @@ def test_anchors_that_others_share_are_never_changed_for_them() -> None:
         ("- step: {\n", r"valohai\.yaml:2:1: this is no YAML"),
         ("- a: b\n---\n- c: d\n", "several documents"),
         ("- &a [*a]\n", "too large"),
-        ("- &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(f"- &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 10)}]\n" for n in range(8)), "too large"),
+        (
+            "- &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"- &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 10)}]\n" for n in range(8)),
+            "too large",
+        ),
         ("[" * 5000, "no YAML|nested"),
         ("- step:\n    name: train\n    image: a\n    command: b\n" * 2, "twice, in lines 1 and 5"),
         ("- step:\n    name: train\n    parameters: 3\n", "must be a list"),

@@ -248,7 +248,9 @@ class Edits:
         start, end = sequence.items[at - 1].end, sequence.items[at].start
         dashes = list(re.finditer(rf"(?m)^ {{{sequence.column}}}(?=-)", self._text[start:end]))
         if not dashes:
-            raise YamlError(f"{self._document.name}:{sequence.items[at].line}: this item cannot be found; put it on a line of its own")
+            raise YamlError(
+                f"{self._document.name}:{sequence.items[at].line}: this item cannot be found; put it on a line of its own"
+            )
         return start + dashes[-1].end()
 
     # Lines

@@ -20,4 +20,6 @@ def require(module: str) -> Any:  # noqa: ANN401
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(f"vhpack yaml needs {error.name or module}; install it with: pip install 'vhpack[yaml]'") from error
+        raise MissingExtraError(
+            f"vhpack yaml needs {error.name or module}; install it with: pip install 'vhpack[yaml]'"
+        ) from error

@@ -59,7 +59,31 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[..., object]]] = {
 }
 
 TEXT_METHODS: Final = frozenset(
-    ["capitalize", "casefold", "count", "endswith", "find", "isalnum", "isalpha", "isdigit", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rpartition", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"]
+    [
+        "capitalize",
+        "casefold",
+        "count",
+        "endswith",
+        "find",
+        "isalnum",
+        "isalpha",
+        "isdigit",
+        "lower",
+        "lstrip",
+        "partition",
+        "removeprefix",
+        "removesuffix",
+        "replace",
+        "rpartition",
+        "rstrip",
+        "split",
+        "splitlines",
+        "startswith",
+        "strip",
+        "swapcase",
+        "title",
+        "upper",
+    ]
 )
 PATH_ATTRIBUTES: Final = frozenset({"name", "stem", "suffix", "parent"})
 PATH_METHODS: Final = frozenset({"joinpath", "as_posix", "with_suffix", "with_name"})

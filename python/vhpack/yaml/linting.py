@@ -61,7 +61,7 @@ def lint(name: str, text: str) -> list[Finding]:
     found = list(_twice(document, lines))
     broken = list(_schema(document, lines))
     found += broken or _objects(document, lines)
-    return sorted(found, key=lambda finding: (finding.problem.place.line if finding.problem.place else 0))
+    return sorted(found, key=lambda finding: finding.problem.place.line if finding.problem.place else 0)
 
 
 def _finding(name: str, lines: Sequence[str], severity: Literal["error", "warning"], message: str, node: Node | None) -> Finding:

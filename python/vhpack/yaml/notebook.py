@@ -11,10 +11,110 @@ from typing import Final
 
 # Magics that neither set a name nor run Python of the notebook. Others count as ones that may set anything.
 _QUIET: Final = frozenset(
-    ["alias", "autoawait", "autoreload", "autosave", "cat", "cd", "clear", "colors", "conda", "config", "cp", "dhist", "dirs", "doctest_mode", "env", "gui", "hist", "history", "javascript", "latex", "less", "lf", "lk", "ll", "load_ext", "loadpy", "ls", "lsmagic", "lx", "magic", "man", "matplotlib", "mkdir", "mamba", "more", "mv", "notebook", "page", "pastebin", "pdef", "pdoc", "pfile", "pinfo", "pinfo2", "pip", "popd", "pprint", "precision", "profile", "psearch", "psource", "pushd", "pwd", "pycat", "quickref", "recall", "reload_ext", "rm", "rmdir", "sc", "save", "set_env", "sx", "system", "tensorboard", "unalias", "unload_ext", "uv", "who", "who_ls", "whos", "writefile", "xmode"]
+    [
+        "alias",
+        "autoawait",
+        "autoreload",
+        "autosave",
+        "cat",
+        "cd",
+        "clear",
+        "colors",
+        "conda",
+        "config",
+        "cp",
+        "dhist",
+        "dirs",
+        "doctest_mode",
+        "env",
+        "gui",
+        "hist",
+        "history",
+        "javascript",
+        "latex",
+        "less",
+        "lf",
+        "lk",
+        "ll",
+        "load_ext",
+        "loadpy",
+        "ls",
+        "lsmagic",
+        "lx",
+        "magic",
+        "man",
+        "matplotlib",
+        "mkdir",
+        "mamba",
+        "more",
+        "mv",
+        "notebook",
+        "page",
+        "pastebin",
+        "pdef",
+        "pdoc",
+        "pfile",
+        "pinfo",
+        "pinfo2",
+        "pip",
+        "popd",
+        "pprint",
+        "precision",
+        "profile",
+        "psearch",
+        "psource",
+        "pushd",
+        "pwd",
+        "pycat",
+        "quickref",
+        "recall",
+        "reload_ext",
+        "rm",
+        "rmdir",
+        "sc",
+        "save",
+        "set_env",
+        "sx",
+        "system",
+        "tensorboard",
+        "unalias",
+        "unload_ext",
+        "uv",
+        "who",
+        "who_ls",
+        "whos",
+        "writefile",
+        "xmode",
+    ]
 )
 _OTHER_LANGUAGES: Final = frozenset(
-    ["!", "bash", "bigquery", "cmd", "file", "html", "HTML", "javascript", "js", "latex", "markdown", "perl", "pypy", "python", "python2", "python3", "ruby", "script", "sh", "sql", "svg", "SVG", "sx", "system", "writefile"]
+    [
+        "!",
+        "bash",
+        "bigquery",
+        "cmd",
+        "file",
+        "html",
+        "HTML",
+        "javascript",
+        "js",
+        "latex",
+        "markdown",
+        "perl",
+        "pypy",
+        "python",
+        "python2",
+        "python3",
+        "ruby",
+        "script",
+        "sh",
+        "sql",
+        "svg",
+        "SVG",
+        "sx",
+        "system",
+        "writefile",
+    ]
 )
 _RUNS_PYTHON: Final = frozenset({"time", "capture", "prun"})
 _ASSIGNED = re.compile(r"(?P<left>[^=!<>%#'\"]*[^=!<>%#'\"\s])\s*=\s*(?P<escape>!{1,2}|%)(?P<rest>.*)", re.DOTALL)
@@ -106,7 +206,7 @@ def _cell_magic(lines: list[str], first: int) -> str:
     if name in _RUNS_PYTHON:
         return "\n".join([*blank, *_Lines(lines[first + 1 :]).translated()])
     if name in _OTHER_LANGUAGES or name.startswith("!"):
-        return "\n" * len(lines)
+        return "\n" * (len(lines) - 1)
     return "\n".join([*blank[:-1], _ANYTHING, *([""] * (len(lines) - first - 1))])
 
 

@@ -278,7 +278,13 @@ class _Follower(Statements):
         if lost.root is not lost.node:
             here = getattr(lost.root, "lineno", 0) == getattr(lost.node, "lineno", 0)
             begin = repr(self.source.text_of(lost.root)) if here else self.source.where(lost.root)
-            detail = "" if here and not lost.why else f"{begin}: {lost.why}" if lost.why else f"{begin}: {self.source.text_of(lost.root)}"
+            detail = (
+                ""
+                if here and not lost.why
+                else f"{begin}: {lost.why}"
+                if lost.why
+                else f"{begin}: {self.source.text_of(lost.root)}"
+            )
         self._refuse(record, where, lost.node, f"{where}: cannot tell {text!r} without running the file", detail)
 
     def _told(self, record: _Record, where: str, value: Value, node: ast.expr) -> object:

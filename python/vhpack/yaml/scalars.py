@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # Words that some reader takes for something else than text.
-_WORDS = frozenset("y n yes no on off true false null none ~ nan inf".split())
-_PLAIN = re.compile(r"[A-Za-z_/.$%(<>=+^\w][^\x00-\x1f\x7f-\xa0]*")
-_NUMBER_LIKE = re.compile(r"[-+.]?[0-9_.:,xobeE+\-]*[0-9.][0-9_.:,a-fA-FxobeE+\-tTzZ ]*|[-+]?\.(?i:inf|nan)")
+_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "~", "nan", "inf"])
+# Begins with nothing that any reader takes for a number, a date, a mark of its own.
+_PLAIN = re.compile(r"[^\W\d][^\x00-\x1f\x7f-\xa0]*|[/$][^\x00-\x1f\x7f-\xa0]*|\.{1,2}/[^\x00-\x1f\x7f-\xa0]*")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 
 
@@ -62,14 +62,12 @@ def _float(value: float) -> str:
 def _text(value: str, *, inside: bool) -> str:
     if not _printable(value):
         return _double_quoted(value)
-    plain = _is_plain(value) and not (inside and any(mark in value for mark in ",[]{}"))
+    plain = _is_plain(value) and not (inside and any(mark in value for mark in ",[]{}?"))
     return value if plain else "'" + value.replace("'", "''") + "'"
 
 
 def _is_plain(value: str) -> bool:
-    if not _PLAIN.fullmatch(value) or value != value.strip() or value.lower() in _WORDS or _NUMBER_LIKE.fullmatch(value):
-        return False
-    if value[0] in "=<%" or value.endswith(":") or value.startswith("..."):
+    if not _PLAIN.fullmatch(value) or value != value.strip() or value.lower() in _WORDS or value.endswith(":"):
         return False
     return ": " not in value and " #" not in value
 

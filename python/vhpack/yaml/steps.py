@@ -183,7 +183,9 @@ class _Update:
         if len(found) > 1:
             assert self.document.root is not None  # noqa: S101
             lines = " and ".join(str(self.document.root.items[number].line) for number in found)
-            raise YamlError(f"{self.document.name}: the step {self.wanted.step.name!r} is there twice, in lines {lines}; keep one")
+            raise YamlError(
+                f"{self.document.name}: the step {self.wanted.step.name!r} is there twice, in lines {lines}; keep one"
+            )
         return found[0] if found else None
 
     def _add(self) -> None:
