@@ -23,7 +23,9 @@ def constants(names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
         number = st.one_of(integers, floats).map(repr)
         text = texts.map(repr)
         return st.one_of(
-            st.tuples(number, st.sampled_from(["+", "-", "*", "/", "//", "%", "<", "==", ">="]), number).map(lambda found: f"({' '.join(found)})"),
+            st.tuples(number, st.sampled_from(["+", "-", "*", "/", "//", "%", "<", "==", ">="]), number).map(
+                lambda found: f"({' '.join(found)})"
+            ),
             st.tuples(text, text).map(lambda found: f"({found[0]} + {found[1]})"),
             st.tuples(text, st.integers(0, 3)).map(lambda found: f"({found[0]} * {found[1]})"),
             inner.map(lambda found: f"str({found})"),
@@ -150,7 +152,11 @@ _SIMPLE = [
     "call(f0)",
     "{d} = f2({e})",
     "g = call(f1, {d})",
-    "print({d}, file=open(os.devnull, 'w'))",
+    "str({d}), len({d})",
+    "H.d['k'] = {d}",
+    "call(lambda: H.d.update({k}=1))",
+    "call(lambda: {d}[{k!r}].append(1))",
+    "{d}[{k!r}] = {l}; call(lambda: {d}[{k!r}].clear())",
     "del {d}[{k!r}]",
     "({d} := {e})",
     "K = {{'d': {d}}}; K['d'][{k!r}] = {n}",

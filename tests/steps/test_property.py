@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import types
@@ -42,7 +43,7 @@ def test_sources_of_constants_say_the_same_read_and_run(source: str) -> None:
         assert repr(value) == repr(parameter.value), source
 
 
-class Finished(Exception):
+class FinishedError(Exception):
     """The run is where `prepare()` is called."""
 
 
@@ -60,17 +61,19 @@ def wild(seed: int) -> types.ModuleType:
                 elif isinstance(thing, list):
                     thing.append(7)
                 elif callable(thing):
-                    try:
+                    with contextlib.suppress(TypeError, KeyError, NameError, AttributeError):
                         thing({"x": 8}) if chance.random() < 0.5 else thing()
-                    except (TypeError, KeyError, NameError, AttributeError):
-                        pass
 
     def keep(*things: Any) -> Any:
         held.extend(things)
         meddle()
         return things[0] if things else None
 
-    module.maybe = lambda: (meddle(), chance.randrange(3))[1]  # type: ignore[attr-defined]
+    def maybe() -> int:
+        meddle()
+        return chance.randrange(3)
+
+    module.maybe = maybe  # type: ignore[attr-defined]
     module.call = keep  # type: ignore[attr-defined]
     module.stash = keep  # type: ignore[attr-defined]
     module.ident = keep  # type: ignore[attr-defined]
@@ -94,17 +97,19 @@ def seen(source: str, seed: int) -> list[Any]:
     sys.modules.update(valohai=ours, wild=wild(seed))
     rounds = 0
 
-    def bounded(frame: Any, event: str, argument: Any) -> Any:
+    def bounded(frame: types.FrameType, *_: Any) -> Any:
         nonlocal rounds
+        if frame.f_code.co_filename != "wild.py" or rounds > 2000:
+            return None
         rounds += 1
         if rounds > 2000:
-            raise Finished
+            raise FinishedError
         return bounded
 
     sys.settrace(bounded)
     try:
         exec(compile(source, "wild.py", "exec"), {"__name__": "__main__"})
-    except (Exception, RecursionError):
+    except Exception:  # noqa: BLE001 - what a random program raises after `prepare()` does not matter
         pass
     finally:
         sys.settrace(None)

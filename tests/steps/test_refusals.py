@@ -25,13 +25,17 @@ def test_all_problems_are_told_at_once_with_place_line_and_caret() -> None:
         ")\n"
     )
     assert [problem.text() for problem in reading(source).problems] == [
-        "train.py:5:31: default_parameters[\"lr\"]: cannot tell 'get_lr()' without running the file\n"
-        "        default_parameters={'lr': get_lr(), 'n': 3},\n"
-        "                                  ^~~~~~~~",
-        "train.py:7:35: default_inputs[\"training-set\"]: cannot tell 'my_domain' without running the file\n"
-        "            'training-set': f'http://{my_domain}/x.zip',\n"
-        "                                      ^~~~~~~~~\n"
-        "    line 2: input()",
+        (
+            "train.py:5:31: default_parameters[\"lr\"]: cannot tell 'get_lr()' without running the file\n"
+            "        default_parameters={'lr': get_lr(), 'n': 3},\n"
+            "                                  ^~~~~~~~"
+        ),
+        (
+            "train.py:7:35: default_inputs[\"training-set\"]: cannot tell 'my_domain' without running the file\n"
+            "            'training-set': f'http://{my_domain}/x.zip',\n"
+            "                                      ^~~~~~~~~\n"
+            "    line 2: input()"
+        ),
     ]
 
 
@@ -81,6 +85,10 @@ UNKNOWN = [
     "P = {'a': 1}\ndef f():\n    try:\n        return 1\n    finally:\n        P['b'] = get()\nf()",
     "import __main__\nP = {'a': 1}\nimport __main__\n",
     "P = {'a': 1}\nimport sys\nsetattr(sys.modules['__main__'], 'P', {})",
+    "call(lambda: R.update(x=0))\nP = {'a': 1}\nR = P\nrun()",
+    "class H: pass\ncall(lambda: H.d.update(x=0))\nP = {'a': 1}\nH.d = P\nrun()",
+    "K = {}\ncall(lambda: K['d'].update(x=0))\nP = {'a': 1}\nK['d'] = P\nrun()",
+    "K = []\nk = iter(K)\nP = {'a': 1}\nK.append(P)\nnext(k)['a'] = 2",
     "P = {k: 1 for k in 'ab'}",
     "P = {'a': {1, 2}}\nP['a'].add(3)\nP = {'a': P['a']}",
     "P = {'a': 1}\ndel P",

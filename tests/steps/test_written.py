@@ -65,14 +65,14 @@ plain_values = st.one_of(st.integers(-99, 10**6), st.floats(-1e9, 1e9), words)
 
 
 @st.composite
-def spelled(draw: st.DrawFn, value: object) -> str:
+def spelled(draw: st.DrawFn, value: Any) -> str:
     """One of the ways in which a person writes a value."""
     if isinstance(value, str):
         return draw(st.sampled_from([value, f"'{value}'", f'"{value}"', f"!!str {value}"]))
     if isinstance(value, float):
         text = repr(value) if "e" not in repr(value) else scalars.scalar(value)
         return draw(st.sampled_from([text, f"+{text}" if value >= 0 and not text.startswith("-") else text]))
-    return draw(st.sampled_from([str(value), hex(value) if value >= 0 else str(value), f"{value:_}"]))  # type: ignore[arg-type,str-bytes-safe]
+    return draw(st.sampled_from([str(value), hex(value) if value >= 0 else str(value), f"{value:_}"]))
 
 
 OTHER = [
@@ -86,12 +86,13 @@ OTHER = [
 
 
 @st.composite
-def written(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
+def written(  # noqa: C901
+    draw: st.DrawFn,
+) -> tuple[str, str, dict[str, object]]:
     """A file, what it is after the update, and the parameters in code."""
     dash = draw(st.sampled_from(["- ", "-   "]))
     column = len(dash) + 2 * draw(st.integers(1, 2))
     inner = column + draw(st.integers(0, 3))
-    offset = inner - column
     pad, item_pad = " " * column, " " * inner
     old: list[str] = []
     new: list[str] = []
@@ -152,11 +153,10 @@ def written(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
                 )
                 lines.insert(draw(st.integers(0, len(lines))) if not text.startswith("#") else 1, (filled, filled))
         for number, (before, later) in enumerate(lines):
-            if number == 0:
-                before, later = (f"{item_pad}{dash_here}{line[len(deep) :]}" for line in (before, later))
-            old.append(before)
+            cut, begin = (len(deep), item_pad + dash_here) if number == 0 else (0, "")
+            old.append(begin + before[cut:])
             if name in kept:
-                new.append(later)
+                new.append(begin + later[cut:])
         if name in kept:
             code[name] = now
     if draw(st.booleans()):
@@ -167,7 +167,6 @@ def written(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
     for _ in range(draw(st.integers(0, 2))):
         both(draw(st.sampled_from(OTHER)).format(w=draw(words) + "y", c=draw(comments)))
     newline = draw(st.sampled_from(["\n", "\n", "\r\n"]))
-    del offset
     return ("\n".join(old) + "\n").replace("\n", newline), ("\n".join(new) + "\n").replace("\n", newline), code
 
 

@@ -43,10 +43,12 @@ Examples:
 """
 
 
-@click.group(epilog=_GROUP_EXAMPLES, short_help="Keep valohai.yaml in step with the code.")
-def yaml() -> None:
+@click.group("yaml", epilog=_GROUP_EXAMPLES, short_help="Keep valohai.yaml in step with the code.")
+def yaml_group() -> None:
     """Write steps into valohai.yaml from the code that defines them, and check the file."""
 
+
+yaml = yaml_group  # under which the program looks for it
 
 _yaml_file = under("Files")
 _output = under("Output")
@@ -90,11 +92,7 @@ class _Outcome:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _command(name: str, **attributes: Any) -> Any:  # noqa: ANN401
-    return click.Group.command(yaml, name, cls=Command, **attributes)
-
-
-@_command("step", epilog=_STEP_EXAMPLES, short_help="Write the steps of scripts and notebooks.")
+@yaml_group.command("step", cls=Command, epilog=_STEP_EXAMPLES, short_help="Write the steps of scripts and notebooks.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False))
 @_yaml_file("--yaml", metavar="FILE", help="The file to write. [default: valohai.yaml here or above]")
 @_yaml_file("--step", metavar="NAME", help="Only the step of this name.")
@@ -214,7 +212,7 @@ def _finish(wanted: _Wanted, outcome: _Outcome, root: str) -> int:
     return 1 if wanted.check and outcome.changes else 0
 
 
-@_command("lint", epilog=_LINT_EXAMPLES, short_help="Say what is wrong with valohai.yaml.")
+@yaml_group.command("lint", cls=Command, epilog=_LINT_EXAMPLES, short_help="Say what is wrong with valohai.yaml.")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, dir_okay=False))
 @_output("--json", is_flag=True, help="Print the findings as one JSON object on stdout.")
 @_output("-q", "--quiet", is_flag=True, help="Print nothing but errors.")

@@ -1,11 +1,10 @@
-"""What calls do: those of Python's own functions that make constants of constants, of methods of lists and dicts, of the
-file's functions, and of `prepare` itself.
-"""
+"""What calls do: of Python's own functions that make constants of constants, of methods, of the file's own functions."""
 
 from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
@@ -135,32 +134,32 @@ class Calls(Expressions):
             owner, attribute = arguments.values
             if isinstance(owner, Known) and isinstance(attribute, Const) and isinstance(attribute.value, str):
                 return self.attribute(owner, attribute.value, node)
-        if name == "importlib.import_module" and [*map(type, arguments.values)] == [Const]:
-            return Known(str(self.plain(arguments.values[0])))
         if module == "builtins" and short in _EVERYTHING and not (short == "vars" and arguments.values):
             self.forget(node, f"{short}() may set any name")
-            return self._unfollowed(node, arguments)
-        if arguments.lost is None:
-            made = self._make(node, name, arguments)
-            if made is not None:
-                return made
-        if name in _SHALLOW:
-            lost = unknown(node)
-            for value in arguments.all():
-                self.taint_inner(value, lost)
-            return lost
-        return unknown(node) if name in _READERS else self._unfollowed(node, arguments)
+        made = self._make(node, name, arguments) if arguments.lost is None else None
+        return made or self._lost_call(node, name, arguments)
+
+    def _lost_call(self, node: ast.Call, name: str, arguments: Arguments) -> Value:
+        if name not in _SHALLOW:
+            return unknown(node) if name in _READERS else self._unfollowed(node, arguments)
+        lost = unknown(node)
+        for value in arguments.all():
+            self.taint_inner(value, lost)
+        return lost
 
     def _make(self, node: ast.Call, name: str, arguments: Arguments) -> Value | None:
-        values, module, short = arguments.values, *name.rpartition(".")[::2]
         if name in ("builtins.dict", "collections.OrderedDict"):
             return self._make_dict(node, arguments)
         if name in _ENVIRONMENT:
             return self._environment(node, arguments)
+        return None if arguments.named else self._make_of_values(node, name, arguments.values)
+
+    def _make_of_values(self, node: ast.Call, name: str, values: list[Value]) -> Value | None:
+        short = name.rpartition(".")[2]
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
             return self._copied(node, values[0])
-        if arguments.named:
-            return None
+        if name == "importlib.import_module" and [*map(type, values)] == [Const]:
+            return Known(str(self.plain(values[0])))
         if name in ("builtins.list", "builtins.tuple") and len(values) <= 1:
             return self._make_sequence(node, short, values)
         if name == "typing.cast" and len(values) == 2:  # noqa: PLR2004
@@ -168,14 +167,10 @@ class Calls(Expressions):
         if name == "builtins.len" and len(values) == 1 and isinstance(values[0], Ref):
             content = self.content(values[0])
             return unknown(node) if isinstance(content, Unknown | Attributes) else Const(len(content))
-        return (
-            self._make_constant(node, name, values) if module in ("builtins", "os.path", "posixpath", "os", "pathlib") else None
-        )
+        return self._make_constant(node, name, values) if all(isinstance(value, Const | Items) for value in values) else None
 
     def _make_constant(self, node: ast.Call, name: str, values: list[Value]) -> Value | None:
         short = name.rpartition(".")[2]
-        if not all(isinstance(value, Const | Items) for value in values):
-            return None
         if name in _PATHS:
             return self.folded(node, values, lambda *pieces: fold.path(pieces))
         if name in ("os.path.join", "posixpath.join"):
@@ -268,7 +263,7 @@ class Calls(Expressions):
                 return self.folded(node, [*items, owner], lambda *pieces: fold.join_text(text, pieces[:-1]))
         if isinstance(text, str) and name in fold.TEXT_METHODS and not arguments.named:
             return self.folded(node, [*values, owner], lambda *plain: fold.text_method(text, name, plain[:-1]))
-        if isinstance(text, fold.PurePath) and name in fold.PATH_METHODS and not arguments.named:
+        if isinstance(text, PurePath) and name in fold.PATH_METHODS and not arguments.named:
             return self.folded(node, [*values, owner], lambda *plain: fold.bounded(getattr(text, name)(*plain[:-1])))
         return self._unfollowed(node, arguments)
 
@@ -278,27 +273,30 @@ class Calls(Expressions):
         if isinstance(content, Attributes):
             return None
         if name == "update":
-            made = self._make_dict(node, arguments)
-            added = self.content(made) if isinstance(made, Ref) else None
-            if not isinstance(added, dict) or len(content) + len(added) > MOST_ELEMENTS:
-                return None
-            self.replace(owner, {**content, **added}, node)
-            return Const(None)
+            return self._update_dict(node, owner, content, arguments)
         if arguments.named or len(arguments.values) > 2:  # noqa: PLR2004
             return None
-        if name in ("items", "keys", "values", "clear") and not arguments.values:
+        if name in ("items", "keys", "values", "clear", "copy") and not arguments.values:
             return self._whole_dict(node, owner, name, content)
-        if name == "copy":
-            return self.box(dict(content))
         key = self.key(arguments.values[0], node) if arguments.values else None
         if name not in ("get", "pop", "setdefault") or key is None or isinstance(key, Unknown):
             return None
         return self._entry(node, owner, name, key, (*arguments.values[1:], Const(None))[0])
 
+    def _update_dict(self, node: ast.Call, owner: Ref, content: dict[Hashable, Value], arguments: Arguments) -> Value | None:
+        made = self._make_dict(node, arguments)
+        added = self.content(made) if isinstance(made, Ref) else None
+        if not isinstance(added, dict) or len(content) + len(added) > MOST_ELEMENTS:
+            return None
+        self.replace(owner, {**content, **added}, node)
+        return Const(None)
+
     def _whole_dict(self, node: ast.Call, owner: Ref, name: str, content: dict[Hashable, Value]) -> Value | None:
         if name == "clear":
             self.replace(owner, {}, node)
             return Const(None)
+        if name == "copy":
+            return self.box(dict(content))
         if not all(isinstance(key, str) for key in content):
             return None
         keys: list[Value] = [Const(key) for key in content]

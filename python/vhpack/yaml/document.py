@@ -68,7 +68,7 @@ class Document:
 
 
 def parse(name: str, text: str) -> Document:
-    """Read a YAML file, as the platform does.
+    r"""Read a YAML file, as the platform does.
 
     Raises:
         YamlError: it is no YAML, holds several documents, or means more than a valohai.yaml can.
@@ -76,7 +76,7 @@ def parse(name: str, text: str) -> Document:
 
     Example:
         >>> from vhpack.yaml.document import parse
-        >>> parse("valohai.yaml", "- step:\\n    name: train  # the only one\\n").meaning
+        >>> parse("valohai.yaml", "- step:\n    name: train  # the only one\n").meaning
         [{'step': {'name': 'train'}}]
     """
     pyyaml = require("yaml")

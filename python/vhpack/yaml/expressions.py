@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
@@ -118,17 +119,20 @@ class Expressions(Memory):
             return self._known_attribute(owner, name, node)
         content = self.content(owner) if isinstance(owner, Ref) else None
         if isinstance(content, Attributes):
-            found = content.get(name)
-            if found is None or (isinstance(found, Unknown) and isinstance(found.root, ast.FunctionDef | ast.AsyncFunctionDef)):
-                return self._lost(node, [owner])  # a method of its class may change it
-            return found.seen_at(node) if isinstance(found, Unknown) else found
-        if isinstance(owner, Const) and isinstance(owner.value, fold.PurePath) and name in fold.PATH_ATTRIBUTES:
+            return self._class_attribute(owner, content.get(name), node)
+        if isinstance(owner, Const) and isinstance(owner.value, PurePath) and name in fold.PATH_ATTRIBUTES:
             return Const(getattr(owner.value, name), owner.assumed)
         if isinstance(owner, Unknown):
             return Unknown(node, owner.root, owner.why)
         if isinstance(owner, Function):
             return self._lost(node, [owner])
         return Method(owner, name)
+
+    def _class_attribute(self, owner: Value, found: Value | None, node: ast.expr) -> Value:
+        decorated = isinstance(found, Unknown) and isinstance(found.root, ast.FunctionDef | ast.AsyncFunctionDef)
+        if found is None or decorated:
+            return self._lost(node, [owner])  # a method of its class may change it
+        return found.seen_at(node) if isinstance(found, Unknown) else found
 
     def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
         full = f"{owner.name}.{name}"
@@ -401,7 +405,7 @@ class Expressions(Memory):
             hash(found)
         except TypeError:
             return self._lost(node, [value])
-        return found  # type: ignore[return-value]
+        return found
 
     def _subscript(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Subscript)  # noqa: S101
@@ -415,10 +419,10 @@ class Expressions(Memory):
         if not isinstance(key, Const):
             return self._lost(node, [key, owner])
         try:
-            found = content[key.value]  # type: ignore[index,call-overload]
+            found: Value = content[key.value]  # type: ignore[call-overload]
         except fold.FAILURES as error:
             return unknown(node, f"it raises {type(error).__name__}")
-        return found.seen_at(node) if isinstance(found, Unknown) else found  # type: ignore[no-any-return]
+        return found.seen_at(node) if isinstance(found, Unknown) else found
 
     def _item_of_tuple(self, owner: Value, key: Value, node: ast.expr) -> Value:
         if isinstance(owner, Items) and isinstance(key, Const) and isinstance(key.value, int):
@@ -437,7 +441,7 @@ class Expressions(Memory):
         if not all(isinstance(edge, Const) and isinstance(edge.value, int | None) for edge in edges):
             return self._lost(node, [owner, *edges])
         try:
-            found = items[slice(*(self.plain(edge) for edge in edges))]
+            found = items[slice(*map(self.plain, edges))]  # type: ignore[arg-type]
         except ValueError:
             return unknown(node, "it raises ValueError")
         return self.tuple_of(found, node) if isinstance(owner, Items) else self.list_of(found, node)
@@ -457,10 +461,13 @@ class Expressions(Memory):
                     self.taint(self.evaluate(inner, part.iter), found)
                 for name in stored(part.target):
                     self.bind(inner, name, found, part.target)
+                for target in ast.walk(part.target):
+                    if isinstance(target, ast.Attribute | ast.Subscript):
+                        self.taint(self.evaluate(inner, target.value), found)
                 for test in part.ifs:
                     self.taint(self.evaluate(inner, test), found)
-            for part in parts:
-                self.taint(self.evaluate(inner, part), found)
+            for made in parts:
+                self.taint(self.evaluate(inner, made), found)
             return True
 
         self.repeated(node, once)

@@ -153,7 +153,7 @@ def percent(text: str | bytes, value: object) -> object:
     if shown.count("%") > _MOST_FIELDS or any(_WIDTH.search(found) for found in re.findall(r"%[^a-zA-Z%]*", shown)):
         raise CannotFoldError("its width is too large or computed")
     _refuse_text(value if isinstance(value, tuple) else (value,))
-    return bounded(text % value)  # type: ignore[operator]
+    return bounded(text % value)
 
 
 def formatted(value: object, conversion: int, spec: str) -> str:

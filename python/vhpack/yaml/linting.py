@@ -39,14 +39,14 @@ class Finding:
 
 
 def lint(name: str, text: str) -> list[Finding]:
-    """Return what is wrong with a `valohai.yaml`, in the order of its lines.
+    r"""Return what is wrong with a `valohai.yaml`, in the order of its lines.
 
     Raises:
         MissingExtraError: `valohai-yaml` is not installed.
 
     Example:
         >>> from vhpack.yaml.linting import lint
-        >>> for finding in lint("valohai.yaml", "- step:\\n    name: a\\n    image: b\\n    comand: c\\n"):
+        >>> for finding in lint("valohai.yaml", "- step:\n    name: a\n    image: b\n    comand: c\n"):
         ...     print(finding.problem)
         valohai.yaml:2:5: error: step: 'command' is missing
         valohai.yaml:4:5: error: step: 'comand' is not known; did you mean 'command'?

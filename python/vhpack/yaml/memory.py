@@ -7,7 +7,6 @@ branch) is unknown from there on, under all its names.
 
 from __future__ import annotations
 
-import ast
 import builtins
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -16,6 +15,7 @@ from vhpack.yaml.names import Frame, Uses, uses_of
 from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, same, unknown
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Hashable, Iterable
 
     from vhpack.yaml.values import Content, Value
@@ -74,6 +74,8 @@ class Memory:
         self._changed: dict[Key, list[int]] = {}
         self._unstable: dict[tuple[int, str], Unknown] = {}
         self._touched: dict[tuple[int, str], tuple[Unknown, bool]] = {}
+        self._watched: dict[int, Unknown] = {}
+        """Boxes that something unknown reads elements of, at any time."""
         self._later: tuple[int, int, int] | None = None
         self._starred: ast.AST | None = None
         self._boxes = 0
@@ -173,6 +175,10 @@ class Memory:
     def _bind(self, home: int, name: str, value: Value, node: ast.AST) -> None:
         self._note((home, name), node)
         self.state.names.setdefault(home, {})[name] = value
+        if (home, name) in self._touched:
+            # A function that runs unseen reaches the value by this name from now on, whatever its other names are.
+            why, whole = self._touched[home, name]
+            (self.taint if whole else self.taint_inner)(value, why)
 
     def unbind(self, frame: int, name: str, node: ast.AST) -> None:
         """Delete a name."""
@@ -205,6 +211,8 @@ class Memory:
         """Change what a box holds."""
         self._note(ref.box, node)
         self.state.boxes[ref.box] = content
+        if ref.box in self._watched:
+            self._taint_all(content, self._watched[ref.box])
 
     def taint(self, value: Value, why: Unknown) -> None:
         """Take a value as handed to something unknown, which may change it at any time."""
@@ -224,7 +232,9 @@ class Memory:
                 waiting.extend(self._held(reached))
 
     def taint_inner(self, value: Value, why: Unknown) -> None:
-        """Take what a value holds as handed to something unknown, the value itself as only read."""
+        """Take what a value holds, now or later, as handed to something unknown, the value itself as only read."""
+        if isinstance(value, Ref):
+            self._watched.setdefault(value.box, why)
         for reached in self._held(value):
             self.taint(reached, why)
 
@@ -322,8 +332,8 @@ class Memory:
             for key, value in differing.items():
                 self.taint(value, why)
                 self.taint(theirs[key], why)
-            joined = {**mine, **dict.fromkeys(differing, why)}
-            self.state.boxes[box] = Attributes(joined) if isinstance(mine, Attributes) else joined  # type: ignore[arg-type]
+            joined: dict[Hashable, Value] = {**mine, **dict.fromkeys(differing, why)}
+            self.state.boxes[box] = Attributes(joined) if isinstance(mine, Attributes) else joined
             return True
         self._taint_all(mine, why)
         self._taint_all(theirs, why)

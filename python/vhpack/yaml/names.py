@@ -1,4 +1,4 @@
-"""Names and scopes: which function, class or module a name belongs to, and what a function may do to names that are not its own."""
+"""Names and scopes: which function, class or module a name belongs to, and what a function may do to those around it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def parameters(node: Definition) -> list[str]:
 
 def bound_in(node: Definition) -> tuple[frozenset[str], dict[str, ast.AST], dict[str, ast.AST]]:
     """Return the names that a function binds as its own, and those it declares `global` and `nonlocal`."""
-    bound, outer, around = set(parameters(node)), {}, {}
+    bound = set(parameters(node))
+    outer: dict[str, ast.AST] = {}
+    around: dict[str, ast.AST] = {}
     for inner in _own_nodes(node):
         bound.update(_bound_by(inner))
         if isinstance(inner, ast.Global):

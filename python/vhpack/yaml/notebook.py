@@ -150,10 +150,10 @@ def cells(content: str) -> list[Cell]:
     if isinstance(found, dict) and found.get("type") == "notebook":
         found = found.get("content")
     if not isinstance(found, dict) or not isinstance(found.get("nbformat"), int):
-        raise ValueError("this is no notebook: it has no number 'nbformat'")
+        raise ValueError("this is no notebook: it has no number 'nbformat'")  # noqa: TRY004 - the text is wrong, no argument
     listed = found.get("cells")
     if not isinstance(listed, list):
-        raise ValueError(f"a notebook of format {found['nbformat']} has no 'cells'; save it again with a current Jupyter")
+        raise ValueError(f"a notebook of format {found['nbformat']} has no 'cells'; save it again with a current Jupyter")  # noqa: TRY004
     return [
         Cell(number, _source(cell.get("source")))
         for number, cell in enumerate(listed, 1)

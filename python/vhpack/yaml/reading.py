@@ -85,7 +85,8 @@ def read(path: str, *, content: bytes | None = None) -> Reading:
 
     Example:
         >>> from vhpack.yaml.reading import read
-        >>> found = read("train.py", content=b"import vhpack as vh\nvh.prepare(step='train', default_parameters={'lr': 10 ** -3})")
+        >>> source = b"import vhpack as vh\nvh.prepare(step='train', default_parameters={'lr': 10 ** -3})"
+        >>> found = read("train.py", content=source)
         >>> found.prepared[0].step.parameters[0].default
         0.001
     """
@@ -191,15 +192,21 @@ def _follow(source: Source, body: list[ast.stmt], reading: Reading) -> None:
 def _describe(source: Source, record: _Record, reading: Reading) -> None:
     wrong: dict[str, StepError] = {}
     for values in _one_by_one(record.values):
-        try:
-            step = describe(**values)  # type: ignore[arg-type]
-        except StepError as error:
-            wrong.setdefault(error.where, error)
+        made = _described(values)
+        if isinstance(made, StepError):
+            wrong.setdefault(made.where, made)
     for where, error in wrong.items():
         message = str(error) if str(error).startswith(where) else f"{where}: {error}"
         reading.problems.append(source.problem(_entry(record, where), message))
-    if not wrong:
-        reading.prepared.append(Prepared(step, frozenset(record.values), source.problem(record.node, "prepare()")))
+    if not isinstance(made, StepError):
+        reading.prepared.append(Prepared(made, frozenset(record.values), source.problem(record.node, "prepare()")))
+
+
+def _described(values: dict[str, object]) -> Step | StepError:
+    try:
+        return describe(**values)
+    except StepError as error:
+        return error
 
 
 def _one_by_one(values: dict[str, object]) -> Iterator[dict[str, object]]:
@@ -231,6 +238,7 @@ class _Follower(Statements):
         super().__init__()
         self.source = source
         self.records: list[_Record] = []
+        self._left = 0
 
     def mark(self) -> int:
         """Return how many calls are noted."""
@@ -289,11 +297,12 @@ class _Follower(Statements):
 
     def _told(self, record: _Record, where: str, value: Value, node: ast.expr) -> object:
         """Return a value as Python's own, or None and a problem for each part that cannot be told."""
-        return self._plain(record, where, value, node, [0])
+        self._left = _MOST_VALUES
+        return self._plain(record, where, value, node)
 
-    def _plain(self, record: _Record, where: str, value: Value, node: ast.AST, count: list[int], depth: int = 0) -> object:
-        count[0] += 1
-        if count[0] > _MOST_VALUES or depth > _DEEPEST:
+    def _plain(self, record: _Record, where: str, value: Value, node: ast.AST, *, depth: int = 0) -> object:
+        self._left -= 1
+        if self._left < 0 or depth > _DEEPEST:
             self._refuse(record, where, node, f"{where}: this holds too many values")
             return None
         content = self.content(value) if isinstance(value, Ref) else value
@@ -306,10 +315,10 @@ class _Follower(Statements):
                 self._assume(record, where, content, assumed)
             return content.value
         elif isinstance(content, dict) and not isinstance(content, Attributes):
-            return {key: self._plain(record, f'{where}["{key}"]', item, node, count, depth + 1) for key, item in content.items()}
+            return {key: self._plain(record, f'{where}["{key}"]', item, node, depth=depth + 1) for key, item in content.items()}
         elif isinstance(content, list | Items):
             items = content.items if isinstance(content, Items) else content
-            told = [self._plain(record, f"{where}[{at}]", item, node, count, depth + 1) for at, item in enumerate(items)]
+            told = [self._plain(record, f"{where}[{at}]", item, node, depth=depth + 1) for at, item in enumerate(items)]
             return tuple(told) if isinstance(content, Items) else told
         else:
             self._untold(record, where, unknown(node))

@@ -112,7 +112,7 @@ class Statements(Calls):
         read = ast.copy_location(_as_read(node.target), node.target)
         before, added = self.evaluate(frame, read), self.evaluate(frame, node.value)
         content = self.content(before) if isinstance(before, Ref) else None
-        if isinstance(content, Unknown) or isinstance(content, Attributes) or content is None:
+        if content is None or isinstance(content, Unknown | Attributes):
             self.assign(frame, node.target, self.operate(_expression_at(node), node.op, before, added))
             return True
         assert isinstance(before, Ref)  # noqa: S101
@@ -463,7 +463,8 @@ class Statements(Calls):
         reached = once()
         ends = [*self._loops.pop(), *([self.state] if reached else [])]
         self.state = before
-        return any([self.join(state, node, f"it depends on this {_word(node)!r}") for state in ends])
+        changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in ends]
+        return any(changed)
 
     def mark(self) -> int:
         """Return how many calls of `prepare` are noted."""

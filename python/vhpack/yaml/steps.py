@@ -294,6 +294,8 @@ class _Update:
         had_default = meaning.get("default") is not None
         was_flag = meaning.get("type") == "flag"
         keep = {"optional", *_PASSED} if kind == "parameters" else {"optional", "keep-directories"}
+        if "default" not in made and made.get("type") == "string" and "type" in meaning:
+            keep.add("type")  # None has no type; it may be that of the person
         for name, value in made.items():
             if name not in keep and not (name == "multiple" and value == "separate" and meaning.get(name) == "repeat"):
                 self._set(node, meaning, name, value)
@@ -308,14 +310,17 @@ class _Update:
         optional = made.get("optional")
         # `optional` that only follows from the default gives way to what a person wrote.
         if optional is not None and (optional is ("default" in made) or had_default is not ("default" in made)):
-            if optional or "optional" in meaning:
-                self._set(node, meaning, "optional", optional)
+            self._set_optional(node, meaning, optional=bool(optional))
+
+    def _set_optional(self, node: Node, meaning: dict[str, Any], *, optional: bool) -> None:
+        if optional or "optional" in meaning:
+            self._set(node, meaning, "optional", optional)
 
     def _parameter(self, node: Node, meaning: dict[str, Any], made: Mapping[str, object], *, was_flag: bool) -> None:
         if "multiple" not in made and "default" in made:
             for name in ("multiple", "multiple-separator"):
                 self._remove(node, meaning, name)
-        flag = made["type"] == "flag"
+        flag = meaning.get("type") == "flag"
         if flag and not any(name in meaning for name in _PASSED):
             for name in _PASSED:
                 if name in made:

@@ -106,7 +106,7 @@ class Unknown:
 Value: TypeAlias = Const | Items | Ref | Known | Method | Function | Unknown
 
 
-class Attributes(dict[str, "Value"]):
+class Attributes(dict["Hashable", "Value"]):
     """What a class holds."""
 
 
