@@ -209,16 +209,21 @@ class Expressions(Memory):
         """Return a new list, if it is not too large."""
         return self.box(list(items)) if len(items) <= MOST_ELEMENTS else self._lost(node, items, _TOO_LARGE)
 
+    def _operand(self, frame: int, node: ast.expr) -> Value:
+        """Evaluate what an operator works on: what is imported or defined is no constant, and the one to point at."""
+        value = self.evaluate(frame, node)
+        return self._lost(node, [value]) if isinstance(value, Known | Function | Method) else value
+
     def _binary(self, frame: int, node: ast.expr) -> Value:
         # From the left and without recursion: texts are joined from hundreds of lines.
         spine = [node]
         while isinstance(spine[-1], ast.BinOp) and isinstance(spine[-1].left, ast.BinOp):
             spine.append(spine[-1].left)
         assert isinstance(spine[-1], ast.BinOp)  # noqa: S101
-        value = self.evaluate(frame, spine[-1].left)
+        value = self._operand(frame, spine[-1].left)
         for step in reversed(spine):
             assert isinstance(step, ast.BinOp)  # noqa: S101
-            value = self.operate(step, step.op, value, self.evaluate(frame, step.right))
+            value = self.operate(step, step.op, value, self._operand(frame, step.right))
         return value
 
     def operate(self, node: ast.expr, operation: ast.operator, left: Value, right: Value) -> Value:
@@ -262,7 +267,7 @@ class Expressions(Memory):
 
     def _unary(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.UnaryOp)  # noqa: S101
-        value = self.evaluate(frame, node.operand)
+        value = self._operand(frame, node.operand)
         if isinstance(node.op, ast.Not):
             truth = self.truth(value)
             return unknown(node) if truth is None else Const(not truth, assumed_by([value]))
@@ -331,7 +336,7 @@ class Expressions(Memory):
 
     def _formatted(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.FormattedValue)  # noqa: S101
-        value = self.evaluate(frame, node.value)
+        value = self._operand(frame, node.value)
         spec = self.evaluate(frame, node.format_spec) if node.format_spec else Const("")
         if isinstance(value, Items):
             return self._lost(node, [value])
