@@ -117,7 +117,9 @@ def _slip(work: Path) -> None:
 @finding("a list as default: works in a run, 'Unrecognized parameter type' in YAML", "multiple, with its elements' type")
 def _lists(work: Path) -> None:
     assert write(work, "step='a', default_parameters={'x': [1, 2]}").code == 0
-    assert step(work)["parameters"] == [{"name": "x", "default": [1, 2], "multiple": "separate", "optional": False, "type": "integer"}]
+    assert step(work)["parameters"] == [
+        {"name": "x", "default": [1, 2], "multiple": "separate", "optional": False, "type": "integer"}
+    ]
 
 
 @finding("a flag in long form gets no pass-true-as", "it gets what the short form gets")
@@ -152,7 +154,9 @@ def _odd(work: Path) -> None:
 
 @finding("`%magic`, `x = !ls` and indented `!` in a notebook: SyntaxError", "read as IPython does")
 def _magics(work: Path) -> None:
-    cells = [{"cell_type": "code", "source": "%matplotlib inline\nx = !ls\nif x:\n    !ls\nimport valohai\nvalohai.prepare(step='a')"}]
+    cells = [
+        {"cell_type": "code", "source": "%matplotlib inline\nx = !ls\nif x:\n    !ls\nimport valohai\nvalohai.prepare(step='a')"}
+    ]
     (work / "n b.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}))
     assert run([VHPACK, "yaml", "step", "n b.ipynb"], work).code == 0
     assert step(work)["command"] == [
@@ -168,18 +172,28 @@ def _quoting(work: Path) -> None:
     assert step(work)["command"] == ["pip install -r requirements.txt", "python './my dir/tr ain.py' {parameters}"]
 
 
-@finding("an update deletes upload-store, time-limit, resources, icon, comments; 1h becomes 3600", "nothing but changed keys changes")
+@finding(
+    "an update deletes upload-store, time-limit, resources, icon, comments; 1h becomes 3600", "nothing but changed keys changes"
+)
 def _kept(work: Path) -> None:
     more = "    upload-store: s\n    time-limit: 1h  # enough\n    resources: {cpu: {min: 1}}\n    icon: https://h/i.png\n    stop-condition: 'a > 1'\n"
     (work / "valohai.yaml").write_text("# ours\n" + SEED + more)
     ended = write(work, "step='train', default_parameters={'learning-rate': 0.5}")
-    assert (ended.code, ended.err) == (0, "valohai.yaml: updated with 'train'\nNote: there is no requirements.txt in " + str(work.resolve()) + ", which the step installs from\n")
+    assert (ended.code, ended.err) == (
+        0,
+        "valohai.yaml: updated with 'train'\nNote: there is no requirements.txt in "
+        + str(work.resolve())
+        + ", which the step installs from\n",
+    )
     assert (work / "valohai.yaml").read_text() == "# ours\n" + SEED.replace("0.001", "0.5") + more
 
 
 @finding("min, max, description, pass-as, category of parameters are deleted", "they stay")
 def _described(work: Path) -> None:
-    text = SEED.replace("      type: float\n", "      type: float\n      min: 0\n      max: 1\n      description: How fast\n      category: tuning\n")
+    text = SEED.replace(
+        "      type: float\n",
+        "      type: float\n      min: 0\n      max: 1\n      description: How fast\n      category: tuning\n",
+    )
     (work / "valohai.yaml").write_text(text)
     assert write(work, "step='train', default_parameters={'learning-rate': 0.5}").code == 0
     assert (work / "valohai.yaml").read_text() == text.replace("0.001", "0.5")
@@ -199,7 +213,9 @@ def _twice(work: Path) -> None:
 
 @finding("tasks and unknown items are dropped, duplicate steps collapse, blueprint is renamed", "other items are not touched")
 def _others(work: Path) -> None:
-    other = "- task: {name: t, step: a, type: grid_search, parameters: []}\n- blueprint:\n    name: b\n    nodes: []\n    edges: []\n"
+    other = (
+        "- task: {name: t, step: a, type: grid_search, parameters: []}\n- blueprint:\n    name: b\n    nodes: []\n    edges: []\n"
+    )
     (work / "valohai.yaml").write_text(other)
     assert write(work, "step='a'").code == 0
     assert (work / "valohai.yaml").read_text().startswith(other)
