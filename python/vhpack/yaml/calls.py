@@ -367,7 +367,9 @@ class Calls(Expressions):
                 call.ends.append((self.state, Const(None)))
         finally:
             self.running.pop()
-        return self._ended(call, node)
+        value = self._ended(call, node)
+        self.close(call.frame)
+        return value
 
     def _ended(self, call: Call, node: ast.AST) -> Value:
         if not call.ends:

@@ -142,6 +142,7 @@ class Expressions(Memory):
 
     def _lambda(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Lambda)  # noqa: S101
+        self.capture(self.outer(frame))
         return Function(node, self.outer(frame), self.defaults(frame, node.args))
 
     def defaults(self, frame: int, arguments: ast.arguments) -> tuple[tuple[str, Value], ...]:
@@ -476,6 +477,7 @@ class Expressions(Memory):
             return True
 
         self.repeated(node, once)
+        self.close(inner)
         return found
 
 

@@ -39,19 +39,36 @@ class TooMuchError(Exception):
 
 @dataclass
 class State:
-    """Names and boxes at one moment; a content is never changed, only replaced, so that a copy is cheap."""
+    """Names and boxes at one moment; what copies share is never changed, only replaced, so that a copy is cheap."""
 
     names: dict[int, dict[str, Value]] = field(default_factory=dict)
     boxes: dict[int, Content] = field(default_factory=dict)
+    _own: set[int] = field(default_factory=set)
+    """Frames whose names no other state shares."""
 
     def copy(self) -> State:
         """Return a state that changes by itself."""
-        return State({frame: dict(names) for frame, names in self.names.items()}, dict(self.boxes))
+        self._own.clear()
+        return State(dict(self.names), dict(self.boxes))
+
+    def put(self, frame: int, name: str, value: Value) -> None:
+        """Set a name."""
+        self._mine(frame)[name] = value
+
+    def drop(self, frame: int, name: str) -> None:
+        """Delete a name, if it is there."""
+        self._mine(frame).pop(name, None)
+
+    def _mine(self, frame: int) -> dict[str, Value]:
+        if frame not in self._own:
+            self.names[frame] = dict(self.names.get(frame, {}))
+            self._own.add(frame)
+        return self.names[frame]
 
     @property
     def size(self) -> int:
         """What a copy costs."""
-        return sum(map(len, self.names.values())) + len(self.boxes)
+        return len(self.names) + len(self.boxes)
 
 
 def is_ours(value: Value | None) -> bool:
@@ -69,6 +86,7 @@ class Memory:
         """All changes, in the order in which they were followed."""
         self.escaped: dict[int, tuple[Function, int]] = {}
         """Functions that may be called at any time from a point of the log on, by the identity of their nodes."""
+        self.captured: set[int] = set()
         self.handed_on: list[ast.AST] = []
         """Where `prepare` itself goes to something that may call it in ways that nobody can tell."""
         self._changed: dict[Key, list[int]] = {}
@@ -174,7 +192,7 @@ class Memory:
 
     def _bind(self, home: int, name: str, value: Value, node: ast.AST) -> None:
         self._note((home, name), node)
-        self.state.names.setdefault(home, {})[name] = value
+        self.state.put(home, name, value)
         if (home, name) in self._touched:
             # A function that runs unseen reaches the value by this name from now on, whatever its other names are.
             why, whole = self._touched[home, name]
@@ -184,12 +202,24 @@ class Memory:
         """Delete a name."""
         home = self.frames[frame].elsewhere.get(name, frame)
         self._note((home, name), node)
-        self.state.names.setdefault(home, {}).pop(name, None)
+        self.state.drop(home, name)
 
     def _note(self, key: Key, node: ast.AST) -> None:
         self.spend(node)
         self._changed.setdefault(key, []).append(len(self.log))
         self.log.append((key, node))
+
+    def close(self, frame: int) -> None:
+        """End a scope that no function was defined in; nobody can name what is in it any more."""
+        if frame not in self.captured:
+            self.state.names.pop(frame, None)
+
+    def capture(self, frame: int) -> None:
+        """Take note that a function was defined in a scope."""
+        at: int | None = frame
+        while at is not None and at not in self.captured:
+            self.captured.add(at)
+            at = self.frames[at].parent
 
     # Boxes
 
@@ -296,29 +326,25 @@ class Memory:
             elif mine is not content:
                 changed |= self._join_contents(box, mine, content, unknown(node, why))
         for frame, names in other.names.items():
-            mine_names = self.state.names.setdefault(frame, {})
-            for name in {**mine_names, **names}:
+            mine_names = self.state.names.get(frame, {})
+            for name in {**mine_names, **names} if mine_names is not names else ():
                 changed |= self._join_names(frame, name, names.get(name), unknown(node, why))
         return changed
 
     def _join_names(self, frame: int, name: str, theirs: Value | None, why: Unknown) -> bool:
-        names = self.state.names[frame]
-        mine = names.get(name)
+        mine = self.state.names.get(frame, {}).get(name)
         if same(mine, theirs) or isinstance(mine, Unknown) or is_ours(mine):
             return False
-        maybe_unset = mine is None or theirs is None
-        if is_ours(theirs) or (maybe_unset and self.frames[frame].kind == "function"):
-            names[name] = theirs if mine is None and theirs is not None else mine or why
-        elif maybe_unset and self.frames[frame].kind == "module" and name not in _BUILTIN:
-            names[name] = mine or theirs or why
-        else:
+        kind = self.frames[frame].kind
+        # Where it is not set, reading it is an error; but for names that would be found further out.
+        one_way = (mine is None or theirs is None) and (kind == "function" or (kind == "module" and name not in _BUILTIN))
+        found = (theirs if is_ours(theirs) else mine or theirs) if one_way or is_ours(theirs) else None
+        if found is None:
             for value in (mine, theirs):
                 if value is not None:
                     self.taint(value, why)
-            names[name] = why
-        if is_ours(theirs):
-            names[name] = theirs or why
-        return not same(mine, names[name])
+        self.state.put(frame, name, found or why)
+        return not same(mine, found or why)
 
     def _join_contents(self, box: int, mine: Content, theirs: Content, why: Unknown) -> bool:
         if isinstance(mine, Unknown):
@@ -349,7 +375,7 @@ class Memory:
     def forget(self, node: ast.AST, why: str, *, only: int | None = None, boxes: bool = True) -> None:
         """Take all names (of one frame) as set to something unknown, but for vhpack's own."""
         reason = unknown(node, why)
-        for frame, names in self.state.names.items():
+        for frame, names in list(self.state.names.items()):
             for name, value in list(names.items()):
                 if (only is None or frame == only) and not is_ours(value):
                     self._bind(frame, name, reason, node)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _ARGUMENTS: Final = ("step", "default_parameters", "default_inputs", "image", "environment", "multifile", "upload_store")
 _LONGEST_SOURCE: Final = 2 << 20  # the syntax tree takes a hundred times as much
 _LONGEST_NOTEBOOK: Final = 256 << 20  # with its pictures
+_NO_CALL: Final = "there is no call of prepare(); begin with: import vhpack; vhpack.prepare(step='train')"
 _MOST_VALUES: Final = 100_000
 _DEEPEST: Final = 40
 
@@ -104,8 +105,12 @@ def read(path: str, *, content: bytes | None = None) -> Reading:
     except (ValueError, SyntaxError, LookupError) as error:
         reading.problems.append(nowhere.problem(None, str(error)))
         return reading
-    if not reading.problems:
+    if reading.problems:
+        return reading
+    if any("prepare" in line for line in source.lines):
         _follow(source, trees, reading)
+    else:
+        reading.problems.append(nowhere.problem(None, _NO_CALL))
     return reading
 
 
@@ -184,9 +189,7 @@ def _follow(source: Source, body: list[ast.stmt], reading: Reading) -> None:
         if not record.problems:
             _describe(source, record, reading)
     if not follower.records and not reading.problems:
-        reading.problems.append(
-            source.problem(None, "there is no call of prepare(); begin with: import vhpack; vhpack.prepare(step='train')")
-        )
+        reading.problems.append(source.problem(None, _NO_CALL))
 
 
 def _describe(source: Source, record: _Record, reading: Reading) -> None:

@@ -247,6 +247,7 @@ class Statements(Calls):
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101
         function = Function(node, self.outer(frame), self.defaults(frame, node.args))
         self._definitions.append(function)
+        self.capture(function.frame)
         value: Value = function
         for decorator in reversed(node.decorator_list):
             self.evaluate(frame, decorator)
@@ -373,12 +374,12 @@ class Statements(Calls):
         frame, name = key
         mine, theirs = self.state.names[frame].get(name), after.names.get(frame, {}).get(name)
         if is_ours(mine) or is_ours(theirs):
-            self.state.names[frame][name] = mine if mine is not None and is_ours(mine) else theirs or why
+            self.state.put(frame, name, mine if mine is not None and is_ours(mine) else theirs or why)
             return
         for value in (mine, theirs):
             if value is not None:
                 self.taint(value, why)
-        self.state.names[frame][name] = why
+        self.state.put(frame, name, why)
 
     def _try(self, frame: int, node: ast.stmt) -> bool:
         parts: ast.Try = node  # type: ignore[assignment]
