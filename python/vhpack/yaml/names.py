@@ -177,3 +177,42 @@ class _Reader:
         for keyword in node.keywords:
             shown = reads or keyword.arg in _PREPARE_ARGUMENTS
             self.read(keyword.value, touch="none" if shown else "inner" if keyword.arg is None else "whole")
+
+
+def mentioning(body: list[ast.stmt], words: frozenset[str]) -> set[int]:
+    """Return the functions, by the identity of their nodes, that mention a word or a name that has to do with one.
+
+    Names spread it: what is assigned, imported or defined in a statement that mentions a word is a word itself.
+    """
+    module = ast.Module(body, [])
+    found = [(node, _words(node)) for node in ast.walk(module) if isinstance(node, _NAMING)]
+    known, before = set(words), 0
+    while len(known) > before:
+        before = len(known)
+        for node, mentioned in found:
+            if not known.isdisjoint(mentioned):
+                known.update(_names_of(node))
+    return {id(node) for node, mentioned in found if isinstance(node, SCOPES) and not known.isdisjoint(mentioned)}
+
+
+_NAMING: Final = (*SCOPES, ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Import, ast.ImportFrom)
+
+
+def _names_of(node: ast.AST) -> set[str]:
+    if isinstance(node, SCOPES):
+        return {node.name} if not isinstance(node, ast.Lambda) else set()
+    return stored(node)
+
+
+def _words(node: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            found.add(inner.id)
+        elif isinstance(inner, ast.Attribute):
+            found.add(inner.attr)
+        elif isinstance(inner, ast.alias):
+            found.update((*inner.name.split("."), inner.asname or ""))
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            found.add(inner.value)
+    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml.calls import Calls, ends
 from vhpack.yaml.memory import MODULE, OURS, State, is_ours
-from vhpack.yaml.names import Frame, stored
+from vhpack.yaml.names import Frame, mentioning, stored
 from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Ref, Unknown, unknown
 
 if TYPE_CHECKING:
@@ -477,9 +477,13 @@ class Statements(Calls):
 
     # Functions that nothing in the file calls
 
-    def finish(self) -> None:
-        """Follow the functions that were not followed where they are called: someone else may call them."""
+    def finish(self, body: list[ast.stmt]) -> None:
+        """Follow the functions that were not followed where they are called: someone else may call them.
+
+        Only those that may come upon `prepare()`; what the others do cannot matter any more.
+        """
         end = len(self.log)
+        concerned = mentioning(body, frozenset((*OURS, "prepare")))
         final = self.state
         waiting = self._definitions
         for function in waiting:
@@ -487,7 +491,8 @@ class Statements(Calls):
                 self.touch(function)
         done: set[int] = set()
         for function in waiting:  # which grows by the functions in them
-            if id(function.node) in done or (id(function.node) in self.followed and id(function.node) not in self.escaped):
+            known = id(function.node) in self.followed and id(function.node) not in self.escaped
+            if known or id(function.node) in done or id(function.node) not in concerned:
                 continue
             done.add(id(function.node))
             since = self.escaped.get(id(function.node), (function, end))[1]
@@ -499,7 +504,7 @@ class Statements(Calls):
     def follow(self, body: list[ast.stmt]) -> None:
         """Follow a file from its first line to its last, then what it defines and does not use."""
         self.run(MODULE, body)
-        self.finish()
+        self.finish(body)
 
 
 def _as_read(target: ast.expr) -> ast.expr:
