@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Words that some reader takes for something else than text.
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "~", "nan", "inf"])
 # Begins with nothing that any reader takes for a number, a date, a mark of its own.
-_PLAIN = re.compile(r"[^\W\d][^\x00-\x1f\x7f-\xa0]*|[/$][^\x00-\x1f\x7f-\xa0]*|\.{1,2}/[^\x00-\x1f\x7f-\xa0]*")
+_PLAIN = re.compile(r"[^\W\d][^\x00-\x1f\x7f-\xa0]*|[/$][^\x00-\x1f\x7f-\xa0]*|(?:\.{1,2}/|--[^\W\d])[^\x00-\x1f\x7f-\xa0]*")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 
 
