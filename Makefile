@@ -16,7 +16,7 @@ SOURCES := Cargo.toml pyproject.toml $(wildcard Cargo.lock) \
 	$(shell find rust -name target -prune -o -name fuzz -prune -o \( -name '*.rs' -o -name '*.toml' \) -print)
 MODULE := $(wildcard python/vhpack/_vhpack*.so)
 
-.PHONY: help demo test soak lint bench format build FORCE
+.PHONY: help demo test soak lint bench fuzz format build FORCE
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,16 @@ lint: $(VENV)/.with-lint $(VENV)/.built ## Check formats, lints and types
 
 bench: $(VENV)/.with-bench $(VENV)/.built ## Measure against floors and peers; writes benches/RESULTS.md
 	$(BIN)/python benches/run.py
+
+# Each target goes on from what earlier runs found worth keeping; needs nightly and `cargo install cargo-fuzz`. libdeflate
+# compiles one table several times for different processors, which the sanitizer takes for a mistake.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := zip tar seek_table
+
+fuzz: ## Feed broken archives to the readers, FUZZ_SECONDS each
+	cd rust/fuzz && unset CARGO_TARGET_DIR && export ASAN_OPTIONS=detect_odr_violation=0 && for target in $(FUZZ_TARGETS); do \
+		mkdir -p corpus/$$target && cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=2048 || exit 1; done
 
 format: $(VENV)/.with-lint ## Put every source into its format
 	cargo fmt --all

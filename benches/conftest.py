@@ -15,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--jobs", type=int, default=1, help="threads for all that can use several")
     group.addoption("--floor", type=Path, help="the program `floor`")
     group.addoption("--vhpack", type=Path, help="the program `vhpack`")
+    group.addoption("--trees", type=Path, help="folder for extracted trees")
     group.addoption("--sections", default="", help="names, with commas")
     group.addoption("--rounds", type=int, help="instead of each section's own number")
 
@@ -25,6 +26,7 @@ def setting_of(config: pytest.Config) -> Setting:
         jobs=config.getoption("jobs"),
         floor=config.getoption("floor"),
         vhpack=config.getoption("vhpack"),
+        trees=config.getoption("trees"),
         rounds=config.getoption("rounds"),
     )
 

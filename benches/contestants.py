@@ -1,4 +1,4 @@
-"""What runs against what: the sections of the results, and the command line of every contestant."""
+"""What runs against what: the terms of every section, and those that pack, with the command line of every contestant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import archives
 
 ROUNDS = 5
 
@@ -21,6 +24,8 @@ class Setting:
     jobs: int
     floor: Path
     vhpack: Path
+    trees: Path
+    """Where extracted trees go; see `trees.py`."""
     rounds: int | None = None
     """Instead of each section's own number, for quick checks."""
 
@@ -36,6 +41,11 @@ class Place:
     @property
     def jobs(self) -> str:
         return str(self.setting.jobs)
+
+    @property
+    def archive(self) -> str:
+        """Name the zip of the corpus, which `archives.py` made."""
+        return os.fspath(archives.path(self.source))
 
     @property
     def only_file(self) -> str:
@@ -75,8 +85,12 @@ class Section:
     title: str
     contestants: tuple[Contestant, ...]
     rounds: int = ROUNDS
-    consumes: bool = False
-    """Contestants remove their source: each run gets a clone of the corpus, on disk before the clock starts."""
+    source: Literal["corpus", "clone", "archive"] = "corpus"
+    """What is in the page cache when the clock starts; a clone is for contestants that remove their source, and on disk before."""
+    leaves: Literal["archive", "tree", "lines", "report"] = "archive"
+    """A tree goes into a new folder below `Setting.trees`, and must have every file; of lines on stdout there is one a file."""
+    note: str = ""
+    """What a reader of the table must know, above it."""
 
 
 # --- command lines --------------------------------------------------------------------------------------------------------------
@@ -94,7 +108,7 @@ def vhpack(pattern: str = "*", *options: str) -> Command:
 def floor(subcommand: str, *options: str) -> Command:
     def command(place: Place) -> list[str]:
         source = place.only_file if subcommand == "copy" else os.fspath(place.source)
-        output = [] if subcommand == "unlink" else [os.fspath(place.output)]
+        output = [] if subcommand in {"unlink", "read"} else [os.fspath(place.output)]
         return [os.fspath(place.setting.floor), subcommand, source, *output, "--threads", place.jobs, *options]
 
     return command
@@ -232,7 +246,7 @@ REMOVAL = Section(
         Contestant("vhpack, removal alone", stages, "png"),
     ),
     rounds=2,
-    consumes=True,
+    source="clone",
 )
 
 SMALL = Section(
@@ -257,4 +271,4 @@ START = Section(
     rounds=15,
 )
 
-SECTIONS = {section.name: section for section in (PNG, JSON, LEVELS, CHECKPOINT, DEFLATE, REMOVAL, SMALL, START)}
+PACKING = (PNG, JSON, LEVELS, CHECKPOINT, DEFLATE, REMOVAL, SMALL, START)

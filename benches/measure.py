@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,27 @@ class Run:
     def __init__(self, setting: Setting, section: Section, contestant: Contestant, number: int) -> None:
         self.setting, self.section, self.contestant = setting, section, contestant
         self.scratch = setting.base / "out"
-        self.place = Place(setting, self._source(number), self.scratch / f"out{contestant.suffix}")
+        self.place = Place(setting, self._source(number), self._output(number))
         self.outcome = Outcome(section.name, contestant.name, number)
 
     def _source(self, number: int) -> Path:
-        if self.section.consumes:
+        if self.section.source == "clone":
             position = self.section.contestants.index(self.contestant)
             return self.scratch / f"clone-{number}-{position}"
         return self.setting.base / self.contestant.corpus
 
+    def _output(self, number: int) -> Path:
+        if self.section.leaves == "tree":
+            position = self.section.contestants.index(self.contestant)
+            return self.setting.trees / f"{self.section.name}-{number}-{position}"
+        return self.scratch / f"out{self.contestant.suffix}"
+
     def prepare(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.place.output.unlink(missing_ok=True)
+        if self.section.leaves == "tree":
+            self.place.output.mkdir(parents=True)
+        else:
+            self.place.output.unlink(missing_ok=True)
         if self.contestant.corpus:
             tree = corpora.find(self.contestant.corpus, self.setting.base)
             if tree is None:
@@ -77,7 +87,10 @@ class Run:
             os.sync()
             wait_for_quiet()
             memory.touch_free_memory(tree.bytes)
-            warm(self.setting, self.place.source)
+            if self.section.source == "archive":
+                ask_floor(self.setting, "copy", self.place.archive, os.devnull)
+            else:
+                warm(self.setting, self.place.source)
 
     def start(self) -> None:
         try:
@@ -112,17 +125,36 @@ class Run:
 
     def _read_report(self, printed: Path) -> None:
         lines = printed.read_text(errors="replace").splitlines()
+        self._read_json(lines)
+        if self.section.leaves == "lines" and self.outcome.said.get("files", len(lines)) != self.outcome.files:
+            raise RuntimeError(f"{self.outcome.files:,} files, and {len(lines):,} lines about them")
+
+    def _read_json(self, lines: list[str]) -> None:
         if lines and lines[-1].startswith("{"):
             said = json.loads(lines[-1])
             self.outcome.phases = {name: phase["wall"] for name, phase in said.pop("phases", {}).items()}
             self.outcome.said = {name: value for name, value in said.items() if isinstance(value, int | float | str)}
 
     def clean(self) -> None:
-        if self.place.output.exists():
+        if self.section.leaves == "tree":
+            self._clean_tree()
+        elif self.place.output.exists():
             self.outcome.size = self.place.output.stat().st_size
             self.place.output.unlink()
-        if self.section.consumes:
+        if self.section.source == "clone":
             shutil.rmtree(self.place.source, ignore_errors=True)
+
+    def _clean_tree(self) -> None:
+        sizes = [os.lstat(path).st_size for path in files_below(self.place.output)]
+        self.outcome.size = sum(sizes)
+        if not self.outcome.failure and (len(sizes), sum(sizes)) != (self.outcome.files, self.outcome.bytes_in):
+            self.outcome.failure = f"it left {len(sizes):,} files of {sum(sizes):,} bytes, which are not those of the corpus"
+        shutil.rmtree(self.place.output)
+
+
+def files_below(root: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        yield from (os.path.join(folder, name) for name in names)
 
 
 def warm(setting: Setting, source: Path) -> None:

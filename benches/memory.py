@@ -41,6 +41,10 @@ def free_bytes() -> int:
     return meminfo("MemFree")
 
 
+def available_bytes() -> int:
+    return meminfo("MemAvailable")
+
+
 def total_bytes() -> int:
     return meminfo("MemTotal")
 

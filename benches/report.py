@@ -6,25 +6,26 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
 
 import memory
-from contestants import SECTIONS, Section, Setting
+from contestants import Contestant, Section, Setting
 from measure import Outcome
-from results import MIB, Results, Target, strict, targets, wall
+from results import MIB, Results, Target, inside, reading, strict, targets, wall
+from sections import SECTIONS
 
 REMARKS = re.compile(r"<!-- remarks -->\n(.*?)<!-- /remarks -->", re.DOTALL)
 NO_REMARKS = "Nothing yet.\n"
 
 HOW = """\
-Warm cache, {jobs} threads for everything that can use several. Times are of whole processes, from start to end, in seconds: median (least to
-most). In each round every contestant runs once, another one first each time; a ratio is the median of the ratios within the rounds. Before
-each run, outside the clock, the output of the one before is removed, the disk is synced, free memory is touched (so that no run pays for
-pages that the host of this guest has taken back), and every file is read. "Strict" is the floor's own clock, which leaves out its process
-start and the listing of the names; the targets are against it.
+Warm cache, {jobs} threads for everything that can use several. Times are of whole processes, from start to end, in seconds, where a section does
+not say otherwise: median (least to most). In each round every contestant runs once, another one first each time; a ratio is the median of the
+ratios within the rounds. Before each run, outside the clock, the output of the one before is removed, the disk is synced, free memory is
+touched (so that no run pays for pages that the host of this guest has taken back), and every file, or the archive in their place, is read.
+"Strict" is the floor's own clock, which leaves out its process start and the listing of the names; the targets are against it.
 """
 
 
@@ -89,6 +90,7 @@ def machine(setting: Setting) -> str:
         ("memory", f"{memory.total_bytes() / memory.GIB:.1f} GiB"),
         ("kernel", f"{platform.system()} {platform.release()}"),
         ("file system", file_system(setting.base)),
+        ("extracted trees", file_system(setting.trees)),
         ("vhpack", first_line(os.fspath(setting.vhpack), "--version")),
         ("Python", platform.python_version()),
         ("rustc", first_line("rustc", "--version")),
@@ -96,6 +98,9 @@ def machine(setting: Setting) -> str:
         ("bsdtar", first_line("bsdtar", "--version")),
         ("7z", first_line("7z")),
         ("zip", zip_version()),
+        ("unzip", first_line("unzip", "-v")),
+        ("zstd", first_line("zstd", "--version").strip("* ")),
+        ("xxhsum", first_line("xxhsum", "--version")),
         ("pigz", first_line("pigz", "--version")),
         ("valohai-utils", distribution("valohai-utils")),
         ("pytest-benchmark", distribution("pytest-benchmark")),
@@ -132,8 +137,7 @@ def section_table(results: Results, section: Section) -> str:
         name = contestant.name
         outcomes = results.of(section.name, name)
         if not outcomes:
-            reason = results.failures.get((section.name, name)) or contestant.missing() or "not run"
-            rows.append((name, reason.replace("|", "\\|").splitlines()[0], "", "", "", "", ""))
+            rows.append((name, reason(results, section, contestant), "", "", "", "", ""))
             continue
         rows.append((name, spread([wall(outcome) for outcome in outcomes]), *details(results, section, name, floor)))
         if contestant.name == floor:
@@ -142,6 +146,12 @@ def section_table(results: Results, section: Section) -> str:
             against = times(results.ratio(section.name, (vhpack, wall), (name, strict))) if vhpack else "-"
             rows.append((f"{name}, strict", spread(seconds), "", "", "", "", against))
     return table(("", "seconds", "CPU s", "peak memory", "output", "x floor", "vhpack / this"), rows)
+
+
+def reason(results: Results, section: Section, contestant: Contestant) -> str:
+    """Say why there are no figures, on one line."""
+    said = results.failures.get((section.name, contestant.name)) or contestant.missing() or "not run"
+    return said.replace("|", "\\|").splitlines()[0]
 
 
 def details(results: Results, section: Section, name: str, floor: str | None) -> tuple[str, ...]:
@@ -159,7 +169,8 @@ def details(results: Results, section: Section, name: str, floor: str | None) ->
 def ours(section: Section) -> str | None:
     """Name the contestant that the others are compared with: vhpack as the targets mean it."""
     return {"png": "vhpack", "json": "vhpack --level 2", "checkpoint": "vhpack --codec store", "deflate": "vhpack, all threads",
-            "removal": "vhpack --remove-originals"}.get(section.name)  # fmt: skip
+            "removal": "vhpack --remove-originals", "extract": "vhpack extract", "verify": "vhpack verify",
+            "json-zstd": "vhpack", "checkpoint-zstd": "vhpack", "hash": "vhpack hash"}.get(section.name)  # fmt: skip
 
 
 def levels_table(results: Results) -> str:
@@ -202,6 +213,48 @@ def removal_table(results: Results) -> str:
     return table(("", "seconds by stage"), rows).replace("---:", "---")
 
 
+Cells = Callable[[Sequence[Outcome]], tuple[str, ...]]
+
+
+def inside_table(results: Results, section: Section, phase: str, header: tuple[str, ...], cells: Cells) -> str:
+    """Show what Python processes measured themselves: their start and their checks are not in it."""
+    measure = inside(phase)
+    rows: list[tuple[str, ...]] = []
+    for contestant in section.contestants:
+        outcomes = results.of(section.name, contestant.name)
+        if not outcomes:
+            rows.append((contestant.name, reason(results, section, contestant), *("" for _ in header), ""))
+            continue
+        milliseconds = spread([1000 * measure(outcome) for outcome in outcomes])
+        against = times(results.ratio(section.name, ("vhpack", measure), (contestant.name, measure)))
+        rows.append((contestant.name, milliseconds, *cells(outcomes), against))
+    return table(("", "milliseconds", *header, "vhpack / this"), rows)
+
+
+def open_table(results: Results) -> str:
+    def memory_cells(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+        figures = ("peak_growth", "held")
+        return tuple(f"{median(outcome.said[figure] for outcome in outcomes) / MIB:,.1f} MiB" for figure in figures)
+
+    return inside_table(results, SECTIONS["open"], "open", ("peak rose by", "anonymous, held"), memory_cells)
+
+
+def members_table(results: Results) -> str:
+    def each(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+        return (f"{median(1e6 * reading(outcome) / outcome.said['members'] for outcome in outcomes):.2f} µs",)
+
+    return inside_table(results, SECTIONS["members"], "read", ("time for each",), each)
+
+
+def section_tables(results: Results, section: Section) -> list[str]:
+    instead = {"levels": levels_table, "open": open_table, "members": members_table}
+    beside = {"small": small_table, "removal": removal_table}
+    if section.name in instead:
+        return [instead[section.name](results)]
+    more = [beside[section.name](results)] if section.name in beside else []
+    return [section_table(results, section), *more]
+
+
 def noise(outcomes: Sequence[Outcome]) -> str:
     """Say how much the machine did beside the contestants."""
     shares = [outcome.others_cpu / outcome.wall for outcome in outcomes if outcome.wall]
@@ -224,12 +277,8 @@ def render(results: Results, setting: Setting, remarks: str = NO_REMARKS) -> str
     for section in SECTIONS.values():
         if section.name not in results.sections:
             continue
-        parts += [f"## {section.title}\n"]
-        parts += [levels_table(results) if section.name == "levels" else section_table(results, section)]
-        if section.name == "small":
-            parts.append(small_table(results))
-        if section.name == "removal":
-            parts.append(removal_table(results))
+        parts += [f"## {section.title}\n", *([section.note] if section.note else [])]
+        parts += section_tables(results, section)
         parts.append(noise([outcome for rounds in results.sections[section.name].values() for outcome in rounds.values()]) + "\n")
     return "\n".join(parts)
 

@@ -26,8 +26,16 @@ def strict(outcome: Outcome) -> float:
     return sum(seconds for phase, seconds in outcome.phases.items() if phase != "list")
 
 
-def removal(outcome: Outcome) -> float:
-    return outcome.phases.get("remove", math.nan)
+def inside(phase: str) -> Measure:
+    """Give the seconds of one phase, by the process's own clock."""
+    return lambda outcome: outcome.phases.get(phase, math.nan)
+
+
+removal, opening, reading = map(inside, ("remove", "open", "read"))
+
+
+def peak_growth(outcome: Outcome) -> float:
+    return float(outcome.said.get("peak_growth", math.nan))
 
 
 def per_file(outcome: Outcome) -> float:
@@ -97,6 +105,10 @@ def targets(results: Results) -> list[Target]:
         *removal_targets(results),
         *small(results),
         *start(results),
+        *random_access(results),
+        *archive(results),
+        *zstandard(results),
+        *hashes(results),
     )
     return [target for target in every if target.section in results.sections]
 
@@ -169,4 +181,59 @@ def start(results: Results) -> list[Target]:
     return [
         Target("start", "`vhpack --version` ≤ 150 ms", 150, 1000 * median(version) if version else None, "{:.0f} ms"),
         Target("start", "`import vhpack` ≤ 40 ms over bare Python", 40, 1000 * over if over is not None else None, "{:.0f} ms"),
+    ]
+
+
+def random_access(results: Results) -> list[Target]:
+    def opened(measure: Measure) -> float | None:
+        return results.ratio("open", ("vhpack", measure), ("zipfile", measure))
+
+    def members(ours: str, theirs: str) -> float | None:
+        return results.ratio("members", (ours, reading), (theirs, reading))
+
+    return [
+        Target("open", "time ≤ 1/50 of `zipfile.ZipFile`", 1 / 50, opened(opening), "{:.4f}"),
+        Target("open", "extra memory ≤ 1/10 of `zipfile.ZipFile`", 1 / 10, opened(peak_growth)),
+        Target("members", "one by one ≥ 8 x as fast as `zipfile` (time ≤ 1/8)", 1 / 8, members("vhpack", "zipfile")),
+        Target("members", "in batches, on one thread: the same", 1 / 8, members("vhpack, batches, 1 thread", "zipfile, batches")),
+    ]
+
+
+def archive(results: Results) -> list[Target]:
+    def extract(name: str, measure: Measure = wall) -> float | None:
+        return results.ratio("extract", ("vhpack extract", wall), (name, measure))
+
+    verify = results.ratio("verify", ("vhpack verify", wall), ("unzip -tqq", wall))
+    return [
+        Target("extract", "time ≤ 1.5 x the create floor, strict", 1.5, extract("floor create", strict)),
+        Target("extract", "time ≤ 1/4 of `unzip`", 1 / 4, extract("unzip")),
+        Target("extract", "time ≤ 1/3 of `bsdtar -xf`", 1 / 3, extract("bsdtar -xf")),
+        Target("extract", "time ≤ 1/3 of `7z x`", 1 / 3, extract("7z x")),
+        Target("verify", "time ≤ 1/5 of `unzip -tqq`", 1 / 5, verify),
+    ]
+
+
+def zstandard(results: Results) -> list[Target]:
+    found = []
+    for section, peer, time_limit, size_limit in (
+        ("json-zstd", "tar into zstd -3", 0.8, 1.05),
+        ("checkpoint-zstd", "zstd -3", 1.0, 1.02),
+    ):
+        our_size, their_size = results.size(section, "vhpack"), results.size(section, peer)
+        size = our_size / their_size if our_size and their_size else None
+        time = results.ratio(section, ("vhpack", wall), (peer, wall))
+        found += [
+            Target(section, f"time ≤ {time_limit} x {peer}", time_limit, time),
+            Target(section, f"size ≤ {size_limit} x {peer}", size_limit, size),
+        ]
+    return found
+
+
+def hashes(results: Results) -> list[Target]:
+    def against(name: str, measure: Measure = wall) -> float | None:
+        return results.ratio("hash", ("vhpack hash", wall), (name, measure))
+
+    return [
+        Target("hash", "time ≤ 1.15 x the read floor, strict", 1.15, against("floor read", strict)),
+        Target("hash", "time ≤ 0.5 x `xxhsum -H2`", 0.5, against("xxhsum -H2")),
     ]

@@ -1,13 +1,14 @@
 """Measure vhpack against its floors and its peers, and write `benches/RESULTS.md`. `make bench` runs this.
 
-    python benches/run.py                          # everything: one to two hours, 25 GB of disk
+    python benches/run.py                          # everything: about three quarters of an hour, 30 GB of disk
     python benches/run.py --only png json          # two sections, printed; RESULTS.md stays as it is
     python benches/run.py --scale 0.01 --rounds 1  # does it all work? a minute
     python benches/run.py --render                 # write RESULTS.md anew from the last full run's figures
 
 It builds the program `floor`, makes the corpora that are missing (`benches/corpora.py`; folder: $VHPACK_BENCH_DIR, by default
-`target/bench`), runs `benches/test_peers.py` under pytest-benchmark, and turns its JSON into tables. A peer that is not installed
-is named in its table and left out. For the peers, Debian and Ubuntu have: zip p7zip-full libarchive-tools pigz.
+`target/bench`) and the archive that is read (`benches/archives.py`), runs `benches/test_peers.py` under pytest-benchmark, and turns its
+JSON into tables. A peer that is not installed is named in its table and left out. For the peers, Debian and Ubuntu have: zip unzip
+p7zip-full libarchive-tools pigz zstd xxhash.
 
 Leave the machine alone meanwhile: the report says how much else ran. What people wrote between the two remark lines of RESULTS.md
 stays when it is written again.
@@ -23,10 +24,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import archives
 import corpora
 import report
-from contestants import SECTIONS, Setting
+import trees
+from contestants import Setting
 from results import Results
+from sections import SECTIONS
 
 BENCHES = Path(__file__).resolve().parent
 QUIET_LOAD = 0.5
@@ -64,10 +68,28 @@ def build_floor() -> Path:
     return Path(next(path for path in reversed(made) if path))
 
 
+def make_sources(names: list[str], base: Path, scale: float, vhpack: Path, jobs: int) -> None:
+    """Write corpora that are missing, and pack those that are read from an archive."""
+    for name in names:
+        for corpus in dict.fromkeys(contestant.corpus for contestant in SECTIONS[name].contestants if contestant.corpus):
+            tree = corpora.ensure(corpus, base, scale)
+            if SECTIONS[name].source == "archive":
+                archives.ensure(tree, vhpack, jobs)
+
+
 def measure(setting: Setting, names: list[str], figures: Path) -> None:
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-c", BENCHES / "pytest.ini", BENCHES / "test_peers.py", "-q"]
     command += ["--base", setting.base, "--floor", setting.floor, "--vhpack", setting.vhpack, "--jobs", str(setting.jobs)]
-    command += ["--sections", ",".join(names), "--benchmark-json", figures, "--benchmark-columns=min", "--benchmark-quiet"]
+    command += [
+        "--trees",
+        setting.trees,
+        "--sections",
+        ",".join(names),
+        "--benchmark-json",
+        figures,
+        "--benchmark-columns=min",
+        "--benchmark-quiet",
+    ]
     command += ["--rounds", str(setting.rounds)] if setting.rounds else []
     if subprocess.run(command, cwd=BENCHES).returncode != 0:
         sys.exit("the suite did not end well; what failed is above")
@@ -79,14 +101,16 @@ def main() -> None:
     names = options.only or list(SECTIONS)
     complete = options.only is None and options.scale == 1 and options.rounds is None
     figures = base / ("figures.json" if complete or options.render else "figures-partial.json")
-    setting = Setting(base, options.jobs, build_floor(), find_vhpack(options.vhpack), options.rounds)
+    vhpack = find_vhpack(options.vhpack)
     if not options.render:
-        for corpus in {contestant.corpus: None for name in names for contestant in SECTIONS[name].contestants}:
-            if corpus:
-                corpora.ensure(corpus, base, options.scale)
+        make_sources(names, base, options.scale, vhpack, options.jobs)
+    into = trees.choose(base, corpora.find("png", base))
+    setting = Setting(base, options.jobs, build_floor(), vhpack, into, options.rounds)
+    if not options.render:
         if os.getloadavg()[0] > QUIET_LOAD:
             say(f"the machine is busy (load {os.getloadavg()[0]:.1f}); figures will be worse than they should be")
-        measure(setting, names, figures)
+        with trees.folder(into):
+            measure(setting, names, figures)
     target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)
     text = report.render(Results.read(figures), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
     if target is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contestants import SECTIONS, Contestant, Section
+from contestants import Contestant, Section
+from sections import SECTIONS
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from schedule import Turn
 
 def test_run(turn: Turn, setting: Setting, benchmark: BenchmarkFixture) -> None:
     run = Run(setting, turn.section, turn.contestant, turn.round)
-    if turn.section.consumes and turn.opens_round:
+    if turn.section.source == "clone" and turn.opens_round:
         for contestant in turn.round_mates():
             measure.clone(setting, Run(setting, turn.section, contestant, turn.round))
     benchmark.group = turn.section.name

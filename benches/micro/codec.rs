@@ -68,7 +68,7 @@ fn blocks(criterion: &mut Criterion) {
     let dictionary = weights(32 << 10);
     let mut out = Vec::with_capacity(2 * BLOCK);
     for level in [1, 2, 6] {
-        let mut deflater = BlockDeflater::new(level);
+        let deflater = BlockDeflater::new(level);
         for (name, raw) in [("weights", weights(BLOCK)), ("text", annotations(BLOCK))] {
             group.bench_function(BenchmarkId::new(name, level), |bencher| {
                 bencher.iter(|| {

@@ -3,20 +3,25 @@
 //! ```text
 //! floor pack DIR OUT [--threads N] [--level L] [--gather KIB] [--order name|inode|found] [--sync] [--unlink]
 //! floor copy FILE OUT [--threads N] [--sync]
+//! floor read DIR [--threads N] [--order name|inode|found]
+//! floor create DIR INTO [--threads N]
 //! floor unlink DIR [--threads N] [--order name|inode|found]
 //! floor clone DIR NEW [--threads N]
 //! floor run [--stdout FILE] -- COMMAND...
 //! ```
 //!
 //! `pack` opens, reads and closes every file below DIR and writes every byte to OUT; with `--level` every file goes through
-//! libdeflate first. Names are listed before the clock starts. `run` is no floor: it starts a command from a process of 2 MiB, so
+//! libdeflate first. `read` opens, reads and closes the files, and keeps nothing. `create` makes files of the same names and sizes in
+//! the empty folder INTO: openat, write, close. Names and sizes are listed before the clock starts. `run` is no floor: it starts a command from a process of 2 MiB, so
 //! that the peak memory it reports is the command's own. Each prints one JSON object on one line.
 
 mod clock;
 mod copy;
+mod create;
 mod error;
 mod listing;
 mod pack;
+mod read;
 mod run;
 mod tree;
 
@@ -108,6 +113,8 @@ fn perform(subcommand: &OsString, arguments: &Arguments) -> Result<String> {
             let mut phases = Phases::default();
             copy::copy(arguments.path(0)?, arguments.path(1)?, arguments.threads, arguments.sync, &mut phases)
         }
+        Some("read") => read(arguments),
+        Some("create") => create(arguments),
         Some("unlink") => {
             let mut phases = Phases::default();
             let listing = phases.time("list", || Listing::read(arguments.path(0)?, arguments.order))?;
@@ -134,4 +141,21 @@ fn pack(arguments: &Arguments) -> Result<String> {
     }
     let (files, bytes_out) = (listing.len(), output.len());
     Ok(format!("{{\"files\":{files},\"bytes_in\":{bytes_in},\"bytes_out\":{bytes_out},\"phases\":{phases}}}"))
+}
+
+fn read(arguments: &Arguments) -> Result<String> {
+    let mut phases = Phases::default();
+    let listing = phases.time("list", || Listing::read(arguments.path(0)?, arguments.order))?;
+    let bytes_in = phases.time("read", || read::read_files(&listing, arguments.threads))?;
+    Ok(format!("{{\"files\":{},\"bytes_in\":{bytes_in},\"phases\":{phases}}}", listing.len()))
+}
+
+fn create(arguments: &Arguments) -> Result<String> {
+    let mut phases = Phases::default();
+    let (planned, root) = phases.time("list", || {
+        let listing = Listing::read(arguments.path(0)?, Order::Name)?;
+        Ok((create::plan(&listing)?, create::folders(&listing, arguments.path(1)?)?))
+    })?;
+    let bytes_out = phases.time("create", || create::create(&planned, &root, arguments.threads))?;
+    Ok(format!("{{\"files\":{},\"bytes_out\":{bytes_out},\"phases\":{phases}}}", planned.len()))
 }

@@ -62,12 +62,7 @@ fn below(target: &Path, folder: &Folder) -> PathBuf {
 fn clone_file(folder: &Folder, name: &CStr, root: &Folder, contents: &mut [u8]) -> rustix::io::Result<u64> {
     let source = openat(&folder.handle, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut relative = folder.path.as_bytes().to_vec();
-    if !relative.is_empty() {
-        relative.push(b'/');
-    }
-    relative.extend_from_slice(name.to_bytes());
-    let target = openat(&root.handle, relative, flags, Mode::from_raw_mode(0o644))?;
+    let target = openat(&root.handle, folder.below(name), flags, Mode::from_raw_mode(0o644))?;
     let mut total = 0;
     loop {
         let filled = read(&source, &mut *contents)?;

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Patterns: TypeAlias = str | Iterable[str]
     Symlinks: TypeAlias = Literal["skip", "follow", "store"]
     OnChange: TypeAlias = Literal["error", "skip"]
-    Codec: TypeAlias = Literal["auto", "store", "deflate"]
+    Codec: TypeAlias = Literal["auto", "store", "deflate", "zstd"]
     Watch: TypeAlias = bool | Callable[[Progress], object] | None
 
 _LAST_EPOCH = 253_402_300_799  # the last second of the year 9999, beyond which no calendar here goes
@@ -28,9 +28,9 @@ _LAST_EPOCH = 253_402_300_799  # the last second of the year 9999, beyond which 
 _WORDS = {
     "symlinks": ("skip", "follow", "store"),
     "on_change": ("error", "skip"),
-    "codec": ("auto", "store", "deflate"),
+    "codec": ("auto", "store", "deflate", "zstd"),
 }
-_NUMBERS = {"level": 12, "jobs": 1024, "memory": 2**63 - 1}
+_NUMBERS = {"level": 12, "align": 4096, "jobs": 1024, "memory": 2**63 - 1}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Settings:
     on_change: OnChange = "error"
     codec: Codec = "auto"
     level: int | None = None
+    align: int | None = None
+    shard_size: int | str | None = None
+    manifest: bool = False
     jobs: int | None = None
     memory: int | str | None = None
     reproducible: bool = False
@@ -73,6 +76,9 @@ def pack(
     on_change: OnChange = "error",
     codec: Codec = "auto",
     level: int | None = None,
+    align: int | None = None,
+    shard_size: int | str | None = None,
+    manifest: bool = False,
     jobs: int | None = None,
     memory: int | str | None = None,
     reproducible: bool = False,
@@ -95,7 +101,8 @@ def pack(
             a pattern under the rules of `glob.glob(recursive=True)`. A folder is packed with everything below it,
             hidden files and empty folders included. `target` itself and the sidecars `*.metadata.json` and
             `valohai.metadata.jsonl` are left out of what wildcards match; a sidecar that is named is packed.
-        target: The archive; its suffix (`.zip`, `.tar`) says the format. Its folder must exist.
+        target: The archive; its suffix says the format: `.zip`, `.tar`, `.tar.gz` (`.tgz`) or `.tar.zst` (`.tzst`). Its
+            folder must exist.
         root: What member names are relative to; by default the deepest folder common to all sources.
         exclude: Patterns of what to leave out. One without `/` is compared with every component of a member's name, one
             with `/` with the whole name; hidden names match, too.
@@ -104,9 +111,21 @@ def pack(
             packs the links themselves, `"skip"` leaves them out.
         on_change: What to do when a file vanishes, grows or shrinks while it is read: `"error"` ends the pack, `"skip"`
             leaves the file out and keeps its original.
-        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one. A
-            `.tar` stores everything.
-        level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
+        codec: `"auto"` deflates what shrinks and stores what does not, by content; `"store"` and `"deflate"` do one.
+            `"zstd"` compresses what shrinks with zstd, which many readers of zips refuse: the report warns. Tars have
+            one codec for all: `.tar` stores, `.tar.gz` deflates, `.tar.zst` is in zstd; others are refused there.
+        level: Effort, from 0 (store) to 12 (smallest); by default 5 for deflate and 3 for zstd. Deflate's levels above 9 are 9
+            in a `.tar.gz` and in files above 4 MiB. A `.tar` ignores it; compressed tars refuse 0, which would store.
+        align: 64 or 4096: let the bytes of stored members of a `.zip` begin at multiples of it, so that they can be mapped into
+            memory.
+        shard_size: Make several archives of at most so many bytes of files each (before compression; a number, or text like
+            `"1GB"`): `images.zip` becomes `images-00000.zip`, `images-00001.zip` and so on. Files that share a stem (`a/1.png`,
+            `a/1.json`: the name up to its first dot) stay in one. Each is complete as soon as it is there, and stays when a
+            later one fails; originals go only after the last. Shards of an earlier, larger pack are never mixed with
+            these: the call is refused, also with `force`, until they are moved away.
+        manifest: Write `NAME.manifest.jsonl` beside each archive: JSON Lines, first a head with the archive's name, format, size
+            and xxh3-128, then a line for each member with its name, kind, size, offset, packed size, codec, crc32 and
+            xxh3-128. It is there before originals go. A pack without it removes the manifest of the archive that it replaces.
         jobs: Number of threads; by default one for each core.
         memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
@@ -118,9 +137,10 @@ def pack(
             about ten times a second, and an exception that it raises ends the pack.
 
     Returns:
-        What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored` and
-        `deflated` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
-        both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128.
+        What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored`, `deflated`
+        and `zstd` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
+        both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128. `targets` and `digests` list
+        every shard; `target` and `digest` are the first's. `manifests` lists the manifests.
 
     Raises:
         NoFilesError: nothing matches.
@@ -154,6 +174,9 @@ def pack(
         on_change=on_change,
         codec=codec,
         level=level,
+        align=align,
+        shard_size=shard_size,
+        manifest=manifest,
         jobs=jobs,
         memory=memory,
         reproducible=reproducible,
@@ -185,12 +208,15 @@ def run(
             layout=layout,
             base=_encoded(base),
             root=_encoded(settings.root),
-            exclude=_patterns(settings.exclude),
+            exclude=encode_patterns(settings.exclude),
             hidden=settings.hidden,
             symlinks=settings.symlinks,
             on_change=settings.on_change,
             codec=settings.codec,
             level=settings.level,
+            align=settings.align or 0,
+            shard_size=_shard_size(settings),
+            manifest=settings.manifest,
             jobs=settings.jobs,
             memory=None if settings.memory is None else sizes.parse(settings.memory),
             reproducible=settings.reproducible,
@@ -211,10 +237,11 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         literals,
         target,
         root=_encoded(settings.root),
-        exclude=_patterns(settings.exclude),
+        exclude=encode_patterns(settings.exclude),
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
+        shard_size=_shard_size(settings),
         jobs=settings.jobs,
         force=settings.force,
     )
@@ -230,13 +257,30 @@ def encode(sources: Sources) -> bytes:
     return b"\0".join(encoded)
 
 
+def _shard_size(settings: Settings) -> int:
+    if settings.shard_size is None:
+        return 0
+    size = sizes.parse(settings.shard_size)
+    if not 0 < size < 2**63:
+        raise OptionError(f"shard_size is {settings.shard_size!r}; it must be an amount of bytes above zero")
+    return size
+
+
 def _encoded(path: StrPath | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
-def _patterns(patterns: Patterns) -> list[bytes]:
+def encode_patterns(wanted: Patterns) -> list[bytes]:
+    """Return patterns as the engine takes them."""
     # A lone text is one pattern, not a pattern for each of its letters.
-    return [os.fsencode(pattern) for pattern in ((patterns,) if isinstance(patterns, str) else patterns)]
+    return [os.fsencode(pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted)]
+
+
+def checked_jobs(jobs: int | None) -> int | None:
+    """Return a number of threads, or None for one for each core."""
+    if jobs is not None and not 1 <= jobs <= _NUMBERS["jobs"]:
+        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to {_NUMBERS['jobs']}")
+    return jobs
 
 
 def _epoch(text: str) -> int | None:

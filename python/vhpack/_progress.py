@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vhpack import sizes
 
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from vhpack._engine import Progress
     from vhpack._packing import Watch
 
-_STAGES = {"scan": "Scanning", "pack": "Packing", "commit": "Finishing", "remove": "Removing originals"}
+_STAGES = {
+    "scan": "Scanning",
+    "pack": "Packing",
+    "commit": "Finishing",
+    "remove": "Removing originals",
+    "extract": "Extracting",
+    "verify": "Verifying",
+    "hash": "Hashing",
+}
+_COUNTED = frozenset({"pack", "remove", "extract", "verify", "hash"})
 
 # Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
 _APPEARS_AFTER = 0.3
@@ -54,14 +64,14 @@ class Bar:
         self._columns: Columns | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._packing_since = time.monotonic()
+        self._stage_since = time.monotonic()
 
     def __call__(self, seen: Progress) -> None:
         """Draw the bar anew."""
         # The last stage counts as begun only when something is removed: without that wish nothing ever is.
         stage = "commit" if seen.stage == "remove" and not seen.removed else seen.stage
-        if stage == "pack" and self._stage != "pack":
-            self._packing_since = time.monotonic()
+        if stage != self._stage:
+            self._stage_since = time.monotonic()
         changed, self._stage = stage != self._stage, stage
         if time.monotonic() < self._appears_at:
             return
@@ -72,7 +82,7 @@ class Bar:
             if self._task is not None:
                 self._columns.remove_task(self._task)
             self._task = self._columns.add_task(_STAGES[stage], total=None, counts="")
-        if stage in ("pack", "remove") and seen.total_files:
+        if stage in _COUNTED and seen.total_files:
             done = seen.removed if stage == "remove" else seen.files
             counts = self._counts(seen, stage)
             self._columns.update(self._task, total=seen.total_files, completed=done, counts=counts)
@@ -81,7 +91,7 @@ class Bar:
     def _counts(self, seen: Progress, stage: str) -> str:
         if stage == "remove":
             return f"{seen.removed:,}/{seen.total_files:,} files"
-        rate = seen.bytes_in / max(time.monotonic() - self._packing_since, 0.001)
+        rate = seen.bytes_in / max(time.monotonic() - self._stage_since, 0.001)
         return f"{seen.files:,}/{seen.total_files:,} files  {sizes.text(seen.bytes_in)}  {sizes.text(rate)}/s"
 
     def wipe(self) -> None:
@@ -105,3 +115,55 @@ def _columns() -> Columns:
         transient=True,
         expand=True,
     )
+
+
+Saw: TypeAlias = "Callable[[int, int | None], None]"
+
+
+class Transfer:
+    """Counts what comes in from threads, and draws it from one."""
+
+    def __init__(self, title: str, files: int) -> None:
+        self._title = title
+        self._files = files
+        self._since = time.monotonic()
+        self._bytes = 0
+        self._total = 0
+        self._lock = threading.Lock()
+        self._columns: Columns | None = None
+        self._task: TaskID | None = None
+
+    def saw(self, size: int, total: int | None) -> None:
+        """Count bytes; with a file's whole size, when that becomes known."""
+        with self._lock:
+            self._bytes += size
+            self._total += total or 0
+
+    def draw(self, done: int) -> None:
+        """Draw the bar anew, on a terminal."""
+        if time.monotonic() < self._since + _APPEARS_AFTER or not _on_terminal():
+            return
+        if self._columns is None:
+            self._columns = _columns()
+            self._columns.start()
+            self._task = self._columns.add_task(self._title, total=None, counts="")
+        assert self._task is not None  # noqa: S101 - made with the columns
+        rate = self._bytes / max(time.monotonic() - self._since, 0.001)
+        counts = f"{done:,}/{self._files:,} files  {sizes.text(self._bytes)}  {sizes.text(rate)}/s"
+        self._columns.update(self._task, total=max(self._total, 1), completed=self._bytes, counts=counts)
+        self._columns.refresh()
+
+    def wipe(self) -> None:
+        """Leave the terminal as it was."""
+        if self._columns is not None:
+            self._columns.stop()
+
+
+@contextlib.contextmanager
+def transferring(title: str, files: int) -> Iterator[Transfer]:
+    """Draw a bar while files come in; it is wiped off at the end."""
+    transfer = Transfer(title, files)
+    try:
+        yield transfer
+    finally:
+        transfer.wipe()

@@ -70,3 +70,9 @@ def forget_run() -> None:
     """Unset what `share_run` set."""
     for name in (_RUN_ID, _RUN_BASE):
         os.environ.pop(name, None)
+
+
+def with_on_path(folder: str) -> dict[str, str]:
+    """Return all variables for a program whose Python looks for modules in `folder` first."""
+    paths = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

@@ -17,11 +17,16 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "ChecksumError",
     "ConfigError",
+    "CorruptArchiveError",
     "DistributedError",
+    "DownloadError",
     "JobWarning",
+    "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
+    "MemberNotFoundError",
     "MissingExtraError",
     "NoFilesError",
     "NoSpaceError",
@@ -38,6 +43,8 @@ __all__ = [
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnsafeMemberError",
+    "UnsupportedArchiveError",
     "YamlError",
 ]
 
@@ -45,7 +52,7 @@ __all__ = [
 class PackError(Exception):
     """A call did not do all that was asked; no file is lost.
 
-    Unless the message says that the archive is complete, none was published and no original was removed.
+    When packing, none was published and no original was removed, unless the message says that the archive is complete.
     """
 
     kind: ClassVar[str] = "error"
@@ -54,7 +61,10 @@ class PackError(Exception):
     def __str__(self) -> str:
         # OSError would put "[Errno 2]" before the sentence and the path behind it; the sentence has both already.
         sentence = getattr(self, "strerror", None)
-        return sentence if isinstance(sentence, str) else super().__str__()
+        if isinstance(sentence, str):
+            return sentence
+        # KeyError would put the sentence in quotes.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class NoFilesError(PackError, ValueError):
@@ -155,6 +165,18 @@ class ConfigError(PackError, ValueError):
     kind = "config"
 
 
+class DownloadError(PackError, OSError):
+    """A file cannot be downloaded; `filename` is its URL, without what may be secret in it."""
+
+    kind = "download"
+
+
+class ChecksumError(DownloadError):
+    """A file was downloaded, and is not the one that was promised; it is not kept."""
+
+    kind = "checksum"
+
+
 class PropertyError(PackError, TypeError):
     """A property of an output file cannot be written as JSON, or a dataset's version has no URI."""
 
@@ -177,6 +199,36 @@ class MissingExtraError(PackError, ImportError):
     """Something needs a package that is not installed; the message says what to install."""
 
     kind = "missing_extra"
+
+
+class CorruptArchiveError(PackError, ValueError):
+    """An archive's bytes contradict each other, end early, or fail a checksum."""
+
+    kind = "corrupt"
+
+
+class UnsafeMemberError(PackError, ValueError):
+    """A member would be written outside the destination, or over another member."""
+
+    kind = "unsafe_member"
+
+
+class LimitExceededError(PackError, ValueError):
+    """An archive claims more than the limits allow that protect disk and memory."""
+
+    kind = "limit_exceeded"
+
+
+class UnsupportedArchiveError(PackError, NotImplementedError):
+    """A file is no archive that vhpack reads, or one with encryption, several disks, or an unknown method."""
+
+    kind = "unsupported"
+
+
+class MemberNotFoundError(PackError, KeyError):
+    """An archive has no member of this name."""
+
+    kind = "member_not_found"
 
 
 class PackWarning(UserWarning):
@@ -203,6 +255,11 @@ _BY_KIND: dict[str, type[PackError]] = {
         NoSpaceError,
         PackOSError,
         OptionError,
+        CorruptArchiveError,
+        UnsafeMemberError,
+        LimitExceededError,
+        UnsupportedArchiveError,
+        MemberNotFoundError,
     )
 }
 

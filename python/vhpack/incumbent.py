@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os.path
 import sys
 import threading
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from vhpack.errors import MissingExtraError
 
-if TYPE_CHECKING:
-    from types import ModuleType
+FOLDER = os.path.join(os.path.dirname(__file__), "standins")
+"""Where a `valohai.py` lies that is vhpack; `vhpack run` puts it on the path."""
 
 _HOMES = {"Pipeline": "valohai", "triggers": "valohai.triggers", "webhooks": "valohai.webhooks"}
-_lock = threading.Lock()
+_lock = threading.RLock()
 _theirs: dict[str, ModuleType] = {}
-_set_aside: dict[str, ModuleType] = {}
 
 
 def take(name: str) -> object:
@@ -35,35 +35,37 @@ def module(name: str) -> ModuleType:
         MissingExtraError: `valohai-utils` is not installed.
     """
     with _lock:
-        if name not in _theirs:
-            _theirs[name] = _load(name)
-        return _theirs[name]
+        ours = set_aside() if any(getattr(finder, "speaks_for_valohai", False) for finder in sys.meta_path) else {}
+        finders, path = sys.meta_path[:], sys.path[:]
+        sys.meta_path[:] = [finder for finder in finders if not getattr(finder, "speaks_for_valohai", False)]
+        sys.path[:] = [entry for entry in path if entry != FOLDER]
+        # What of theirs was loaded before is not loaded again: objects of two copies of a class know nothing of each other.
+        sys.modules.update(_theirs)
+        try:
+            return _callable(_import(name)) if name == "valohai.triggers" else _import(name)
+        finally:
+            sys.meta_path[:], sys.path[:] = finders, path
+            if ours:
+                _theirs.update(set_aside())
+                sys.modules.update(ours)
 
 
-def _load(name: str) -> ModuleType:
-    """Import their module under its own name, with ours of that name out of the way for the moment."""
-    ours = {known: sys.modules[known] for known in list(sys.modules) if known.partition(".")[0] == "valohai"}
-    finders = [finder for finder in sys.meta_path if getattr(finder, "speaks_for_valohai", False)]
-    if not finders:
-        return _import(name)
-    for finder in finders:
-        sys.meta_path.remove(finder)
-    for known in ours:
-        del sys.modules[known]
-    # Loaded before, theirs is loaded once: two copies of a class would not be instances of each other.
-    sys.modules.update(_set_aside)
-    try:
-        return _import(name)
-    finally:
-        set_aside()
-        sys.modules.update(ours)
-        sys.meta_path[:0] = finders
+def set_aside() -> dict[str, ModuleType]:
+    """Take all modules of the name `valohai` out of `sys.modules`, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "valohai"]
+    return {name: sys.modules.pop(name) for name in names}
 
 
-def set_aside() -> None:
-    """Take all modules of the name `valohai` out of `sys.modules`, to have them again when they are needed."""
-    for known in [known for known in sys.modules if known.partition(".")[0] == "valohai"]:
-        _set_aside[known] = sys.modules.pop(known)
+class _CallableModule(ModuleType):
+    """The module `triggers`, which an import puts over the instance of that name, and which then must do as that does."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return self.triggers(*args, **kwargs)
+
+
+def _callable(found: ModuleType) -> ModuleType:
+    found.__class__ = _CallableModule
+    return found
 
 
 def _import(name: str) -> ModuleType:

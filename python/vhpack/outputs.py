@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from vhpack import env, paths, runs
 from vhpack._packing import Settings, encode, run
-from vhpack.errors import PackOSError, PackWarning
+from vhpack.errors import JobWarning, PackOSError, PackWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,85 @@ class Outputs:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
+    def live_upload(self, filename: StrPath) -> None:
+        """Have output files uploaded now and not at the end of the job: mark them read-only, which is how the platform is told.
+
+        The platform takes a file away as soon as it is marked, so it has to be complete; it is brought to the disk first.
+        Folders and symbolic links are not marked: that would change what is in, or behind, them.
+
+        Args:
+            filename: A file, a folder (the files directly in it) or a pattern under the rules of
+                `glob.glob(recursive=True)`, relative to this folder. One that exists is taken as it is.
+
+        Warns:
+            JobWarning: nothing matches.
+
+        Raises:
+            OptionError: `name` leads out of the outputs folder.
+            PackOSError: a file cannot be marked; those before it are.
+
+        Example:
+            >>> import os, vhpack
+            >>> path = vhpack.outputs("models").path("epoch-1.pt")
+            >>> with open(path, "wb") as file:
+            ...     _ = file.write(b"weights")
+            >>> vhpack.outputs("models").live_upload("epoch-*.pt")
+            >>> os.access(path, os.W_OK) and os.geteuid() != 0
+            False
+        """
+        ready = _files(paths.outputs_folder(self.dir_path, self.name), os.fspath(filename))
+        if not ready:
+            import warnings
+
+            warnings.warn(f"nothing to upload: {self._join(filename)} matches no file", JobWarning, stacklevel=2)
+        for path in ready:
+            _bring_to_disk(path)
+            _mark_read_only(path, 0o555)
+
+    @overload
+    def compress(
+        self,
+        source: Sources,
+        filename: StrPath,
+        live_upload: bool = ...,  # noqa: FBT001
+        remove_originals: bool = ...,  # noqa: FBT001
+        *,
+        shard_size: None = None,
+        manifest: bool = ...,
+        level: int | None = ...,
+        codec: Codec = ...,
+        align: int | None = ...,
+        jobs: int | None = ...,
+        memory: int | str | None = ...,
+        exclude: Patterns = ...,
+        reproducible: bool = ...,
+        symlinks: Symlinks = ...,
+        on_change: OnChange = ...,
+        progress: Watch = ...,
+    ) -> str: ...
+
+    @overload
+    def compress(
+        self,
+        source: Sources,
+        filename: StrPath,
+        live_upload: bool = ...,  # noqa: FBT001
+        remove_originals: bool = ...,  # noqa: FBT001
+        *,
+        shard_size: int | str,
+        manifest: bool = ...,
+        level: int | None = ...,
+        codec: Codec = ...,
+        align: int | None = ...,
+        jobs: int | None = ...,
+        memory: int | str | None = ...,
+        exclude: Patterns = ...,
+        reproducible: bool = ...,
+        symlinks: Symlinks = ...,
+        on_change: OnChange = ...,
+        progress: Watch = ...,
+    ) -> list[str]: ...
+
     def compress(
         self,
         source: Sources,
@@ -83,6 +162,9 @@ class Outputs:
         *,
         level: int | None = None,
         codec: Codec = "auto",
+        align: int | None = None,
+        shard_size: int | str | None = None,
+        manifest: bool = False,
         jobs: int | None = None,
         memory: int | str | None = None,
         exclude: Patterns = (),
@@ -90,7 +172,7 @@ class Outputs:
         symlinks: Symlinks = "follow",
         on_change: OnChange = "error",
         progress: Watch = None,
-    ) -> str:
+    ) -> str | list[str]:
         """Pack output files into one archive among the outputs, and remove the originals.
 
         The originals are removed, unless `remove_originals` is false, once the archive is complete and on disk: exactly
@@ -102,11 +184,17 @@ class Outputs:
                 `glob.glob(recursive=True)`, or any iterable of them; relative to this folder. One that exists is
                 taken as it is before it is read as a pattern. Wildcards take no earlier `filename` and no sidecars
                 (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
-            filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`) says the format. Its folder is created.
+            filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`) says the format.
+                Its folder is created.
             live_upload: Mark the archive read-only, which tells the platform to upload it at once.
             remove_originals: Remove the files that were packed.
-            level: Deflate's effort, from 0 (store) to 12 (smallest); by default 5.
-            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one.
+            level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
+            codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one; `"zstd"` makes
+                zips that many readers refuse. Tars have one codec for all, which their suffix says.
+            align: 64 or 4096: where the bytes of stored members of a `.zip` may begin; see `vhpack.pack`.
+            shard_size: Make several archives of at most so many bytes of files each, `images-00000.zip` and so on for
+                `images.zip`, and return the list of them; see `vhpack.pack`.
+            manifest: Write `NAME.manifest.jsonl` beside each archive: what is in it, with digests; see `vhpack.pack`.
             jobs: Number of threads; by default one for each core.
             memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
             exclude: Patterns of what to leave out; see `vhpack.pack`.
@@ -117,8 +205,8 @@ class Outputs:
             progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
 
         Returns:
-            The absolute path of the archive. Members are named relative to the part of their source before the first
-            wildcard, so that files named one by one lie at the top.
+            The absolute path of the archive; with `shard_size` the list of them. Members are named relative to the part of
+            their source before the first wildcard, so that files named one by one lie at the top.
 
         Warns:
             PackWarning: a source matched nothing beside others that did, files were left out, or an original
@@ -147,6 +235,9 @@ class Outputs:
             on_change=on_change,
             codec=codec,
             level=level,
+            align=align,
+            shard_size=shard_size,
+            manifest=manifest,
             jobs=jobs,
             memory=memory,
             reproducible=reproducible,
@@ -160,17 +251,47 @@ class Outputs:
         report = run(encode(source), b"", os.fsencode(target), settings, layout="outputs", base=folder, progress=progress)
         if live_upload:
             # Last of all, for the platform may take the archive away in this very moment. What the umask took stays.
-            _mark_read_only(target)
+            for made in report.targets:
+                _mark_read_only(made)
         _warn(report)
-        return target
+        return target if shard_size is None else report.targets
 
     def _join(self, filename: StrPath) -> str:
         return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
 
 
-def _mark_read_only(target: str) -> None:
+Output = Outputs  # as scripts for the platform know it
+
+
+def _files(folder: str, name: str) -> list[str]:
+    """Return the files that a name, a folder or a pattern means; a name that exists is no pattern."""
+    import glob
+
+    full = os.path.join(folder, name)
+    if os.path.isdir(full):
+        found = [os.path.join(full, inside) for inside in os.listdir(full)]
+    elif os.path.lexists(full):
+        found = [full]
+    else:
+        found = glob.glob(os.path.join(glob.escape(folder), name), recursive=True)
+    return sorted(path for path in found if os.path.isfile(path) and not os.path.islink(path))
+
+
+def _bring_to_disk(path: str) -> None:
     try:
-        os.chmod(target, os.stat(target).st_mode & 0o444)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        message = f"{path} cannot be brought to the disk: {error.strerror}; it is not marked for upload"
+        raise PackOSError(error.errno, message, path) from None
+
+
+def _mark_read_only(target: str, kept: int = 0o444) -> None:
+    try:
+        os.chmod(target, os.stat(target).st_mode & kept)
     except OSError as error:
         message = f"{target} is complete, but cannot be marked read-only: {error.strerror}; mark it by hand to upload it"
         raise PackOSError(error.errno, message, target) from None
@@ -185,7 +306,7 @@ def _warn(report: PackReport) -> None:
     for message in report.warnings:
         warn(message)
     # That wildcards leave these out is their documented meaning, and no news to a caller.
-    skipped = [(path, why) for path, why in report.skipped if path != report.target and not path.endswith(_SIDECARS)]
+    skipped = [(path, why) for path, why in report.skipped if path not in report.targets and not path.endswith(_SIDECARS)]
     if skipped:
         warn(f"{len(skipped)} left out of {report.target}: {_listed(skipped)}")
     if report.kept:

@@ -1,6 +1,6 @@
 """Where a run's files are: absolute folders, which stay the same whatever `os.chdir` does later."""
 
-import os.path
+import os
 from typing import TYPE_CHECKING
 
 from vhpack import consts, env, runs
@@ -83,10 +83,18 @@ def get_api_config_path() -> str:
 
 
 def cache_path() -> str:
-    """Return the folder of what was downloaded or unpacked: beside the inputs, so that files move there without a copy."""
+    """Return the folder of what was downloaded or unpacked: beside the inputs, so that files move there without a copy.
+
+    In a job whose inputs cannot be written to, it is a folder for temporary files.
+    """
     environment = env.read()
     usual = _JOB_INPUTS if environment.job_id else consts.VH_LOCAL_INPUTS_DIR
-    return os.path.join(_settled(environment.inputs_dir, usual), ".cache")
+    root = _settled(environment.inputs_dir, usual)
+    if environment.job_id and not _is_writable(root):
+        import tempfile
+
+        root = os.path.join(tempfile.gettempdir(), f"vhpack-{os.getuid()}")
+    return os.path.join(root, ".cache")
 
 
 def outputs_root(environment: "Environment", run: "Run") -> str:
@@ -134,6 +142,12 @@ def folder_name(step: str) -> str:
         ('train model', '..-up')
     """
     return step.replace("/", "-").replace("\0", "-") if step not in (".", "..") else "default"
+
+
+def _is_writable(folder: str) -> bool:
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return os.access(folder, os.W_OK)
 
 
 def _settled(chosen: str, usual: str) -> str:

@@ -78,20 +78,28 @@ def prepare(
         multifile=multifile,
         upload_store=upload_store,
     )
-    try:
-        unknown = _settle(described, _command_line())
-    except OptionError as error:
-        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
-        raise SystemExit(2) from None
-    for argument in unknown:
+    for argument in _settle_or_end(described):
         sys.stderr.write(f"Warning: unknown argument {argument}\n")
 
 
 def given() -> Run:
-    """Return the default run with what it was given; without `prepare()`, that is what the files say."""
+    """Return the default run with what it was given; without `prepare()`, that is what the files and the command line say.
+
+    Raises:
+        ConfigError, SystemExit: as `prepare`.
+    """
     if not runs.is_settled():
-        _settle(Step(name=""), ())
+        # What is unknown is nobody's mistake here: the script has not said what it knows.
+        _settle_or_end(Step(name=""))
     return runs.current()
+
+
+def _settle_or_end(step: Step) -> list[str]:
+    try:
+        return _settle(step, _command_line())
+    except OptionError as error:
+        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
+        raise SystemExit(2) from None
 
 
 def _command_line() -> Sequence[str]:

@@ -29,6 +29,8 @@ class Run:
     """Name to value, once they are settled."""
     inputs: "Mapping[str, GivenInput]" = field(default_factory=dict)
     """Name to what it consists of, once they are settled."""
+    had: set[str] = field(default_factory=set, compare=False)
+    """Paths of what was downloaded in this run, which is not asked for again."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Settled:
     step: str
     parameters: "Mapping[str, Value]"
     inputs: "Mapping[str, GivenInput]"
+    had: set[str] = field(default_factory=set)
 
 
 # What `prepare()` settles holds for this process and its forks; the default run is the only one that has it.
@@ -78,7 +81,7 @@ def current() -> Run:
     base = os.path.abspath(known.run_base)
     if _settled is None:
         return Run(hash=known.run_id, base=base)
-    return Run(known.run_id, base, _settled.step, _settled.parameters, _settled.inputs)
+    return Run(known.run_id, base, _settled.step, _settled.parameters, _settled.inputs, _settled.had)
 
 
 def settle(given: Settled) -> None:

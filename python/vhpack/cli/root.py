@@ -15,19 +15,26 @@ if TYPE_CHECKING:
 
     from vhpack.cli.signals import Stop
 
-_COMMANDS = {"compress": "vhpack.cli.compress", "yaml": "vhpack.cli.yaml"}
+_COMMANDS = {
+    "compress": "vhpack.cli.compress",
+    "list": "vhpack.cli.list",
+    "extract": "vhpack.cli.extract",
+    "cat": "vhpack.cli.cat",
+    "verify": "vhpack.cli.verify",
+    "hash": "vhpack.cli.hash",
+    "run": "vhpack.cli.run",
+    "yaml": "vhpack.cli.yaml",
+}
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b
 Examples:
-  vhpack compress 'resized/*.png'        the images of a folder: resized.zip
-  vhpack compress runs/7 -o run7.zip     a folder with everything below it
-  vhpack compress 'data/**/*.json' -o data.zip --level 9
-  vhpack compress 'resized/*.png' --remove-originals
-  find . -name '*.npy' -print0 | vhpack compress --files-from - -0 -o npy.zip
-\b
-Quote patterns: vhpack finds the files itself, however many they are.
-All options: vhpack compress --help
+  vhpack compress 'resized/*.png'      the images of a folder: resized.zip
+  vhpack compress runs/7 -o run7.zip   a folder with everything below it
+  vhpack list run7.zip '**/*.json'
+  vhpack extract run7.zip -d there
+  vhpack hash runs/7 > run7.xxh3
+Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help
 """
 
 
@@ -67,7 +74,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
     help="Print the versions of vhpack and of its codecs, and exit.",
 )
 def program() -> None:
-    """Pack the files that a job leaves behind, fast, and without losing one."""
+    """Pack the files that a job leaves behind, fast, and read them back."""
 
 
 def run(arguments: Sequence[str] | None, stop: Stop) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vhpack._engine import PackReport
+    from vhpack.errors import PackError
 
 _SHOWN = 10  # of a long list, unless -v asks for all
 
@@ -63,10 +64,56 @@ def fail(text: str) -> None:
     say(f"Error: {visible(text)}")
 
 
+def fail_as(json: bool, error: PackError) -> None:
+    """Print what went wrong; where JSON is wanted, also as an object on stdout."""
+    fail(str(error))
+    if json:
+        put_json(
+            {
+                "error": {
+                    "kind": error.kind,
+                    "message": str(error),
+                    "errno": getattr(error, "errno", None),
+                    "filename": getattr(error, "filename", None),
+                }
+            }
+        )
+
+
 def put(text: str) -> None:
     """Print data, and make sure that it arrived."""
     print(text)
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def stdout_is_terminal() -> bool:
+    """Tell whether a person reads what is printed as data."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # stdout is None, or closed
+        return False
+
+
+def put_bytes(content: bytes) -> None:
+    """Print bytes as they are."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def put_lines(lines: bytes) -> None:
+    """Print whole lines as they are; on a terminal, as it can show them."""
+    if stdout_is_terminal():
+        put("\n".join(visible(os.fsdecode(line)) for line in lines.removesuffix(b"\n").split(b"\n")))
+    else:
+        put_bytes(lines)
+
+
+def read_stdin() -> bytes:
+    """Read standard input to its end."""
+    return sys.stdin.buffer.read() if sys.stdin else b""
 
 
 def put_names(names: Iterable[str]) -> None:
@@ -116,6 +163,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _codecs(report: PackReport) -> list[tuple[int, str]]:
+    both = [(report.stored, "stored"), (report.deflated, "deflated")]
+    return [(report.zstd, "in zstd"), *(pair for pair in both if pair[0])] if report.zstd else both
+
+
 def closing(report: PackReport) -> str:
     """Return the line that says what a pack did."""
     things = [counted(report.files, "file")]
@@ -129,9 +181,10 @@ def closing(report: PackReport) -> str:
         f"{sizes.text(report.bytes_in)} → {sizes.text(report.bytes_out)}{ratio}",
         f"{report.seconds:.2f} s",
         f"{report.bytes_in / max(report.seconds, 1e-6) / 1e6:,.0f} MB/s",
-        f"{report.stored:,} stored",
-        f"{report.deflated:,} deflated",
+        *(f"{count:,} {how}" for count, how in _codecs(report)),
     ]
     if report.removed:
         done.append(counted(report.removed, "original") + " removed")
-    return f"{visible(report.target)}: {', '.join(done)}"
+    more = len(report.targets) - 1
+    rest = f" and {counted(more, 'more shard')}" if more > 0 else ""
+    return f"{visible(report.target)}{rest}: {', '.join(done)}"

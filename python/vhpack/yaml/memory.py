@@ -318,7 +318,7 @@ class Memory:
     def join(self, other: State, node: ast.AST, why: str) -> bool:
         """Make the state one that holds whichever of the two really is; say whether that changed it."""
         self.spend(node, 1 + other.size // 16)
-        changed = False
+        changed, before = False, len(self.log)
         for box, content in other.boxes.items():
             mine = self.state.boxes.get(box)
             if mine is None:
@@ -329,10 +329,13 @@ class Memory:
             mine_names = self.state.names.get(frame, {})
             for name in {**mine_names, **names} if mine_names is not names else ():
                 changed |= self._join_names(frame, name, names.get(name), unknown(node, why))
-        return changed
+        return changed or len(self.log) > before
 
     def _join_names(self, frame: int, name: str, theirs: Value | None, why: Unknown) -> bool:
         mine = self.state.names.get(frame, {}).get(name)
+        if isinstance(mine, Unknown) and theirs is not None and not is_ours(theirs):
+            # What is known on the other side can be reached by a name that is not, from here on.
+            self.taint(theirs, why)
         if same(mine, theirs) or isinstance(mine, Unknown) or is_ours(mine):
             return False
         kind = self.frames[frame].kind

@@ -3,6 +3,7 @@
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::journal::Journal;
 use crate::pipeline::{Record, Written, cut_short};
 use crate::report::Remark;
 use crate::request::{OnChange, Originals, PackOptions};
@@ -20,13 +21,13 @@ pub(crate) struct Committed {
     pub digest: u128,
     /// Device and inode of the archive.
     pub identity: (u64, u64),
-    /// Whether originals may go.
-    pub removable: bool,
+    /// The list that its originals go by, where they may.
+    pub journal: Option<Journal>,
 }
 
 /// Check, sync where asked, publish.
 pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel: &CancelToken) -> Result<Committed> {
-    let Written { mut sink, length, records, skipped, digest } = written;
+    let Written { mut sink, length, records, skipped, digest, .. } = written;
     if sink.length() != length || sink.length_on_disk()? != length {
         return Err(cut_short());
     }
@@ -42,11 +43,11 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
     check()?;
     // Another pack that ended meanwhile may have removed what this one left out, or is about to remove.
     let only_known = removable || options.on_change == OnChange::Skip;
-    let finished = sink.publish(options.force, only_known)?;
+    let finished = sink.publish(options.force, only_known, removable)?;
     if durable {
         finished.sync_name()?;
     }
-    Ok(Committed { records, skipped, length, digest, identity: finished.identity, removable })
+    Ok(Committed { records, skipped, length, digest, identity: finished.identity, journal: finished.journal })
 }
 
 /// The staged bytes are those that were written: before originals go, the archive is read once from end to end.

@@ -17,4 +17,9 @@ impl Digest {
     pub fn finish(&self) -> u128 {
         self.0.finish_128()
     }
+
+    /// The digest of bytes that are there in one piece.
+    pub fn of(bytes: &[u8]) -> u128 {
+        XxHash3_128::oneshot(bytes)
+    }
 }

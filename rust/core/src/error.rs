@@ -32,6 +32,16 @@ pub enum ErrorKind {
     NoSpace,
     /// Any other failure of the operating system.
     Io,
+    /// An archive's bytes contradict each other, end early or fail a checksum.
+    Corrupt,
+    /// A member that would be written outside the destination, or over another.
+    UnsafeMember,
+    /// An archive beyond a limit that protects disk and memory.
+    LimitExceeded,
+    /// An archive, or a member of it, in a form that this reader does not know.
+    Unsupported,
+    /// An archive has no member of this name.
+    MemberNotFound,
     /// Options that contradict each other or are out of range.
     Usage,
     /// The caller cancelled.
@@ -54,6 +64,11 @@ impl ErrorKind {
             Self::SpecialFile => "special_file",
             Self::NoSpace => "no_space",
             Self::Io => "io",
+            Self::Corrupt => "corrupt",
+            Self::UnsafeMember => "unsafe_member",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Unsupported => "unsupported",
+            Self::MemberNotFound => "member_not_found",
             Self::Usage => "usage",
             Self::Cancelled => "cancelled",
         }
@@ -82,6 +97,12 @@ pub enum Stage {
     Commit,
     /// Removing the originals.
     Remove,
+    /// Reading and hashing.
+    Hash,
+    /// Opening, listing and reading an archive.
+    Read,
+    /// Writing an archive's members to a folder.
+    Extract,
 }
 
 /// A failure: what was attempted, on which path, why it failed, and what to do next.
@@ -109,10 +130,15 @@ impl Error {
         let kind = ErrorKind::of(&cause);
         let next = match (kind, stage) {
             (ErrorKind::NoSpace, _) => "free some space or choose another target",
-            (ErrorKind::Permission, Stage::Scan | Stage::Pack) => "make it readable or leave it out with exclude",
+            (ErrorKind::Permission, Stage::Scan | Stage::Pack | Stage::Hash) => {
+                "make it readable or leave it out with exclude"
+            }
+            (ErrorKind::NotFound, Stage::Read) => "check the spelling",
+            (ErrorKind::Permission, Stage::Read) => "make it readable",
+            (_, Stage::Read) => "check the disk",
             (ErrorKind::Permission, _) => "choose a folder you may write to",
-            (ErrorKind::NotFound, Stage::Scan) => "check the spelling, or leave it out",
-            (_, Stage::Scan | Stage::Pack) => "check the disk, or leave it out with exclude",
+            (ErrorKind::NotFound, Stage::Scan | Stage::Hash) => "check the spelling, or leave it out",
+            (_, Stage::Scan | Stage::Pack | Stage::Hash) => "check the disk, or leave it out with exclude",
             _ => "check the disk and choose another target",
         };
         let message = format!("cannot {attempt} {}: {}; {next}", show(path), reason(&cause));

@@ -6,7 +6,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+pub(crate) use rustix::event::Timespec;
+use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
 
@@ -196,6 +199,17 @@ pub(crate) fn read_once(file: impl AsFd, buffer: &mut [u8]) -> io::Result<usize>
     }
 }
 
+/// Read from standard input what is there, waiting for it no longer than `patience`; `None` when nothing came.
+pub(crate) fn read_stdin(buffer: &mut [u8], patience: &Timespec) -> io::Result<Option<usize>> {
+    let stdin = rustix::stdio::stdin();
+    let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut waiting, Some(patience)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(None),
+        Ok(_) => Ok(Some(read_once(stdin, buffer)?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Fill `buffer` from `offset`, or as much as the file holds; the count read.
 pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
@@ -208,6 +222,28 @@ pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Re
         }
     }
     Ok(filled)
+}
+
+/// Fill `head` and then `body` from `offset` with one call, or as much as the file holds; the count read.
+pub(crate) fn read_two_at(file: impl AsFd, head: &mut [u8], body: &mut [u8], offset: u64) -> io::Result<usize> {
+    let (in_head, whole) = (head.len(), head.len() + body.len());
+    let read = loop {
+        match rustix::io::preadv(&file, &mut [io::IoSliceMut::new(head), io::IoSliceMut::new(body)], offset) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    if read == whole || read == 0 {
+        return Ok(read);
+    }
+    if read < in_head {
+        let more = read_at(&file, &mut head[read..], offset + read as u64)?;
+        if read + more < in_head {
+            return Ok(read + more);
+        }
+    }
+    let have = read.max(in_head);
+    Ok(have + read_at(&file, &mut body[have - in_head..], offset + have as u64)?)
 }
 
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
@@ -289,12 +325,69 @@ pub(crate) fn create_named(directory: impl AsFd, name: &[u8]) -> io::Result<Owne
 
 /// A new file named `name` that nobody else may read or write; fails when the name is taken.
 pub(crate) fn create_private(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    create(directory, name, 0o600)
+    let file = create(&directory, name, 0o600)?;
+    // Whatever the umask took of it; where modes are fixed there is none.
+    let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600));
+    Ok(file)
 }
 
 fn create(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?)
+}
+
+/// A new file named `name` for writing, with these modes less the umask; fails when the name is taken, by a link too.
+pub(crate) fn create_member(directory: impl AsFd, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
+    create(directory, name, mode & 0o777)
+}
+
+/// A new folder with the modes that the umask leaves; `false` when the name is taken.
+pub(crate) fn create_directory(directory: impl AsFd, name: &[u8]) -> io::Result<bool> {
+    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Open the folder `name` in `directory` for reaching what is in it; a link is refused.
+pub(crate) fn enter_at(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Create every folder of `path` that is not there.
+pub(crate) fn create_directories(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+pub(crate) fn create_link(target: &[u8], directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, directory, name)?)
+}
+
+/// Another name for a file; where the old name is a link, for the link itself.
+pub(crate) fn create_hard_link(from: impl AsFd, old: &[u8], directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::linkat(from, old, directory, name, AtFlags::empty())?)
+}
+
+fn modified((seconds, nanoseconds): (i64, u32)) -> rustix::fs::Timestamps {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
+    rustix::fs::Timestamps { last_access: time, last_modification: time }
+}
+
+/// Set the times of an open file.
+pub(crate) fn set_time(file: impl AsFd, time: (i64, u32)) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &modified(time))?)
+}
+
+/// Set the times of what bears the name, a link itself.
+pub(crate) fn set_time_at(directory: impl AsFd, name: &[u8], time: (i64, u32)) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(directory, name, &modified(time), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Set a folder's modes, by way of an open descriptor for entering it.
+pub(crate) fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmodat(CWD, fd_path(directory), Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?)
 }
 
 /// A regular file under one name that belongs to this user and that no other may write to.
@@ -345,6 +438,24 @@ pub(crate) fn lock(file: impl AsFd) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Keep others who ask for it out of the directory until what is returned is dropped. They hold it for moments: one that
+/// is held for ten seconds is no lock of ours, and an error. `None` where the file system, or the directory, allows no locks.
+pub(crate) fn lock_directory(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // A descriptor of its own: locks are held by those.
+    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(None) };
+    let since = Instant::now();
+    loop {
+        match lock(&own) {
+            Ok(true) => return Ok(Some(own)),
+            Ok(false) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+            Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(_) => return Ok(None),
+        }
     }
 }
 

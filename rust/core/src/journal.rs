@@ -1,137 +1,248 @@
-//! The list of originals that are about to be removed, beside their archive, until they are.
+//! The list of originals beside their archive, from before the archive is visible until the last of them is gone.
 //!
 //! A call that is killed while it removes leaves an archive and some of the originals. The same call again would find
-//! those, and put an archive of them in the place of the only copy of the rest. The list lets it finish instead.
+//! those, and put an archive of them in the place of the only copy of the rest. The list lets it finish instead. And while
+//! the call lives, the list is locked: no other pack replaces an archive whose originals are going.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use crate::commit::Committed;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs::{self, Stamp};
+use crate::list::{self, Listed, State};
 use crate::remove::Original;
 use crate::target::{JOURNAL_SUFFIX, Target, dot_name};
 
-const MAGIC: &[u8] = b"vhpack removing 1\n";
-/// Written before each folder's originals.
-const FOLDER: u8 = 0;
-const FILE: u8 = 1;
-const LINK: u8 = 2;
+fn name_for(target: &[u8]) -> Vec<u8> {
+    dot_name(target, "", JOURNAL_SUFFIX)
+}
 
-/// The list while originals are removed.
+/// Device and inode of the list beside the archive `target`, where there is one.
+pub(crate) fn beside(folder: &OwnedFd, target: &[u8]) -> Option<(u64, u64)> {
+    fs::lstat_at(folder, &name_for(target)).ok().map(|stat| fs::identity(&stat))
+}
+
+/// Forget the list beside an archive that has been replaced.
+pub(crate) fn clear(folder: &OwnedFd, target: &[u8]) {
+    // One that stays is found stale, or distrusted, by the next pack to this target.
+    let _ = fs::unlink(folder, &name_for(target));
+}
+
+/// Refuse to go on beside a pack that is removing its originals.
+pub(crate) fn busy(target: &std::path::Path, stage: Stage) -> Error {
+    let message = format!(
+        "another pack to {} is removing its originals, and nothing may take its place meanwhile; nothing was published: pack again when it has ended",
+        show(target)
+    );
+    Error::new(ErrorKind::TargetExists, stage, message).at(target)
+}
+
+/// The list of a pack that removes its originals. Dropped before [`begin`](Self::begin) it goes: nothing was removed.
 pub(crate) struct Journal {
     folder: OwnedFd,
     name: Vec<u8>,
+    /// Locked for as long as this process works on it.
+    file: OwnedFd,
+    listed: Option<Listed>,
 }
 
 impl Journal {
+    /// Create the empty list, which keeps other packs away; fails where there is one.
+    pub fn claim(folder: &OwnedFd, target: &[u8]) -> io::Result<Self> {
+        let name = name_for(target);
+        let file = fs::create_private(folder, &name)?;
+        // A file system without locks keeps others away by the list's presence alone.
+        let _ = fs::lock(&file);
+        Ok(Self { folder: folder.try_clone()?, name, file, listed: None })
+    }
+
     /// Write the list, and return when it is on disk.
-    pub fn begin(target: &Target, committed: &Committed, originals: &[Original<'_>]) -> Result<Self> {
+    pub fn begin(&mut self, target: &Target, committed: &Committed, originals: &[Original<'_>]) -> Result<()> {
         let path = target.real();
         let failed = |error: io::Error| {
             let message = format!(
                 "{} is complete, and no original was removed: cannot write the list of them beside it: {}; remove them by hand",
-                crate::error::show(&target.shown),
-                crate::error::reason(&error)
+                show(&target.shown),
+                reason(&error)
             );
             Error::io(Stage::Remove, "write", &path, error).with_message(message)
         };
-        let folder = fs::open_directory(target.folder.as_os_str().as_bytes()).map_err(failed)?;
-        let stat = fs::lstat_at(&folder, &target.name).map_err(failed)?;
+        let stat = fs::lstat_at(&self.folder, &target.name).map_err(failed)?;
         if fs::identity(&stat) != committed.identity {
             let message = format!(
-                "{} was replaced by another pack as soon as it was complete, so no original was removed; pack again",
-                crate::error::show(&target.shown)
+                "{} was replaced by another as soon as it was complete, so no original was removed; pack again",
+                show(&target.shown)
             );
             return Err(Error::new(ErrorKind::TargetExists, Stage::Remove, message).at(&target.shown));
         }
-        let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
-        let bytes = encode(&Stamp::of(&stat), committed, originals);
-        let journal = Self { folder, name };
-        journal.write(&bytes).map_err(|error| {
-            let _ = fs::unlink(&journal.folder, &journal.name);
-            failed(error)
-        })?;
-        Ok(journal)
+        let listed = Listed { archive: Stamp::of(&stat), digest: committed.digest };
+        self.write(State::Prepared, listed, originals).map_err(failed)?;
+        // From here on the list stays, whatever happens.
+        self.listed = Some(listed);
+        Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = match fs::create_private(&self.folder, &self.name) {
-            // What lies there is of an archive that has been replaced.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::unlink(&self.folder, &self.name)?;
-                fs::create_private(&self.folder, &self.name)?
-            }
-            other => other?,
-        };
-        fs::write_all(&file, bytes)?;
-        fs::sync_file(&file)?;
-        fs::sync_directory(&self.folder)
+    fn write(&self, state: State, listed: Listed, originals: &[Original<'_>]) -> io::Result<()> {
+        fs::write_all(&self.file, &list::encode(state, listed, originals))?;
+        fs::sync_file(&self.file)?;
+        fs::sync_directory(&self.folder)?;
+        // Only a list that is whole, and on disk, says that originals may be gone.
+        fs::write_at(&self.file, &[State::Removing.byte()], list::STATE_AT)?;
+        fs::sync_file(&self.file)
     }
 
-    /// Nothing is left to remove.
-    pub fn forget(&self) {
-        // A list that stays is found stale, or finished, by the next pack to this target.
+    /// Nothing is left to remove, or nothing was removed.
+    pub fn forget(self) {
         let _ = fs::unlink(&self.folder, &self.name);
     }
-}
 
-/// Forget a list beside the target, which is of an archive that has been replaced.
-pub(crate) fn clear(target: &Target) {
-    if let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) {
-        let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
-        if fs::lstat_at(&folder, &name).is_ok() {
-            Journal { folder, name }.forget();
+    /// The removal has ended, and `left` is what the sources still hold: put that in the place of the list.
+    pub fn end(self, left: &[Original<'_>]) {
+        if let Some(listed) = self.listed {
+            // Where that fails the whole list stays, which forbids more.
+            let _ = put_ended(&self.folder, &self.name, listed, left);
         }
     }
 }
 
-/// A removal that was begun and not finished.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.listed.is_none() {
+            let _ = fs::unlink(&self.folder, &self.name);
+        }
+    }
+}
+
+fn put_ended(folder: &OwnedFd, name: &[u8], listed: Listed, left: &[Original<'_>]) -> io::Result<()> {
+    let next = dot_name(name, ".next", JOURNAL_SUFFIX);
+    let _ = fs::unlink(folder, &next);
+    let file = fs::create_private(folder, &next)?;
+    let written = fs::write_all(&file, &list::encode(State::Ended, listed, left)).and_then(|()| fs::sync_file(&file));
+    if let Err(error) = written.and_then(|()| fs::replace(folder, &next, name)) {
+        let _ = fs::unlink(folder, &next);
+        return Err(error);
+    }
+    fs::sync_directory(folder)
+}
+
+/// What lies beside a target from an earlier pack.
+pub(crate) enum Earlier {
+    /// Nothing that counts.
+    Nothing,
+    /// A removal that was begun: the list is ours, whole, and about the archive that is there.
+    Unfinished(Unfinished),
+    /// A list that cannot be gone by, beside an archive that may be the only copy of what was on it.
+    Distrusted(Distrusted),
+}
+
+/// Why a list cannot be gone by.
+pub(crate) struct Distrusted {
+    pub target: Target,
+    pub list: PathBuf,
+    pub why: String,
+}
+
+/// A removal that was begun and not finished, or that left something.
 pub(crate) struct Unfinished {
-    journal: Journal,
+    folder: OwnedFd,
+    name: Vec<u8>,
+    /// Holds the lock.
+    _file: OwnedFd,
     bytes: Vec<u8>,
-    /// XXH3-128 of the archive.
-    pub digest: u128,
-    pub length: u64,
+    listed: Listed,
+    /// The archive.
+    pub target: Target,
+    /// Whether it came to its end, and left something.
+    pub ended: bool,
+}
+
+impl Earlier {
+    /// Look for a list beside the target, which was resolved before: a list that comes later is about a later archive.
+    pub fn find(target: &Target) -> Result<Self> {
+        let name = name_for(&target.name);
+        let list = target.folder.join(fs::path(&name));
+        let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) else { return Ok(Self::Nothing) };
+        let distrusted = |why: String| {
+            // Without an archive there is nothing that a pack could replace.
+            if target.replaces.is_none() {
+                return Ok(Self::Nothing);
+            }
+            Ok(Self::Distrusted(Distrusted { target: target.clone(), list: list.clone(), why }))
+        };
+        let file = match fs::open_file(&folder, &name, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nothing),
+            Err(error) => return distrusted(format!("cannot be read: {}", reason(&error))),
+        };
+        if matches!(fs::lock(&file), Ok(false)) {
+            return Err(busy(&target.shown, Stage::Plan));
+        }
+        let stat = match fs::fstat(&file) {
+            Ok(stat) => stat,
+            Err(error) => return distrusted(format!("cannot be read: {}", reason(&error))),
+        };
+        // It may have been finished between being opened and locked.
+        if beside(&folder, &target.name) != Some(fs::identity(&stat)) {
+            return Self::find(target);
+        }
+        // Whoever can write the list decides what is removed: it must be ours alone.
+        if !fs::is_ours_alone(&stat) {
+            return distrusted("belongs to another user, may be written by others, or has a second name".into());
+        }
+        let mut bytes = Vec::new();
+        let size = Stamp::of(&stat).size as usize;
+        if bytes.try_reserve_exact(size).is_err() {
+            return distrusted("is too large to be read".into());
+        }
+        bytes.resize(size, 0);
+        match fs::read_at(&file, &mut bytes, 0) {
+            Ok(count) => bytes.truncate(count),
+            Err(error) => return distrusted(format!("cannot be read: {}", reason(&error))),
+        }
+        let ended = match State::of(&bytes) {
+            Some(State::Prepared) => return Ok(Self::Nothing),
+            Some(State::Removing) => false,
+            Some(State::Ended) => true,
+            None => return distrusted("is damaged".into()),
+        };
+        let Some((listed, _)) = list::decode(&bytes) else { return distrusted("is damaged".into()) };
+        let Some(now) = target.replaces else { return Ok(Self::Nothing) };
+        let found = Unfinished { folder, name, _file: file, bytes, listed, target: target.clone(), ended };
+        // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
+        let same = listed.archive == now || (listed.archive.size == now.size && found.check_archive(|| Ok(())).is_ok());
+        if same { Ok(Self::Unfinished(found)) } else { distrusted("is about an archive of other content".into()) }
+    }
 }
 
 impl Unfinished {
-    /// The list beside the target, where the target is still the archive it is about.
-    pub fn find(target: &Target) -> Result<Option<Self>> {
-        let name = dot_name(&target.name, "", JOURNAL_SUFFIX);
-        let Ok(folder) = fs::open_directory(target.folder.as_os_str().as_bytes()) else { return Ok(None) };
-        let Ok(file) = fs::open_file(&folder, &name, false) else { return Ok(None) };
-        let path = target.folder.join(fs::path(&name));
-        let failed = |error: io::Error| Error::io(Stage::Plan, "read", &path, error);
-        let stat = fs::fstat(&file).map_err(failed)?;
-        // Whoever can write the list decides what is removed: it must be ours alone.
-        if !fs::is_ours_alone(&stat) {
-            return Ok(None);
-        }
-        let size = Stamp::of(&stat).size;
-        let mut bytes = vec![0; size as usize];
-        fs::read_at(&file, &mut bytes, 0).map_err(failed)?;
-        let journal = Journal { folder, name };
-        // Half written: nothing was removed yet.
-        let Some(header) = Header::decode(&bytes) else { return Ok(None) };
-        let Ok(stat) = fs::lstat_at(&journal.folder, &target.name) else { return Ok(None) };
-        let (listed, now) = (header.archive, Stamp::of(&stat));
-        let found = Self { digest: header.digest, length: listed.size, journal, bytes };
-        // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
-        let is_about_it = listed == now || (listed.size == now.size && found.check_archive(target, || Ok(())).is_ok());
-        Ok(is_about_it.then_some(found))
+    pub fn originals(&self) -> Vec<Original<'_>> {
+        list::decode(&self.bytes).map(|(_, originals)| originals).unwrap_or_default()
     }
 
-    pub fn originals(&self) -> Vec<Original<'_>> {
-        decode(&self.bytes).unwrap_or_default()
+    /// The list's own path.
+    pub fn path(&self) -> PathBuf {
+        self.target.folder.join(fs::path(&self.name))
+    }
+
+    /// XXH3-128 of the archive.
+    pub fn digest(&self) -> u128 {
+        self.listed.digest
+    }
+
+    /// Length of the archive in bytes.
+    pub fn length(&self) -> u64 {
+        self.listed.archive.size
     }
 
     /// The archive reads as it was written.
-    pub fn check_archive(&self, target: &Target, check: impl Fn() -> Result<()>) -> Result<()> {
+    pub fn check_archive(&self, check: impl Fn() -> Result<()>) -> Result<()> {
+        let target = &self.target;
         let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
-        let file = fs::open_file(&self.journal.folder, &target.name, false).map_err(failed)?;
+        let file = fs::open_file(&self.folder, &target.name, false).map_err(failed)?;
         let (mut digest, mut offset) = (Digest::new(), 0);
         let mut portion = vec![0; 1 << 20];
         loop {
@@ -143,117 +254,23 @@ impl Unfinished {
             digest.update(&portion[..count]);
             offset += count as u64;
         }
-        if digest.finish() == self.digest {
+        if digest.finish() == self.listed.digest {
             return Ok(());
         }
         let message = format!(
             "{} is not as an interrupted pack left it, so no more originals were removed; compare them with it by hand",
-            crate::error::show(&target.shown)
+            show(&target.shown)
         );
         Err(Error::new(ErrorKind::Io, Stage::Remove, message).at(&target.shown))
     }
 
-    /// Forget the list, which is finished or of no use any more.
+    /// Every original on it is gone.
     pub fn forget(&self) {
-        self.journal.forget();
-    }
-}
-
-struct Header {
-    archive: Stamp,
-    digest: u128,
-}
-
-impl Header {
-    /// `None` unless the list is whole.
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (listed, seal) = bytes.split_last_chunk::<16>()?;
-        let mut digest = Digest::new();
-        digest.update(listed);
-        if digest.finish().to_le_bytes() != *seal {
-            return None;
-        }
-        let mut rest = listed.strip_prefix(MAGIC)?;
-        Some(Self { archive: take_stamp(&mut rest)?, digest: u128::from_le_bytes(take(&mut rest)?) })
+        let _ = fs::unlink(&self.folder, &self.name);
     }
 
-    const LENGTH: usize = MAGIC.len() + 36 + 16;
-}
-
-fn encode(archive: &Stamp, committed: &Committed, originals: &[Original<'_>]) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    put_stamp(&mut out, archive);
-    out.extend_from_slice(&committed.digest.to_le_bytes());
-    let mut folder: &[u8] = b"";
-    for original in originals {
-        if original.folder != folder {
-            folder = original.folder;
-            out.push(FOLDER);
-            put_text(&mut out, folder);
-            let (device, inode) = original.folder_identity;
-            out.extend_from_slice(&device.to_le_bytes());
-            out.extend_from_slice(&inode.to_le_bytes());
-        }
-        out.push(if original.is_link { LINK } else { FILE });
-        put_text(&mut out, original.name);
-        put_stamp(&mut out, &original.stamp);
+    /// What is left was looked at, and has to stay.
+    pub fn end(&self, left: &[Original<'_>]) {
+        let _ = put_ended(&self.folder, &self.name, self.listed, left);
     }
-    let mut digest = Digest::new();
-    digest.update(&out);
-    out.extend_from_slice(&digest.finish().to_le_bytes());
-    out
-}
-
-fn decode(bytes: &[u8]) -> Option<Vec<Original<'_>>> {
-    let (listed, _) = bytes.split_last_chunk::<16>()?;
-    let mut rest = listed.get(Header::LENGTH..)?;
-    let mut originals = Vec::new();
-    let (mut folder, mut folder_identity): (&[u8], _) = (b"", (0, 0));
-    while let Some((&tag, after)) = rest.split_first() {
-        rest = after;
-        let text = take_text(&mut rest)?;
-        if tag == FOLDER {
-            folder = text;
-            folder_identity = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
-            continue;
-        }
-        let stamp = take_stamp(&mut rest)?;
-        originals.push(Original { folder, folder_identity, name: text, is_link: tag == LINK, stamp });
-    }
-    Some(originals)
-}
-
-fn put_text(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    out.extend_from_slice(text);
-}
-
-fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
-    for field in [stamp.dev, stamp.ino, stamp.size, stamp.mtime.cast_unsigned()] {
-        out.extend_from_slice(&field.to_le_bytes());
-    }
-    out.extend_from_slice(&stamp.mtime_ns.to_le_bytes());
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (field, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(*field)
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = u32::from_le_bytes(take(rest)?) as usize;
-    let (text, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(text)
-}
-
-fn take_stamp(rest: &mut &[u8]) -> Option<Stamp> {
-    Some(Stamp {
-        dev: u64::from_le_bytes(take(rest)?),
-        ino: u64::from_le_bytes(take(rest)?),
-        size: u64::from_le_bytes(take(rest)?),
-        mtime: i64::from_le_bytes(take(rest)?),
-        mtime_ns: u32::from_le_bytes(take(rest)?),
-    })
 }

@@ -7,7 +7,7 @@
 //!                                                                                             remove originals
 //! ```
 //!
-//! [`pack`] runs all of it; [`plan`] stops before anything is written. The crate is synchronous, knows no Python and no
+//! [`pack`] runs all of it; [`plan`] stops before anything is written; [`read`] opens what others or it have written. The crate is synchronous, knows no Python and no
 //! network, and keeps no state between calls. `rust/DESIGN.md` gives the reasons and the numbers.
 
 #[cfg(not(target_os = "linux"))]
@@ -20,16 +20,21 @@ mod digest;
 mod error;
 pub mod frame;
 mod fs;
+mod hash;
 mod journal;
+mod list;
+mod manifest;
 mod pack;
 mod pipeline;
 mod plan;
 mod progress;
+pub mod read;
 mod remove;
 mod report;
 mod request;
 mod resume;
 mod scan;
+mod shard;
 mod sink;
 mod target;
 mod threads;
@@ -37,10 +42,11 @@ mod threads;
 pub use cancel::CancelToken;
 pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
+pub use hash::{Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, sum_line};
 pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};
 pub use request::{
-    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, Format, Layout, Names, OnChange, Originals, PackOptions, PackRequest,
-    Stamps, Symlinks,
+    CodecChoice, DEFAULT_LEVEL, DEFAULT_MEMORY, DEFAULT_ZSTD_LEVEL, Format, Layout, Names, OnChange, Originals,
+    PackOptions, PackRequest, Stamps, Symlinks,
 };

@@ -1,20 +1,23 @@
 //! The facade: a request in, an archive on disk and a report out.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
-use crate::commit::commit;
+use crate::codec::Codec;
+use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
-use crate::journal::{self, Unfinished};
+use crate::manifest;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
-use crate::remove::remove_originals;
-use crate::report::{PackReport, PlanReport, Remark};
-use crate::request::{Originals, PackRequest};
-use crate::resume;
+use crate::remove::{Removal, remove_originals};
+use crate::report::{PackReport, PlanReport};
+use crate::request::{Format, Originals, PackOptions, PackRequest};
+use crate::resume::{self, Backlog};
 use crate::scan::{Found, Sources};
+use crate::shard;
 use crate::sink::StagedFile;
 use crate::target::Target;
 
@@ -43,22 +46,80 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let start = Instant::now();
     let options = &request.options;
     progress.enter(Phase::Scan);
-    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, cancel);
-    if let Some(unfinished) = &unfinished
-        && options.originals == Originals::Remove
-        && let Some(report) = resume::finish(unfinished, &plan, &target, options, cancel, progress)?
+    let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
+    let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
+    if options.originals == Originals::Remove
+        && let Some(report) = resume::finish(&backlog, &plan, options, cancel, progress)?
     {
         return Ok(PackReport { elapsed: start.elapsed(), ..report });
     }
     let plan = plan?;
-    check_replaced(request, unfinished.as_ref(), &plan, &target)?;
+    check_replaced(request, &backlog, &plan, &target)?;
+    let shards = shards(options, &plan, target, &shards_there, cancel)?;
     progress.total_files.set(plan.entries().len() as u64);
-    progress.enter(Phase::Pack);
-    let sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
-    let written = pipeline::run(&plan, target.format, options, sink, cancel, progress)?;
-    // Files that change are left out, but not all of them.
-    if written.records.iter().all(Record::is_directory) && count(plan.entries()) != (0, written.records.len() as u64, 0)
+    let mut archives: Vec<(Target, Committed)> = Vec::with_capacity(shards.len());
+    let count = shards.len();
+    if options.manifest {
+        shards.iter().try_for_each(|(target, _)| manifest::check_place(target, options.force))?;
+    }
+    for (target, members) in shards {
+        progress.enter(Phase::Pack);
+        let last = archives.len() + 1 == count;
+        let committed = pack_one(options, &plan, members, &target, &backlog, last, cancel, progress);
+        let committed = committed.map_err(|error| among_shards(error, archives.len()))?;
+        archives.push((target, committed));
+    }
+    if options.originals == Originals::Remove {
+        progress.enter(Phase::Remove);
+    }
+    let removal = remove_originals(&mut archives, &plan, options.jobs, cancel, progress)?;
+    if removal.cancelled {
+        return Err(Error::cancelled(Stage::Remove));
+    }
+    let manifests = if options.manifest {
+        archives.iter().map(|(target, _)| target.manifest().shown).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(PackReport { manifests, elapsed: start.elapsed(), ..report(&plan, archives, removal) })
+}
+
+/// The archives to be made, and what goes into each.
+fn shards(
+    options: &PackOptions,
+    plan: &Plan,
+    target: Target,
+    there: &[(u64, Target)],
+    cancel: &CancelToken,
+) -> Result<Vec<(Target, Range<usize>)>> {
+    if options.shard_size == 0 {
+        return Ok(vec![(target, 0..plan.entries().len())]);
+    }
+    let cuts = shard::cut(plan, options.shard_size, options.jobs, cancel)?;
+    let targets = shard::targets(&target, there, cuts.len(), options.force)?;
+    Ok(targets.into_iter().zip(cuts).collect())
+}
+
+/// Pack and publish one archive. The last is waited for with a phase of its own.
+#[expect(clippy::too_many_arguments, reason = "one step of `pack`, which has all of it at hand")]
+fn pack_one(
+    options: &PackOptions,
+    plan: &Plan,
+    members: Range<usize>,
+    target: &Target,
+    backlog: &Backlog,
+    last: bool,
+    cancel: &CancelToken,
+    progress: &Progress,
+) -> Result<Committed> {
+    let sink = StagedFile::create(target, options.originals != Originals::Keep)?;
+    let entries = &plan.entries()[members.clone()];
+    let written = pipeline::run(plan, members, target.format, options, sink, cancel, progress)?;
+    // Files that change are left out, but not all of them; a shard may be left with nothing.
+    let alone = entries.len() == plan.entries().len();
+    if alone
+        && written.records.iter().all(Record::is_directory)
+        && count(entries) != (0, written.records.len() as u64, 0)
     {
         let message = format!(
             "No files to compress: every file changed or vanished while it was packed, so {} was not written; pack again when they are at rest",
@@ -66,49 +127,92 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         );
         return Err(Error::new(ErrorKind::NoFiles, Stage::Pack, message).at(&target.shown));
     }
-    progress.enter(Phase::Commit);
+    backlog.protect_from(!written.skipped.is_empty())?;
+    if last {
+        progress.enter(Phase::Commit);
+    }
+    let durable = options.originals != Originals::Keep;
+    let manifest = options.manifest.then(|| {
+        let check = || cancel.check(Stage::Commit);
+        manifest::stage(target, plan, &written, durable, check)
+    });
+    let manifest = manifest.transpose()?;
     let committed = commit(written, options, cancel)?;
-    journal::clear(&target);
-    if options.originals == Originals::Remove {
-        progress.enter(Phase::Remove);
+    match manifest {
+        Some(staged) => {
+            let finished = staged.publish(options.force, false, false)?;
+            if durable {
+                finished.sync_name()?;
+            }
+        }
+        None => manifest::clear(target),
     }
-    let removal = remove_originals(&committed, &plan, &target, options.jobs, cancel, progress)?;
-    if removal.cancelled {
-        return Err(Error::cancelled(Stage::Remove));
+    Ok(committed)
+}
+
+/// The same failure, where shards before it are on disk already.
+fn among_shards(error: Error, complete: usize) -> Error {
+    if complete == 0 || error.kind() == ErrorKind::Cancelled {
+        return error;
     }
+    let own = error.to_string().replace("nothing was published", "this shard was not published");
+    let message = format!("{own}; the {complete} shards before it are complete and stay, and no original was removed");
+    error.with_message(message)
+}
+
+fn report(plan: &Plan, archives: Vec<(Target, Committed)>, removal: Removal) -> PackReport {
     let mut report = PackReport {
-        target: target.shown,
-        bytes_out: committed.length,
-        digest: committed.digest,
         removed: removal.removed,
         kept: removal.kept,
         warnings: plan.warnings().to_vec(),
-        skipped: sorted(plan.skipped(), committed.skipped),
+        skipped: plan.skipped().to_vec(),
         ..PackReport::default()
     };
-    for record in &committed.records {
-        if record.is_file() {
-            report.files += 1;
-            report.bytes_in += record.size();
-            match record.codec {
-                crate::codec::Codec::Store => report.stored += 1,
-                crate::codec::Codec::Deflate => report.deflated += 1,
-            }
-        } else if record.size() > 0 {
-            report.links += 1;
-        } else {
-            report.directories += 1;
+    let mut zip = false;
+    for (target, committed) in archives {
+        for record in &committed.records {
+            count_member(&mut report, record);
         }
+        report.bytes_out += committed.length;
+        report.skipped.extend(committed.skipped);
+        zip |= target.format == Format::Zip;
+        report.archives.push((target.shown, committed.digest));
     }
-    report.elapsed = start.elapsed();
-    Ok(report)
+    if zip && report.zstd > 0 {
+        report.warnings.push(ZSTD_IN_ZIP.into());
+    }
+    report.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    report
 }
+
+fn count_member(report: &mut PackReport, record: &Record) {
+    if record.is_file() {
+        report.files += 1;
+        report.bytes_in += record.size();
+        match record.codec {
+            Codec::Store => report.stored += 1,
+            Codec::Deflate => report.deflated += 1,
+            Codec::Zstd => report.zstd += 1,
+        }
+    } else if record.size() > 0 {
+        report.links += 1;
+    } else {
+        report.directories += 1;
+    }
+}
+
+/// Tried with Info-ZIP 6.00, Java 17, Python 3.11, 7-Zip 26.02 and bsdtar 3.6.2.
+const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): Info-ZIP unzip skips them, Java refuses the \
+    whole archive, and Python before 3.14, .NET, Windows and macOS cannot read them; 7-Zip from 24.01, bsdtar and WinZip can";
 
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
-    let Prepared { target, found, unfinished } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, cancel)?;
-    check_replaced(request, unfinished.as_ref(), &plan, &target)?;
+    let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
+    let plan = Plan::new(found, &target, request.options.shard_size > 0, cancel)?;
+    check_replaced(request, &backlog, &plan, &target)?;
+    if request.options.shard_size > 0 {
+        shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
+    }
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
         target: target.shown,
@@ -135,9 +239,10 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
 
 struct Prepared {
     target: Target,
+    /// Shards of an earlier pack, by number, as they were before anything was looked up.
+    shards_there: Vec<(u64, Target)>,
     found: Found,
-    /// The list of a removal that an earlier call to this target did not finish.
-    unfinished: Option<Unfinished>,
+    backlog: Backlog,
 }
 
 /// Target first, then the sources: a target that may not be written is said before a long scan.
@@ -152,10 +257,28 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
     options.check_method(target.format, &target.shown)?;
-    let unfinished = Unfinished::find(&target)?;
-    let may_resume = unfinished.is_some() && options.originals == Originals::Remove;
+    let sharded = options.shard_size > 0;
+    let mut shards_there = Vec::new();
+    if sharded {
+        for number in target.shards_there()? {
+            shards_there.push((number, Target::resolve(&target.shard_path(number))?));
+        }
+    }
+    let mut backlog = Backlog::default();
+    for target in if sharded { shards_there.iter().map(|(_, shard)| shard).collect() } else { vec![&target] } {
+        backlog.add(target)?;
+    }
+    let may_resume = backlog.is_unfinished() && options.originals == Originals::Remove;
     if !options.force && !may_resume {
-        target.refuse_existing()?;
+        refuse_existing(&target, &shards_there, sharded).map_err(|error| {
+            if !backlog.is_unfinished() {
+                return error;
+            }
+            error.with_message(format!(
+                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again, with remove-originals, finishes that; else choose another name",
+                show(&target.shown)
+            ))
+        })?;
     }
     let sources = match sources {
         Some(sources) => sources,
@@ -163,37 +286,30 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         None => look_up(may_resume)?,
     };
     let found = sources.scan(cancel)?;
-    Ok(Prepared { target, found, unfinished })
+    Ok(Prepared { target, shards_there, found, backlog })
 }
 
 /// Refuse to replace an archive that may not be replaced, or that is the only copy of something.
-fn check_replaced(request: &PackRequest, unfinished: Option<&Unfinished>, plan: &Plan, target: &Target) -> Result<()> {
-    if !request.options.force {
+fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target: &Target) -> Result<()> {
+    let sharded = request.options.shard_size > 0;
+    if !request.options.force && !sharded {
         target.refuse_existing()?;
     }
-    let refuse = |kind, message| Err(Error::new(kind, Stage::Plan, message).at(&target.shown));
-    if unfinished.is_some_and(|unfinished| !resume::covers(plan, unfinished)) {
-        let message = format!(
-            "{} holds files whose originals an interrupted pack has removed, and this pack would replace it; move it away or choose another name",
-            show(&target.shown)
-        );
-        return refuse(ErrorKind::TargetExists, message);
-    }
+    backlog.protect(plan)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
-    if files + links == 0 && target.exists() {
+    let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };
+    if files + links == 0 && exists {
         let message = format!(
             "No files to compress: the sources hold only empty folders, and {} exists; remove it first to pack those",
             show(&target.shown)
         );
-        return refuse(ErrorKind::NoFiles, message);
+        return Err(Error::new(ErrorKind::NoFiles, Stage::Plan, message).at(&target.shown));
     }
     Ok(())
 }
 
-fn sorted(planned: &[Remark], packed: Vec<Remark>) -> Vec<Remark> {
-    let mut all = planned.to_vec();
-    all.extend(packed);
-    all.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    all
+/// Refuse what is there already, where it is not to be replaced.
+fn refuse_existing(target: &Target, there: &[(u64, Target)], sharded: bool) -> Result<()> {
+    if sharded { shard::targets(target, there, 0, false).map(|_| ()) } else { target.refuse_existing() }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 use crate::scan::{Directory, Entry, EntryKind, Found, MAX_MEMBER_NAME, name_too_long};
-use crate::target::{JOURNAL_SUFFIX, STAGED_SUFFIX, Target};
+use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Members in archive order. Nothing changes it once it is made.
 #[derive(Debug)]
@@ -17,11 +17,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Name, check and order everything found; errors come before a byte is written.
-    pub fn new(mut found: Found, target: &Target, cancel: &CancelToken) -> Result<Self> {
+    pub fn new(mut found: Found, target: &Target, sharded: bool, cancel: &CancelToken) -> Result<Self> {
         // A step takes about 100 ms for a million names.
         let check = || cancel.check(Stage::Plan);
         check()?;
-        leave_out(&mut found, target);
+        leave_out(&mut found, target, sharded);
         if found.entries.is_empty() {
             return Err(nothing_found(&found));
         }
@@ -169,16 +169,24 @@ fn nothing_found(found: &Found) -> Error {
 }
 
 /// Take the target, and what other packs are staging, out of the sources.
-fn leave_out(found: &mut Found, target: &Target) {
+fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
     let Found { directories, names, entries, skipped, .. } = found;
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
         let folder = &directories[entry.directory as usize].path;
         let is_ours = name.ends_with(STAGED_SUFFIX) || name.ends_with(JOURNAL_SUFFIX);
+        // Another way to the target's folder, or a link to the target: names that are looked at twice are few.
+        let may_be_target = name == target.name || entry.kind == EntryKind::LinkedFile;
         let reason = if is_ours && name.first() == Some(&b'.') {
             "belongs to a pack"
-        } else if target.is(folder, name) {
+        } else if target.is(folder, name) || (may_be_target && target.is_replaced(&fs::join(folder, name))) {
             "the target itself"
+        } else if sharded && target.is_shard(folder, name) {
+            "a shard of the target"
+        } else if let Some(archive) = name.strip_suffix(MANIFEST_SUFFIX)
+            && (target.is(folder, archive) || (sharded && target.is_shard(folder, archive)))
+        {
+            "the target's manifest"
         } else {
             return true;
         };
@@ -245,7 +253,7 @@ fn compare(found: &Found, a: &Entry, b: &Entry) -> Ordering {
 }
 
 /// `a.0 + a.1` against `b.0 + b.1`, without joining them.
-fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
+pub(crate) fn compare_joined(a: (&[u8], &[u8]), b: (&[u8], &[u8])) -> Ordering {
     let shared = a.0.len().min(b.0.len());
     a.0[..shared].cmp(&b.0[..shared]).then_with(|| {
         let (a_rest, b_rest) = (&a.0[shared..], &b.0[shared..]);

@@ -29,6 +29,12 @@ pub enum Phase {
     Commit,
     /// Removing the originals.
     Remove,
+    /// Writing an archive's members to a folder.
+    Extract,
+    /// Reading all of an archive to find damage.
+    Verify,
+    /// Reading and hashing files.
+    Hash,
 }
 
 impl Phase {
@@ -39,6 +45,9 @@ impl Phase {
             Self::Pack => "pack",
             Self::Commit => "commit",
             Self::Remove => "remove",
+            Self::Extract => "extract",
+            Self::Verify => "verify",
+            Self::Hash => "hash",
         }
     }
 }
@@ -50,7 +59,10 @@ impl Progress {
             0 => Phase::Scan,
             1 => Phase::Pack,
             2 => Phase::Commit,
-            _ => Phase::Remove,
+            3 => Phase::Remove,
+            4 => Phase::Extract,
+            5 => Phase::Verify,
+            _ => Phase::Hash,
         }
     }
 

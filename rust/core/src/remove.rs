@@ -1,6 +1,8 @@
 //! Remove originals: exactly those that were packed, in parallel, past single failures, and resumable.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::cancel::CancelToken;
@@ -8,6 +10,7 @@ use crate::commit::Committed;
 use crate::error::{Result, reason};
 use crate::fs::{self, Kind, Stamp, Stat};
 use crate::journal::Journal;
+use crate::list;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
@@ -25,10 +28,34 @@ pub(crate) struct Original<'a> {
     /// Device and inode of the folder.
     pub folder_identity: (u64, u64),
     pub name: &'a [u8],
-    /// A link to the file that was packed: the link goes, the file stays.
-    pub is_link: bool,
+    pub standing: Standing,
     /// The file as it was when it was read.
     pub stamp: Stamp,
+}
+
+/// What is to become of a source. The numbers stand in lists on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Standing {
+    /// It goes.
+    File = 1,
+    /// A link to the file that was packed: the link goes, the file stays.
+    Link = 2,
+    /// Packed, and reached through a linked folder: it is not the caller's to remove.
+    Reached = 3,
+    /// Named and not packed, since it changed meanwhile.
+    LeftOut = 4,
+}
+
+impl Standing {
+    pub fn of(number: u8) -> Option<Self> {
+        [Self::File, Self::Link, Self::Reached, Self::LeftOut].into_iter().find(|known| *known as u8 == number)
+    }
+
+    /// Whether the archive holds it and the original may go.
+    pub fn goes(self) -> bool {
+        matches!(self, Self::File | Self::Link)
+    }
 }
 
 impl Original<'_> {
@@ -46,55 +73,93 @@ pub(crate) struct Removal {
     pub cancelled: bool,
 }
 
-/// Remove what a committed archive holds. The list of it is on disk before the first file goes, so that a call that
-/// is killed meanwhile can be finished by the next.
+/// Remove what committed archives hold. The lists of it are on disk before the first file goes, and stay until the last has
+/// gone, so that a call that is killed meanwhile can be finished by the next.
 pub(crate) fn remove_originals(
-    committed: &Committed,
+    archives: &mut [(Target, Committed)],
     plan: &Plan,
-    target: &Target,
     jobs: usize,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Removal> {
-    if !committed.removable {
-        return Ok(Removal::default());
+    let mut journals = Vec::with_capacity(archives.len());
+    for (_, committed) in &mut *archives {
+        let Some(journal) = committed.journal.take() else { return Ok(Removal::default()) };
+        journals.push(journal);
     }
-    let (mut originals, mut out_of_reach) = (Vec::with_capacity(committed.records.len()), Vec::new());
+    let mut originals = Vec::new();
+    let mut lists = Vec::with_capacity(archives.len());
+    for ((target, committed), journal) in archives.iter().zip(&mut journals) {
+        let start = originals.len();
+        gather(committed, plan, &mut originals);
+        lists.push((start..originals.len(), journal.begin(target, committed, &originals[start..])));
+    }
+    if let Some(failed) = lists.iter_mut().position(|(_, begun)| begun.is_err()) {
+        journals.into_iter().for_each(Journal::forget);
+        return lists.swap_remove(failed).1.map(|()| Removal::default());
+    }
+    let mut removal = remove(&originals, jobs, cancel, progress);
+    if removal.cancelled {
+        return Ok(removal);
+    }
+    for (journal, (list, _)) in journals.into_iter().zip(lists) {
+        let left = left(&originals[list], &removal.kept);
+        // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
+        // put an archive of the rest in its place.
+        if left.is_empty() || removal.removed == 0 { journal.forget() } else { journal.end(&left) }
+    }
+    removal.kept.extend(reached(&originals));
+    removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(removal)
+}
+
+/// What the sources still hold of a list when all that could go has gone.
+pub(crate) fn left<'a>(originals: &[Original<'a>], kept: &[Remark]) -> Vec<Original<'a>> {
+    let kept: HashSet<&[u8]> = kept.iter().map(|remark| remark.path.as_os_str().as_bytes()).collect();
+    let stays = |original: &&Original<'_>| !original.standing.goes() || kept.contains(&original.path()[..]);
+    originals.iter().filter(stays).copied().collect()
+}
+
+/// Remarks on what was packed and is not the caller's to remove.
+pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item = Remark> + 'o {
+    let reached = originals.iter().filter(|original| original.standing == Standing::Reached);
+    reached.map(|original| Remark {
+        path: fs::path(&original.path()).into(),
+        reason: "reached through a linked folder".into(),
+    })
+}
+
+/// The sources of one archive: what was packed, and what changed and was left out.
+fn gather<'p>(committed: &'p Committed, plan: &'p Plan, originals: &mut Vec<Original<'p>>) {
     for record in &committed.records {
         let entry = &plan.entries()[record.entry as usize];
         let directory = plan.directory(entry);
-        match entry.kind {
-            EntryKind::EmptyDirectory => {}
-            _ if directory.through_link => out_of_reach.push(Remark {
-                path: fs::path(&plan.path(entry)).into(),
-                reason: "reached through a linked folder".into(),
-            }),
-            kind => originals.push(Original {
-                folder: &directory.path,
-                folder_identity: directory.identity,
-                name: plan.name(entry),
-                is_link: kind == EntryKind::LinkedFile,
-                stamp: record.stamp,
-            }),
-        }
+        let standing = match entry.kind {
+            EntryKind::EmptyDirectory => continue,
+            _ if directory.through_link => Standing::Reached,
+            EntryKind::LinkedFile => Standing::Link,
+            EntryKind::File | EntryKind::StoredLink => Standing::File,
+        };
+        originals.push(Original {
+            folder: &directory.path,
+            folder_identity: directory.identity,
+            name: plan.name(entry),
+            standing,
+            stamp: record.stamp,
+        });
     }
-    let journal = Journal::begin(target, committed, &originals)?;
-    let mut removal = remove(&originals, jobs, cancel, progress);
-    removal.kept.extend(out_of_reach);
-    // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
-    // put an archive of the rest in its place.
-    let complete = !removal.cancelled && removal.kept.is_empty() && committed.skipped.is_empty();
-    if complete || removal.removed == 0 {
-        journal.forget();
+    for remark in &committed.skipped {
+        let (folder, name) = list::split(&remark.path);
+        let stamp = Stamp::default();
+        originals.push(Original { folder, folder_identity: (0, 0), name, standing: Standing::LeftOut, stamp });
     }
-    removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(removal)
 }
 
 /// Unlink every original that is still the file that was packed. Links go before files: what they lead to may be one of
 /// them, and is how they are recognised.
 pub(crate) fn remove(originals: &[Original<'_>], jobs: usize, cancel: &CancelToken, progress: &Progress) -> Removal {
-    let mut links: Vec<Original<'_>> = originals.iter().filter(|original| original.is_link).copied().collect();
+    let mut links: Vec<Original<'_>> =
+        originals.iter().filter(|original| original.standing == Standing::Link).copied().collect();
     let mut remover = Remover::default();
     links.retain_mut(|link| remover.recognise(link));
     let mut removal = remove_all(&links, jobs, cancel, progress);
@@ -103,10 +168,10 @@ pub(crate) fn remove(originals: &[Original<'_>], jobs: usize, cancel: &CancelTok
         return removal;
     }
     let files: Vec<Original<'_>>;
-    let files = if links.is_empty() && removal.kept.is_empty() {
+    let files = if originals.iter().all(|original| original.standing == Standing::File) {
         originals
     } else {
-        files = originals.iter().filter(|original| !original.is_link).copied().collect();
+        files = originals.iter().filter(|original| original.standing == Standing::File).copied().collect();
         &files
     };
     let rest = remove_all(files, jobs, cancel, progress);

@@ -15,8 +15,10 @@ pub struct Remark {
 /// What a pack did.
 #[derive(Debug, Clone, Default)]
 pub struct PackReport {
-    /// The archive, absolute.
-    pub target: PathBuf,
+    /// The archives, absolute, each with its XXH3-128; more than one only where shards were asked for.
+    pub archives: Vec<(PathBuf, u128)>,
+    /// Their manifests, where those were asked for.
+    pub manifests: Vec<PathBuf>,
     /// Files packed.
     pub files: u64,
     /// Empty folders packed.
@@ -25,7 +27,7 @@ pub struct PackReport {
     pub links: u64,
     /// Bytes of the files packed.
     pub bytes_in: u64,
-    /// Bytes of the archive.
+    /// Bytes of the archives.
     pub bytes_out: u64,
     /// Wall time of the call.
     pub elapsed: Duration,
@@ -33,6 +35,8 @@ pub struct PackReport {
     pub stored: u64,
     /// Files deflated.
     pub deflated: u64,
+    /// Files compressed with zstd.
+    pub zstd: u64,
     /// Originals removed.
     pub removed: u64,
     /// Originals that were to be removed and were not.
@@ -41,8 +45,6 @@ pub struct PackReport {
     pub skipped: Vec<Remark>,
     /// What the user should know, whole sentences.
     pub warnings: Vec<String>,
-    /// XXH3-128 of the archive.
-    pub digest: u128,
 }
 
 /// What a pack would do.

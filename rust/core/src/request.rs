@@ -13,6 +13,9 @@ pub const DEFAULT_MEMORY: u64 = 256 << 20;
 /// Default for [`PackOptions::level`] where members are deflated; chosen from the table of levels in `benches/RESULTS.md`.
 pub const DEFAULT_LEVEL: u8 = 5;
 
+/// Default for [`PackOptions::level`] in a `.tar.zst`; zstd's own.
+pub const DEFAULT_ZSTD_LEVEL: u8 = 3;
+
 /// What to pack, where to, and how.
 #[derive(Debug, Clone, Default)]
 pub struct PackRequest {
@@ -46,19 +49,39 @@ pub enum Format {
     Zip,
     /// `.tar`: members as they are, one behind the other.
     Tar,
+    /// `.tar.gz`: a tar in one gzip stream.
+    TarGz,
+    /// `.tar.zst`: a tar in independent zstd frames with a seek table.
+    TarZst,
 }
 
 impl Format {
     /// Every suffix that is known, and what it means; upper and lower case are the same.
-    pub const SUFFIXES: [(&'static str, Self); 2] = [(".zip", Self::Zip), (".tar", Self::Tar)];
+    pub const SUFFIXES: [(&'static str, Self); 6] = [
+        (".zip", Self::Zip),
+        (".tar", Self::Tar),
+        (".tar.gz", Self::TarGz),
+        (".tgz", Self::TarGz),
+        (".tar.zst", Self::TarZst),
+        (".tzst", Self::TarZst),
+    ];
 
     /// The format that a file name asks for.
     pub fn of(name: &[u8]) -> Option<Self> {
+        Self::suffix(name).map(|(_, format)| format)
+    }
+
+    /// How many bytes of a name say its format.
+    pub(crate) fn suffix_length(name: &[u8]) -> usize {
+        Self::suffix(name).map_or(0, |(suffix, _)| suffix.len())
+    }
+
+    fn suffix(name: &[u8]) -> Option<(&'static str, Self)> {
         let ends = |suffix: &str| {
             let cut = name.len().checked_sub(suffix.len());
             cut.is_some_and(|cut| name[cut..].eq_ignore_ascii_case(suffix.as_bytes()))
         };
-        Self::SUFFIXES.iter().find(|(suffix, _)| ends(suffix)).map(|(_, format)| *format)
+        Self::SUFFIXES.into_iter().find(|(suffix, _)| ends(suffix))
     }
 }
 
@@ -131,6 +154,8 @@ pub enum CodecChoice {
     Store,
     /// Deflate everything that deflate makes smaller, by however little.
     Deflate,
+    /// As `Auto`, with zstd in the place of deflate: a zip that many readers refuse.
+    Zstd,
 }
 
 /// Times and modes of members.
@@ -160,8 +185,16 @@ pub enum Originals {
 pub struct PackOptions {
     /// Compress or store; default by content.
     pub codec: CodecChoice,
-    /// Effort, 0 (store) to 12 (smallest); `None` is the format's default, [`DEFAULT_LEVEL`] for deflate.
+    /// Effort, 0 (store) to 12 (smallest); `None` is the format's default: [`DEFAULT_LEVEL`] for deflate, [`DEFAULT_ZSTD_LEVEL`] for zstd.
     pub level: Option<u8>,
+    /// What the offsets of stored zip members are a multiple of, 64 or 4096, so that they can be mapped into memory; 0, the
+    /// default, leaves them where they fall.
+    pub align: u16,
+    /// Write a manifest beside each archive; default no.
+    pub manifest: bool,
+    /// Raw bytes of members that one archive holds at most, unless a single group of members that share a stem has more; the
+    /// target's name is numbered then. 0, the default, makes one archive.
+    pub shard_size: u64,
     /// Worker threads; default one per available core.
     pub jobs: usize,
     /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
@@ -181,6 +214,9 @@ impl Default for PackOptions {
         Self {
             codec: CodecChoice::default(),
             level: None,
+            align: 0,
+            shard_size: 0,
+            manifest: false,
             jobs: available_parallelism().map_or(1, Into::into),
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),
@@ -195,9 +231,25 @@ impl PackOptions {
     /// Refuse methods that the target's format has no place for.
     pub(crate) fn check_method(&self, format: Format, target: &Path) -> Result<()> {
         let refuse = |message| Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(target));
+        let stores = self.level == Some(0) || self.codec == CodecChoice::Store;
         match (format, self.codec) {
+            _ if self.align > 0 && format != Format::Zip => {
+                refuse(format!("{} is a tar, whose members cannot be aligned; name a .zip", show(target)))
+            }
+            (Format::TarGz, CodecChoice::Zstd) => {
+                refuse(format!("{} is deflated; name a .tar.zst for zstd", show(target)))
+            }
+            (Format::Tar, CodecChoice::Zstd) => {
+                refuse(format!("{} holds members as they are; name a .tar.zst for zstd", show(target)))
+            }
             (Format::Tar, CodecChoice::Deflate) => {
-                refuse(format!("{} holds members as they are; name a .zip to deflate them", show(target)))
+                refuse(format!("{} holds members as they are; name a .zip or .tar.gz to deflate them", show(target)))
+            }
+            (Format::TarGz | Format::TarZst, _) if stores => {
+                refuse(format!("{} is compressed by its name; name a .tar to store", show(target)))
+            }
+            (Format::TarZst, CodecChoice::Deflate) => {
+                refuse(format!("{} is compressed with zstd; name a .tar.gz or .zip to deflate", show(target)))
             }
             _ => Ok(()),
         }
@@ -209,6 +261,9 @@ impl PackRequest {
         let usage = |message: &str| Err(Error::new(ErrorKind::Usage, Stage::Plan, message));
         if self.options.level.is_some_and(|level| level > 12) {
             return usage("the level is a number from 0 (store) to 12 (smallest)");
+        }
+        if !matches!(self.options.align, 0 | 64 | 4096) {
+            return usage("align is 64 or 4096 bytes");
         }
         if self.options.jobs == 0 || self.options.jobs > 1024 {
             return usage("jobs is a number of threads from 1 to 1024");

@@ -1,9 +1,11 @@
 //! Where the archive goes: format by suffix, folder, and what is there already.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind, Stamp};
 use crate::request::Format;
@@ -14,10 +16,20 @@ pub(crate) const STAGED_SUFFIX: &[u8] = b".vhpack-staged";
 /// Beside a target while its originals are removed.
 pub(crate) const JOURNAL_SUFFIX: &[u8] = b".vhpack-removing";
 
+/// Behind the name of an archive: the name of its manifest.
+pub(crate) const MANIFEST_SUFFIX: &[u8] = b".manifest.jsonl";
+
 /// A hidden name for what belongs to the archive `name`, within the 255 bytes of a component.
 pub(crate) fn dot_name(name: &[u8], middle: &str, suffix: &[u8]) -> Vec<u8> {
     let room = 255 - 1 - middle.len() - suffix.len();
-    [b".", &name[..name.len().min(room)], middle.as_bytes(), suffix].concat()
+    if name.len() <= room {
+        return [b".", name, middle.as_bytes(), suffix].concat();
+    }
+    // Names that begin alike must not share what belongs to one of them.
+    let mut digest = Digest::new();
+    digest.update(name);
+    let whole = format!("-{:016x}", digest.finish() as u64);
+    [b".", &name[..room - whole.len()], whole.as_bytes(), middle.as_bytes(), suffix].concat()
 }
 
 /// The archive to write. Its folder exists; links on the way to it are resolved.
@@ -35,6 +47,8 @@ pub(crate) struct Target {
     link: Option<(PathBuf, Vec<u8>)>,
     /// What bore the name when the pack began.
     pub replaces: Option<Stamp>,
+    /// Device and inode of the list that an earlier pack had left beside it then.
+    pub list: Option<(u64, u64)>,
 }
 
 impl Target {
@@ -62,8 +76,11 @@ impl Target {
             Some(Ok(folder)) if real != shown => Some((folder, name_of(&shown))),
             _ => None,
         };
+        let name = name_of(&real);
         let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
-        Ok(Self { name: name_of(&real), shown, folder, format, link, replaces })
+        let list = folder.join(fs::path(&dot_name(&name, "", JOURNAL_SUFFIX)));
+        let list = fs::lstat(&list).ok().map(|stat| fs::identity(&stat));
+        Ok(Self { shown, folder, name, format, link, replaces, list })
     }
 
     /// `resized.zip` in the working directory for sources in `…/resized`.
@@ -80,6 +97,64 @@ impl Target {
                 "the sources' common directory is `/`, which gives no name to the archive; name it with -o or target",
             )),
         }
+    }
+
+    /// The target as one that was not there when the pack began, whatever bears its name by now.
+    pub fn unknown(self) -> Self {
+        Self { replaces: None, list: None, ..self }
+    }
+
+    /// Whether the file at `path` is the one that the target replaces, whatever leads there.
+    pub fn is_replaced(&self, path: &[u8]) -> bool {
+        let own = self.replaces.map(|stamp| (stamp.dev, stamp.ino));
+        own.is_some() && fs::stat(fs::path(path)).ok().map(|stat| fs::identity(&stat)) == own
+    }
+
+    /// Where the archive's manifest stands.
+    pub fn manifest(&self) -> Self {
+        let mut shown = self.shown.clone().into_os_string();
+        shown.push(OsStr::from_bytes(MANIFEST_SUFFIX));
+        let name = [&self.name[..], MANIFEST_SUFFIX].concat();
+        let replaces = fs::lstat(&self.folder.join(fs::path(&name))).ok().map(|stat| Stamp::of(&stat));
+        Self { shown: shown.into(), name, link: None, replaces, list: None, ..self.clone() }
+    }
+
+    /// The path of one of the shards that take this target's place: `images-00000.zip` for `images.zip`.
+    pub fn shard_path(&self, number: u64) -> PathBuf {
+        let name = self.shown.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let (stem, suffix) = name.split_at(name.len() - Format::suffix_length(name));
+        let name = [stem, format!("-{number:05}").as_bytes(), suffix].concat();
+        self.shown.with_file_name(fs::path(&name))
+    }
+
+    /// The number of the shard that `name` would be.
+    fn shard_number(&self, name: &[u8]) -> Option<u64> {
+        let own = self.shown.file_name()?.as_bytes();
+        let (stem, suffix) = own.split_at(own.len() - Format::suffix_length(own));
+        let digits = name.strip_prefix(stem)?.strip_prefix(b"-")?.strip_suffix(suffix)?;
+        let is_number = digits.len() >= 5 && digits.iter().all(u8::is_ascii_digit);
+        if is_number { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    }
+
+    /// Whether the file `name` in `folder` is or could be a shard of this target.
+    pub fn is_shard(&self, folder: &[u8], name: &[u8]) -> bool {
+        let own = || self.shown.parent().and_then(|own| fs::canonical(own).ok());
+        self.shard_number(name).is_some() && fs::canonical(fs::path(folder)).ok() == own()
+    }
+
+    /// The numbers of the shards that are there, in order.
+    pub fn shards_there(&self) -> Result<Vec<u64>> {
+        let folder = self.shown.parent().unwrap_or(Path::new("/"));
+        let failed = |error| Error::io(Stage::Plan, "list", folder, error);
+        let opened = fs::open_directory(folder.as_os_str().as_bytes()).map_err(failed)?;
+        let mut numbers = Vec::new();
+        let seen = fs::list(&opened, |name, _| {
+            numbers.extend(self.shard_number(name));
+            Ok(())
+        });
+        seen.map_err(failed)?;
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     /// The target without links.

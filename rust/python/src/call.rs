@@ -16,11 +16,11 @@ const LISTEN_EVERY: Duration = Duration::from_millis(50);
 /// Progress goes out at every second look.
 const LOOKS_PER_REPORT: u32 = 2;
 
-type Outcome<T> = vhpack_core::Result<T>;
+pub(crate) type Outcome<T> = vhpack_core::Result<T>;
 
 /// Run `work` on its own thread. An exception in `progress`, or from a signal handler, cancels the work, waits for its
 /// end, and is raised then.
-fn run<T: Send>(
+pub(crate) fn run<T: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&EngineProgress, &CancelToken) -> Outcome<T> + Send,
@@ -90,7 +90,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", codec="auto", level=None, jobs=None, memory=None, reproducible=false, epoch=None,
+    on_change="error", codec="auto", level=None, align=0, shard_size=0, manifest=false, jobs=None, memory=None, reproducible=false, epoch=None,
     remove_originals=false, force=false, durable=false, progress=None,
 ))]
 #[expect(
@@ -112,6 +112,9 @@ pub(crate) fn pack(
     on_change: &str,
     codec: &str,
     level: Option<u8>,
+    align: u16,
+    shard_size: u64,
+    manifest: bool,
     jobs: Option<usize>,
     memory: Option<u64>,
     reproducible: bool,
@@ -125,6 +128,9 @@ pub(crate) fn pack(
     let options = PackOptions {
         codec: convert::codec(codec)?,
         level,
+        align,
+        shard_size,
+        manifest,
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),
@@ -150,7 +156,7 @@ pub(crate) fn pack(
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", jobs=None, force=false,
+    on_change="error", shard_size=0, jobs=None, force=false,
 ))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
 pub(crate) fn plan(
@@ -165,6 +171,7 @@ pub(crate) fn plan(
     hidden: bool,
     symlinks: &str,
     on_change: &str,
+    shard_size: u64,
     jobs: Option<usize>,
     force: bool,
 ) -> PyResult<PlanReport> {
@@ -180,7 +187,7 @@ pub(crate) fn plan(
         exclude,
         hidden,
         symlinks: convert::symlinks(symlinks)?,
-        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), force, on_change, ..default },
+        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), shard_size, force, on_change, ..default },
     };
     run(py, None, |_, cancel| vhpack_core::plan(&request, cancel)).map(PlanReport)
 }

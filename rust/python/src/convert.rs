@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
-use vhpack_core::{CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Remark, Stamps, Symlinks};
+use vhpack_core::read::Existing;
+use vhpack_core::{Algorithm, CodecChoice, Error, ErrorKind, Layout, OnChange, Originals, Remark, Stamps, Symlinks};
 
 /// 1980-01-01, the earliest time that zip can hold.
 const ZIP_EPOCH: i64 = 315_532_800;
@@ -49,7 +50,22 @@ pub(crate) fn codec(word: &str) -> PyResult<CodecChoice> {
         "auto" => Ok(CodecChoice::Auto),
         "store" => Ok(CodecChoice::Store),
         "deflate" => Ok(CodecChoice::Deflate),
-        other => Err(unknown("codec", other, "auto, store, deflate")),
+        "zstd" => Ok(CodecChoice::Zstd),
+        other => Err(unknown("codec", other, "auto, store, deflate, zstd")),
+    }
+}
+
+pub(crate) fn algorithm(word: &str) -> PyResult<Algorithm> {
+    let known = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == word);
+    known.ok_or_else(|| unknown("algorithm", word, &Algorithm::ALL.map(Algorithm::name).join(", ")))
+}
+
+pub(crate) fn existing(word: &str) -> PyResult<Existing> {
+    match word {
+        "error" => Ok(Existing::Error),
+        "overwrite" => Ok(Existing::Overwrite),
+        "skip" => Ok(Existing::Skip),
+        other => Err(unknown("existing", other, "error, overwrite, skip")),
     }
 }
 

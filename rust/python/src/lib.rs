@@ -1,7 +1,9 @@
 //! `vhpack._vhpack`: convert, detach, call, convert back.
 
+mod archive;
 mod call;
 mod convert;
+mod hash;
 mod report;
 
 use pyo3::prelude::*;
@@ -14,9 +16,13 @@ mod _vhpack {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::archive::{Archive, ExtractReport, Member, MemberReader, VerifyReport};
+    #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]
-    use crate::report::{PackReport, PlanReport, Progress};
+    use crate::hash::{hash_check, hash_paths};
+    #[pymodule_export]
+    use crate::report::{CheckReport, HashReport, PackReport, PlanReport, Progress};
 
     #[pyfunction]
     fn versions() -> BTreeMap<&'static str, &'static str> {

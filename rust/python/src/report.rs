@@ -11,8 +11,8 @@ use crate::convert::{remarks, text};
 
 type Remarks = Vec<(OsString, String)>;
 
-/// What a report is pickled as: target, counts, times, remarks.
-type PackState = (OsString, [u64; 8], f64, Remarks, Remarks, Vec<String>, u128);
+/// What a report is pickled as: archives with digests, manifests, counts, seconds, remarks.
+type PackState = (Vec<(OsString, u128)>, Vec<OsString>, [u64; 9], f64, Remarks, Remarks, Vec<String>);
 
 /// What a pack did.
 #[pyclass(frozen, module = "vhpack")]
@@ -24,10 +24,11 @@ impl PackReport {
     #[new]
     #[pyo3(signature = (*state))]
     fn new(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let (target, counts, seconds, kept, skipped, warnings, digest): PackState = state.extract()?;
-        let [files, directories, links, bytes_in, bytes_out, stored, deflated, removed] = counts;
+        let (archives, manifests, counts, seconds, kept, skipped, warnings): PackState = state.extract()?;
+        let [files, directories, links, bytes_in, bytes_out, stored, deflated, zstd, removed] = counts;
         Ok(Self(vhpack_core::PackReport {
-            target: target.into(),
+            archives: archives.into_iter().map(|(path, digest)| (path.into(), digest)).collect(),
+            manifests: manifests.into_iter().map(Into::into).collect(),
             files,
             directories,
             links,
@@ -36,11 +37,11 @@ impl PackReport {
             elapsed: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             stored,
             deflated,
+            zstd,
             removed,
             kept: restored(kept),
             skipped: restored(skipped),
             warnings,
-            digest,
         }))
     }
     fn __getnewargs__(&self) -> PackState {
@@ -53,14 +54,24 @@ impl PackReport {
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.removed,
         ];
         let (kept, skipped) = (remarks(&report.kept), remarks(&report.skipped));
-        (self.target(), counts, self.seconds(), kept, skipped, report.warnings.clone(), report.digest)
+        let archives = report.archives.iter().map(|(path, digest)| (text(path), *digest)).collect();
+        (archives, self.manifests(), counts, self.seconds(), kept, skipped, report.warnings.clone())
     }
     #[getter]
     fn target(&self) -> OsString {
-        text(&self.0.target)
+        self.0.archives.first().map(|(path, _)| text(path)).unwrap_or_default()
+    }
+    #[getter]
+    fn targets(&self) -> Vec<OsString> {
+        self.0.archives.iter().map(|(path, _)| text(path)).collect()
+    }
+    #[getter]
+    fn manifests(&self) -> Vec<OsString> {
+        self.0.manifests.iter().map(|path| text(path)).collect()
     }
     #[getter]
     fn files(&self) -> u64 {
@@ -95,6 +106,10 @@ impl PackReport {
         self.0.deflated
     }
     #[getter]
+    fn zstd(&self) -> u64 {
+        self.0.zstd
+    }
+    #[getter]
     fn removed(&self) -> u64 {
         self.0.removed
     }
@@ -112,23 +127,29 @@ impl PackReport {
     }
     #[getter]
     fn digest(&self) -> String {
-        format!("{:032x}", self.0.digest)
+        self.0.archives.first().map(|(_, digest)| format!("{digest:032x}")).unwrap_or_default()
+    }
+    #[getter]
+    fn digests(&self) -> Vec<String> {
+        self.0.archives.iter().map(|(_, digest)| format!("{digest:032x}")).collect()
     }
     fn __repr__(&self) -> String {
         let report = &self.0;
         format!(
-            "PackReport(target={:?}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{:032x}')",
-            report.target.to_string_lossy(),
+            "PackReport(target={:?}, targets={}, files={}, bytes_in={}, bytes_out={}, stored={}, deflated={}, zstd={}, skipped={}, removed={}, kept={}, seconds={:.3}, digest='{}')",
+            self.target().to_string_lossy(),
+            report.archives.len(),
             report.files,
             report.bytes_in,
             report.bytes_out,
             report.stored,
             report.deflated,
+            report.zstd,
             report.skipped.len(),
             report.removed,
             report.kept.len(),
             report.elapsed.as_secs_f64(),
-            report.digest,
+            self.digest(),
         )
     }
 }
@@ -183,6 +204,105 @@ impl PlanReport {
             report.files,
             report.bytes_in,
             report.skipped.len(),
+        )
+    }
+}
+
+/// What was hashed.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct HashReport {
+    pub report: vhpack_core::HashReport,
+    pub digests: Vec<(OsString, String)>,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl HashReport {
+    #[getter]
+    fn files(&self) -> u64 {
+        self.report.files
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn digests(&self) -> Vec<(OsString, String)> {
+        self.digests.clone()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    #[getter]
+    fn skipped(&self) -> Vec<(OsString, String)> {
+        remarks(&self.report.skipped)
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.report.warnings.clone()
+    }
+    fn __repr__(&self) -> String {
+        format!(
+            "HashReport(files={}, bytes_in={}, failed={}, seconds={:.3})",
+            self.report.files,
+            self.report.bytes,
+            self.failed.len(),
+            self.report.elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// What a check of digests found.
+#[pyclass(frozen, module = "vhpack")]
+pub(crate) struct CheckReport {
+    pub report: vhpack_core::CheckReport,
+    pub failed: Vec<(OsString, String)>,
+}
+
+#[pymethods]
+impl CheckReport {
+    #[getter]
+    fn same(&self) -> u64 {
+        self.report.same
+    }
+    #[getter]
+    fn differing(&self) -> u64 {
+        self.report.differing
+    }
+    #[getter]
+    fn unreadable(&self) -> u64 {
+        self.report.unreadable
+    }
+    #[getter]
+    fn malformed(&self) -> Vec<u64> {
+        self.report.malformed.clone()
+    }
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.report.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.report.elapsed.as_secs_f64()
+    }
+    #[getter]
+    fn failed(&self) -> Vec<(OsString, String)> {
+        self.failed.clone()
+    }
+    fn __repr__(&self) -> String {
+        let report = &self.report;
+        format!(
+            "CheckReport(same={}, differing={}, unreadable={}, malformed={}, seconds={:.3})",
+            report.same,
+            report.differing,
+            report.unreadable,
+            report.malformed.len(),
+            report.elapsed.as_secs_f64()
         )
     }
 }

@@ -35,7 +35,7 @@ pub fn sample_offsets(size: u64) -> [u64; SAMPLES] {
 /// The longest compressed form worth keeping. `Auto` wants a sixteenth saved: less does not pay for inflating it at every read.
 fn limit(choice: CodecChoice, size: usize) -> usize {
     match choice {
-        CodecChoice::Auto => size - size / 16 - 1,
+        CodecChoice::Auto | CodecChoice::Zstd => size - size / 16 - 1,
         CodecChoice::Store | CodecChoice::Deflate => size - 1,
     }
 }

@@ -1,5 +1,7 @@
 //! Container bytes around members: no file, no codec, no thread.
 
+pub mod gzip;
+pub mod seekable;
 pub mod tar;
 pub mod zip;
 
@@ -10,6 +12,8 @@ pub enum Method {
     Stored,
     /// Deflate, RFC 1951.
     Deflated,
+    /// Zstandard, which zip calls method 93.
+    Zstd,
 }
 
 /// What headers say of a member.

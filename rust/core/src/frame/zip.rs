@@ -14,11 +14,13 @@ const ZIP64_RAW_FROM: u64 = ZIP64_FROM - (ZIP64_FROM >> 8);
 
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
+const ZSTD: u16 = 93;
 /// Names are UTF-8.
 const FLAG_UTF8: u16 = 1 << 11;
 /// Stored, deflated, folders.
 const VERSION_DEFAULT: u16 = 20;
 const VERSION_ZIP64: u16 = 45;
+const VERSION_ZSTD: u16 = 63;
 /// Made on Unix: readers take modes from the upper half of the external attributes.
 const MADE_ON_UNIX: u16 = 3 << 8;
 const DOS_DIRECTORY: u32 = 0x10;
@@ -44,6 +46,16 @@ impl Member<'_> {
         match self.method {
             Method::Stored => STORED,
             Method::Deflated => DEFLATED,
+            Method::Zstd => ZSTD,
+        }
+    }
+
+    /// The version of the format that a reader needs.
+    fn version(&self, zip64: bool) -> u16 {
+        match self.method {
+            Method::Zstd => VERSION_ZSTD,
+            _ if zip64 => VERSION_ZIP64,
+            _ => VERSION_DEFAULT,
         }
     }
 }
@@ -57,10 +69,9 @@ pub fn local_header_length(member: &Member<'_>) -> usize {
 /// Append the local header. Every length fits its field: names are checked by the plan, extras are short.
 pub fn local_header(out: &mut Vec<u8>, member: &Member<'_>) {
     let zip64 = member.has_zip64_header();
-    let version = if zip64 { VERSION_ZIP64 } else { VERSION_DEFAULT };
     let extra = if zip64 { 20 } else { 0 } + time_extra_length(member.mtime);
     out.extend_from_slice(b"PK\x03\x04");
-    put16(out, version);
+    put16(out, member.version(zip64));
     put16(out, member.flags());
     put16(out, member.method_number());
     put32(out, dos_time(member.mtime));
@@ -78,6 +89,30 @@ pub fn local_header(out: &mut Vec<u8>, member: &Member<'_>) {
         put64(out, member.packed);
     }
     time_extra(out, member.mtime);
+}
+
+/// Lengthen a local header that is to stand at `at`, so that what follows begins at a multiple of `align`: by an extra field
+/// that Android's tools gave the number to, and that the central directory does not repeat.
+pub fn align(header: &mut Vec<u8>, at: u64, align: u16) {
+    const FIELD: usize = 6;
+    const EXTRA_LENGTH: usize = 28;
+    let past = |length: usize| ((at + length as u64) % u64::from(align)) as usize;
+    if past(header.len()) == 0 {
+        return;
+    }
+    let zeros = (usize::from(align) - past(header.len() + FIELD)) % usize::from(align);
+    put16(header, 0xD935);
+    put16(header, (2 + zeros) as u16);
+    put16(header, align);
+    header.resize(header.len() + zeros, 0);
+    let length = u16::from_le_bytes([header[EXTRA_LENGTH], header[EXTRA_LENGTH + 1]]) + (FIELD + zeros) as u16;
+    header[EXTRA_LENGTH..EXTRA_LENGTH + 2].copy_from_slice(&length.to_le_bytes());
+}
+
+/// The length of the local header that `bytes` begin with.
+pub fn length_of_header(bytes: &[u8]) -> usize {
+    let field = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+    30 + field(26) + field(28)
 }
 
 /// What to write over a local header, and where from its start, once CRC and packed size are known. `None` where packing
@@ -106,7 +141,7 @@ pub fn central_header(out: &mut Vec<u8>, member: &Member<'_>, offset: u64) {
         }
     }
     // A reader that finds zip64 in one header expects the version in the other to allow it.
-    let version = if zip64.is_empty() && !member.has_zip64_header() { VERSION_DEFAULT } else { VERSION_ZIP64 };
+    let version = member.version(!zip64.is_empty() || member.has_zip64_header());
     let zip64_length = if zip64.is_empty() { 0 } else { 4 + zip64.len() };
     let narrow = |value: u64| if large(value) { u32::MAX } else { value as u32 };
     out.extend_from_slice(b"PK\x01\x02");
@@ -285,6 +320,21 @@ mod tests {
     fn a_header_that_cannot_say_the_packed_size_is_not_patched() {
         assert!(late_fields(&member(ZIP64_RAW_FROM - 1, ZIP64_FROM)).is_none());
         assert!(late_fields(&member(ZIP64_RAW_FROM, ZIP64_FROM)).is_some());
+    }
+
+    #[test]
+    fn an_aligned_header_ends_where_it_should_and_counts_what_it_got() {
+        for align in [64, 4096] {
+            for at in [0, 1, 5, 17, 63, 64, 4000, 1 << 40] {
+                let mut out = Vec::new();
+                local_header(&mut out, &member(100, 100));
+                let plain = out.len();
+                super::align(&mut out, at, align);
+                assert_eq!((at + out.len() as u64) % u64::from(align), 0);
+                assert_eq!(length_of_header(&out), out.len());
+                assert!(out.len() - plain < usize::from(align) + 6);
+            }
+        }
     }
 
     #[test]

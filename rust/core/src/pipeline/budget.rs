@@ -1,5 +1,7 @@
 //! How many workers and buffers the memory allows. The archive's bytes do not depend on the answer.
 
+use crate::codec::tables_bytes;
+
 /// Files above this are packed in blocks by all workers together; it bounds every buffer.
 pub(crate) const LARGE_FROM: u64 = 4 << 20;
 
@@ -13,6 +15,13 @@ pub(crate) const BATCH_FILES: usize = 64;
 /// still find work in a file of 16 MiB.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 
+/// Members of a `.tar.zst` share a frame until it has this many raw bytes: enough for zstd to find nearly all that repeats,
+/// and little enough that a reader who wants one member decompresses no more than it must.
+pub(crate) const GROUP_BYTES: usize = 1 << 20;
+
+/// A large member of a `.tar.zst` is cut into frames of this many raw bytes.
+pub(crate) const FRAME_BYTES: usize = 2 << 20;
+
 /// A full batch, the last file that still went in, and headers.
 pub(crate) const BUFFER_LIMIT: usize = BATCH_BYTES + LARGE_FROM as usize + (128 << 10);
 
@@ -25,15 +34,46 @@ pub(crate) struct Budget {
     pub workers: usize,
     /// Buffers of batches, in work or waiting for their turn.
     pub buffers: usize,
-    /// Blocks of a large file, in work or waiting for their turn.
+    /// Blocks of a large file, or of a compressed tar, in work or waiting for their turn.
     pub blocks: usize,
 }
 
+/// What is made of the framed bytes on their way to the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Around {
+    /// Nothing.
+    Nothing,
+    /// Nothing, and zstd within, at a level.
+    Within(u8),
+    /// One gzip stream.
+    Gzip,
+    /// Zstandard frames, at a level.
+    Zstd(u8),
+}
+
+impl Around {
+    /// A worker's share: its buffer, and two blocks in both forms with the compressor's own tables.
+    const fn worker_bytes(self) -> usize {
+        const SLACK: usize = 128 << 10;
+        match self {
+            Self::Nothing => WORKER_BYTES,
+            // A large member has a compressor for each thread beside those for small ones.
+            Self::Within(level) => WORKER_BYTES + 2 * tables_bytes(level),
+            Self::Gzip => BUFFER_LIMIT + 4 * (BLOCK_BYTES + SLACK) + (1 << 20),
+            Self::Zstd(level) => {
+                let largest = GROUP_BYTES + LARGE_FROM as usize + SLACK;
+                BUFFER_LIMIT + 4 * (largest + (largest >> 8)) + tables_bytes(level) + tables_bytes(1)
+            }
+        }
+    }
+}
+
 impl Budget {
-    pub fn new(memory: u64, jobs: usize) -> Self {
+    pub fn new(memory: u64, jobs: usize, around: Around) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        let workers = (memory / WORKER_BYTES).clamp(1, jobs);
-        let rest = memory.saturating_sub(workers * WORKER_BYTES);
+        let share = around.worker_bytes();
+        let workers = (memory / share).clamp(1, jobs);
+        let rest = memory.saturating_sub(workers * share);
         let waiting = (rest / BUFFER_LIMIT).min(2 * workers + 2);
         Self { workers, buffers: workers + waiting, blocks: 2 * workers }
     }
@@ -45,13 +85,15 @@ mod tests {
 
     #[test]
     fn the_default_serves_sixteen_workers_and_never_exceeds_the_memory() {
-        assert_eq!(Budget::new(256 << 20, 16).workers, 16);
+        assert_eq!(Budget::new(256 << 20, 16, Around::Nothing).workers, 16);
         for memory in [1, 16 << 20, 64 << 20, 256 << 20, 4 << 30] {
             for jobs in [1, 2, 16, 64] {
-                let budget = Budget::new(memory, jobs);
-                let waiting = budget.buffers - budget.workers;
-                let most = budget.workers * WORKER_BYTES + waiting * BUFFER_LIMIT;
-                assert!(most as u64 <= memory.max(WORKER_BYTES as u64), "{memory} {jobs} {budget:?}");
+                for around in [Around::Nothing, Around::Gzip, Around::Zstd(3), Around::Zstd(12)] {
+                    let budget = Budget::new(memory, jobs, around);
+                    let waiting = budget.buffers - budget.workers;
+                    let most = budget.workers * around.worker_bytes() + waiting * BUFFER_LIMIT;
+                    assert!(most as u64 <= memory.max(around.worker_bytes() as u64), "{memory} {jobs} {budget:?}");
+                }
             }
         }
     }

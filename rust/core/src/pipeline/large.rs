@@ -32,9 +32,13 @@ impl Block {
     /// What goes into the archive.
     pub fn bytes(&self) -> &[u8] {
         match self.codec {
-            Codec::Store => &self.raw[self.range.clone()],
+            Codec::Store | Codec::Zstd => &self.raw[self.range.clone()],
             Codec::Deflate => &self.packed,
         }
+    }
+
+    pub fn raw(&self) -> &[u8] {
+        &self.raw[self.range.clone()]
     }
 
     pub fn raw_length(&self) -> u64 {
@@ -140,13 +144,13 @@ impl Large {
     }
 
     /// Pack blocks for the worker that writes, until none is left to claim.
-    pub fn help(&self, deflater: &mut Option<BlockDeflater>, stop: &dyn Fn() -> bool) {
+    pub fn help(&self, stop: &dyn Fn() -> bool) {
         let mut state = self.lock();
         while !state.abandoned && state.failed.is_none() && state.unclaimed < self.blocks && !stop() {
             match self.claim(&mut state) {
                 Some((index, block)) => {
                     drop(state);
-                    self.pack(index, block, deflater, stop);
+                    self.pack(index, block, stop);
                     state = self.lock();
                 }
                 None => state = self.wait(state),
@@ -193,8 +197,8 @@ impl Large {
     }
 
     /// Read and pack one block, and hand it in.
-    pub fn pack(&self, index: u64, mut block: Block, deflater: &mut Option<BlockDeflater>, stop: &dyn Fn() -> bool) {
-        let result = self.fill(index, &mut block, deflater, stop);
+    pub fn pack(&self, index: u64, mut block: Block, stop: &dyn Fn() -> bool) {
+        let result = self.fill(index, &mut block, stop);
         let mut state = self.lock();
         match result {
             Ok(()) => {
@@ -207,17 +211,11 @@ impl Large {
         self.wake.notify_all();
     }
 
-    fn fill(
-        &self,
-        index: u64,
-        block: &mut Block,
-        deflater: &mut Option<BlockDeflater>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), BlockFailure> {
+    fn fill(&self, index: u64, block: &mut Block, stop: &dyn Fn() -> bool) -> Result<(), BlockFailure> {
         let start = index * BLOCK_BYTES as u64;
         let length = (self.size - start).min(BLOCK_BYTES as u64) as usize;
         let dictionary = match self.codec {
-            Codec::Store => 0,
+            Codec::Store | Codec::Zstd => 0,
             Codec::Deflate => start.min(DICTIONARY_BYTES as u64) as usize,
         };
         if block.raw.len() < dictionary + length {
@@ -237,8 +235,7 @@ impl Large {
             block.dictionary_crc = crc32fast::hash(&block.raw[..dictionary]);
             block.tail_crc = crc32fast::hash(&raw[raw.len().saturating_sub(DICTIONARY_BYTES)..]);
             block.packed.clear();
-            let deflater = deflater.get_or_insert_with(|| BlockDeflater::new(self.level));
-            deflater
+            BlockDeflater::new(self.level)
                 .compress(&block.raw[..dictionary], raw, index + 1 == self.blocks, &mut block.packed, stop)
                 .map_err(BlockFailure::Codec)?;
         }

@@ -1,48 +1,57 @@
 //! Plan → archive bytes: workers read and pack in any order, the sink gets everything in the plan's.
 
+mod blocks;
 mod budget;
 mod large;
 mod order;
 mod output;
+mod packer;
+mod press;
 mod record;
+mod source;
 #[cfg(test)]
 mod tests;
 mod worker;
+
+use std::ops::Range;
 
 use budget::Budget;
 use order::Shared;
 use output::Output;
 pub(crate) use output::{Written, cut_short};
+use packer::Method;
 pub(crate) use record::Record;
 use worker::Worker;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
-use crate::frame::Frame;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::request::{Format, PackOptions};
 use crate::sink::Sink;
 use crate::threads::on_threads;
 
-/// Pack all members of the plan into the sink. Returns once every thread has ended, also on errors.
+/// Pack these members of the plan into the sink. Returns once every thread has ended, also on errors.
 pub(crate) fn run<S: Sink>(
     plan: &Plan,
+    members: Range<usize>,
     format: Format,
     options: &PackOptions,
     sink: S,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Written<S>> {
-    let budget = Budget::new(options.memory, options.jobs);
-    let frame = match format {
-        Format::Zip => Frame::Zip,
-        Format::Tar => Frame::Tar,
-    };
-    let output = Output::new(sink, frame, plan.entries().len());
-    let shared = Shared::new(plan, options, frame, budget, cancel, progress, output);
+    let method = Method::new(format, options);
+    let budget = Budget::new(options.memory, options.jobs, method.around);
+    let output = Output::new(sink, method.frame, method.around, options.align, members.len(), progress.bytes_out.get());
+    let shared = Shared::new((plan, members), options, method, budget, cancel, progress, output);
     on_threads(budget.workers, || work(&shared));
-    shared.finish()?.finish(plan, options.stamps, || cancel.check(Stage::Pack), progress)
+    let closed = if shared.should_stop() { Ok(()) } else { Worker::new(&shared).close() };
+    // Whatever ended the pack first is what is said of it.
+    let output = shared.finish()?;
+    cancel.check(Stage::Pack)?;
+    closed?;
+    output.finish(plan, options.stamps, || cancel.check(Stage::Pack), progress)
 }
 
 fn work<S: Sink>(shared: &Shared<'_, S>) {

@@ -2,18 +2,21 @@
 //! wait behind it, while the others go on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::blocks::{Blocks, Stream};
 use super::budget::{BATCH_BYTES, BATCH_FILES, BUFFER_LIMIT, Budget};
 use super::large::Large;
 use super::output::Output;
+use super::packer::Method;
+use super::press::{Help, Work};
 use super::record::Record;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
-use crate::frame::Frame;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
@@ -30,6 +33,8 @@ pub(super) struct Buffer {
     pub bytes: Vec<u8>,
     pub used: usize,
     pub records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    pub hashes: Vec<u128>,
     pub skipped: Vec<Remark>,
 }
 
@@ -46,6 +51,7 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.used = 0;
         self.records.clear();
+        self.hashes.clear();
         self.skipped.clear();
         // A buffer that a large file stretched gives the rest back.
         if self.bytes.len() > 2 * BATCH_BYTES {
@@ -62,11 +68,11 @@ impl Buffer {
 /// A run of consecutive members that one worker packs.
 pub(super) struct Batch {
     pub ticket: u64,
-    pub members: std::ops::Range<usize>,
+    pub members: Range<usize>,
     pub buffer: Buffer,
 }
 
-struct State {
+pub(super) struct State {
     /// First entry that nobody has claimed.
     unclaimed: usize,
     tickets: u64,
@@ -78,20 +84,25 @@ struct State {
     unmade: usize,
     writing: bool,
     large: Option<Arc<Large>>,
-    failed: Option<Error>,
+    pub blocks: Blocks,
+    pub failed: Option<Error>,
 }
 
 /// What the workers of one pack share.
 pub(super) struct Shared<'a, S> {
     pub plan: &'a Plan,
+    /// Where this archive's members end among the plan's.
+    end: usize,
     pub options: &'a PackOptions,
-    pub frame: Frame,
+    pub method: Method,
     pub budget: Budget,
     pub cancel: &'a CancelToken,
     pub progress: &'a Progress,
     pub output: Mutex<Output<S>>,
+    /// The tar before it is compressed, where it is.
+    pub stream: Option<Mutex<Stream>>,
     state: Mutex<State>,
-    wake: Condvar,
+    pub wake: Condvar,
     has_failed: AtomicBool,
     /// For the average file size, which decides how many files a batch claims.
     seen_files: AtomicU64,
@@ -103,16 +114,17 @@ pub(super) struct Turn(());
 
 impl<'a, S: Sink> Shared<'a, S> {
     pub fn new(
-        plan: &'a Plan,
+        (plan, members): (&'a Plan, Range<usize>),
         options: &'a PackOptions,
-        frame: Frame,
+        method: Method,
         budget: Budget,
         cancel: &'a CancelToken,
         progress: &'a Progress,
         output: Output<S>,
     ) -> Self {
+        let stream = output.around().map(Stream::new);
         let state = State {
-            unclaimed: 0,
+            unclaimed: members.start,
             tickets: 0,
             due: 0,
             ready: BTreeMap::new(),
@@ -120,16 +132,20 @@ impl<'a, S: Sink> Shared<'a, S> {
             unmade: budget.buffers,
             writing: false,
             large: None,
+            // One is being filled from the beginning.
+            blocks: Blocks::new(budget.blocks - 1),
             failed: None,
         };
         Self {
             plan,
+            end: members.end,
             options,
-            frame,
+            method,
             budget,
             cancel,
             progress,
             output: Mutex::new(output),
+            stream,
             state: Mutex::new(state),
             wake: Condvar::new(),
             has_failed: AtomicBool::new(false),
@@ -138,7 +154,7 @@ impl<'a, S: Sink> Shared<'a, S> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +203,7 @@ impl<'a, S: Sink> Shared<'a, S> {
 
     /// The next batch, with a buffer. Both are taken in plan order under one lock: taken apart, later batches could
     /// hold all buffers while the one that is due has none. `None` when all is written or the pack has failed.
-    pub fn claim(&self, help: &mut dyn FnMut(&Large)) -> Option<Batch> {
+    pub fn claim(&self, help: Help<'_>) -> Option<Batch> {
         let mut state = self.lock();
         loop {
             if state.failed.is_some() || self.cancel.is_cancelled() {
@@ -198,11 +214,17 @@ impl<'a, S: Sink> Shared<'a, S> {
             }
             if let Some(large) = state.large.clone().filter(|large| large.has_work()) {
                 drop(state);
-                help(&large);
+                help(Work::Large(&large));
                 state = self.lock();
                 continue;
             }
-            let left = self.plan.entries().len() - state.unclaimed;
+            if let Some(block) = state.blocks.queue.pop_front() {
+                drop(state);
+                help(Work::Block(block));
+                state = self.lock();
+                continue;
+            }
+            let left = self.end - state.unclaimed;
             if left == 0 && state.due == state.tickets {
                 return None;
             }
@@ -220,12 +242,12 @@ impl<'a, S: Sink> Shared<'a, S> {
         }
     }
 
-    fn wait<'g>(&self, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
+    pub fn wait<'g>(&self, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
         self.wake.wait_timeout(state, LOOK_UP).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Wait until every earlier batch is written.
-    pub fn wait_turn(&self, ticket: u64, help: &mut dyn FnMut(&Large)) -> Result<Turn> {
+    pub fn wait_turn(&self, ticket: u64, help: Help<'_>) -> Result<Turn> {
         let mut state = self.lock();
         loop {
             self.cancel.check(Stage::Pack)?;
@@ -237,7 +259,13 @@ impl<'a, S: Sink> Shared<'a, S> {
             }
             if let Some(large) = state.large.clone().filter(|large| large.has_work()) {
                 drop(state);
-                help(&large);
+                help(Work::Large(&large));
+                state = self.lock();
+                continue;
+            }
+            if let Some(block) = state.blocks.queue.pop_front() {
+                drop(state);
+                help(Work::Block(block));
                 state = self.lock();
                 continue;
             }
@@ -246,8 +274,8 @@ impl<'a, S: Sink> Shared<'a, S> {
     }
 
     /// Write what a batch has so far, and let it go on.
-    pub fn flush(&self, _turn: &Turn, buffer: &mut Buffer) -> Result<()> {
-        self.output().write(buffer, self.progress)?;
+    pub fn flush(&self, _turn: &Turn, buffer: &mut Buffer, help: Help<'_>) -> Result<()> {
+        self.deliver(buffer, help)?;
         buffer.clear();
         Ok(())
     }
@@ -259,7 +287,7 @@ impl<'a, S: Sink> Shared<'a, S> {
     }
 
     /// Hand in a finished batch. Writes it, and all that wait behind it, when it is due.
-    pub fn submit(&self, ticket: u64, buffer: Buffer) -> Result<()> {
+    pub fn submit(&self, ticket: u64, buffer: Buffer, help: Help<'_>) -> Result<()> {
         let mut state = self.lock();
         state.ready.insert(ticket, buffer);
         if state.writing {
@@ -270,7 +298,7 @@ impl<'a, S: Sink> Shared<'a, S> {
             let due = state.due;
             let Some(mut buffer) = state.ready.remove(&due) else { break };
             drop(state);
-            self.output().write(&mut buffer, self.progress)?;
+            self.deliver(&mut buffer, help)?;
             buffer.clear();
             state = self.lock();
             state.free.push(buffer);

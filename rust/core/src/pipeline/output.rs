@@ -1,10 +1,14 @@
 //! The archive as it grows: bytes to the sink, records for the central directory, the digest of all of it.
 
+use super::blocks::Block;
+use super::budget::Around;
 use super::order::Buffer;
 use super::record::Record;
+use crate::codec::Codec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::frame::{Frame, tar, zip};
+use crate::frame::seekable::{self, Listed};
+use crate::frame::{Frame, gzip, tar, zip};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
@@ -17,8 +21,18 @@ const PORTION: usize = 1 << 20;
 pub(super) struct Output<S> {
     sink: S,
     frame: Frame,
+    around: Around,
+    align: u16,
+    /// What has been written of a compressed tar.
+    pressed: Pressed,
+    /// Where a large member of a compressed tar may have to be taken back to.
+    mark: Option<OutputMark>,
     length: u64,
+    /// Bytes of the archives before this one.
+    before: u64,
     records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    hashes: Vec<u128>,
     skipped: Vec<Remark>,
     digest: Digest,
     /// Up to where the digest has come. It stops before a large member, whose header is patched, and catches up behind it.
@@ -31,17 +45,25 @@ pub(crate) struct Written<S> {
     pub sink: S,
     pub length: u64,
     pub records: Vec<Record>,
+    /// XXH3-128 of each record's content, where a manifest is to be written.
+    pub hashes: Vec<u128>,
     pub skipped: Vec<Remark>,
     pub digest: u128,
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, frame: Frame, members: usize) -> Self {
+    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize, before: u64) -> Self {
         Self {
             sink,
             frame,
+            around,
+            align,
+            pressed: Pressed::default(),
+            mark: None,
             length: 0,
+            before,
             records: Vec::with_capacity(members),
+            hashes: Vec::new(),
             skipped: Vec::new(),
             digest: Digest::new(),
             digested: 0,
@@ -55,35 +77,71 @@ impl<S: Sink> Output<S> {
 
     /// Append a batch.
     pub fn write(&mut self, buffer: &mut Buffer, progress: &Progress) -> Result<()> {
+        if self.align > 0 {
+            return self.write_aligned(buffer, progress);
+        }
         let bytes = &buffer.bytes[..buffer.used];
         self.sink.write(bytes)?;
         self.digest.update(bytes);
+        let at = self.length;
+        self.length += bytes.len() as u64;
+        self.digested = self.length;
+        self.adopt(buffer, at, progress);
+        progress.bytes_out.set(self.before + self.length);
+        Ok(())
+    }
+
+    /// Append a batch whose stored members are to begin at multiples of the alignment: it depends on where they stand.
+    fn write_aligned(&mut self, buffer: &mut Buffer, progress: &Progress) -> Result<()> {
+        let mut portion = std::mem::take(&mut self.portion);
+        portion.clear();
+        let start = self.length;
+        let ends: Vec<_> = buffer.records.iter().skip(1).map(|record| record.offset as usize).collect();
+        for (record, end) in buffer.records.iter_mut().zip(ends.into_iter().chain([buffer.used])) {
+            let (header, bytes) = {
+                let member = &buffer.bytes[record.offset as usize..end];
+                member.split_at(zip::length_of_header(member))
+            };
+            let mut header = header.to_vec();
+            record.offset = portion.len() as u64;
+            if record.is_file() && record.codec == Codec::Store && record.size() > 0 {
+                zip::align(&mut header, start + record.offset, self.align);
+            }
+            portion.extend_from_slice(&header);
+            portion.extend_from_slice(bytes);
+        }
+        self.append(&portion)?;
+        self.portion = portion;
+        self.adopt(buffer, start, progress);
+        progress.bytes_out.set(self.before + self.length);
+        Ok(())
+    }
+
+    /// Take over what is known of a batch whose bytes are on their way, from `at` in the tar on.
+    pub fn adopt(&mut self, buffer: &mut Buffer, at: u64, progress: &Progress) {
         let mut raw = 0;
         self.records.extend(buffer.records.iter().map(|record| {
             raw += record.size();
-            Record { offset: self.length + record.offset, ..*record }
+            Record { offset: at + record.offset, ..*record }
         }));
-        self.length += bytes.len() as u64;
-        self.digested = self.length;
+        self.hashes.append(&mut buffer.hashes);
         self.skipped.append(&mut buffer.skipped);
         progress.files.add(buffer.records.len() as u64);
         progress.bytes_in.add(raw);
-        progress.bytes_out.set(self.length);
-        Ok(())
     }
 
     /// Append a part of a large member, whose header is not final yet.
     pub fn write_part(&mut self, bytes: &[u8], progress: &Progress) -> Result<()> {
         self.sink.write(bytes)?;
         self.length += bytes.len() as u64;
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(())
     }
 
     /// Complete a large member: patch its header where that was written too early, and let the digest catch up.
     pub fn complete(
         &mut self,
-        record: Record,
+        (record, hash): (Record, Option<u128>),
         plan: &Plan,
         stamps: Stamps,
         check: impl Fn() -> Result<()>,
@@ -92,6 +150,21 @@ impl<S: Sink> Output<S> {
         if self.frame == Frame::Zip {
             self.patch_header(&record, plan, stamps)?;
         }
+        self.catch_up(check)?;
+        self.keep(record, hash, progress);
+        Ok(())
+    }
+
+    /// Take over what is known of a large member whose bytes are on their way, or written.
+    pub fn keep(&mut self, record: Record, hash: Option<u128>, progress: &Progress) {
+        self.mark = None;
+        self.records.push(record);
+        self.hashes.extend(hash);
+        progress.files.add(1);
+    }
+
+    /// Let the digest come to the end of what is written.
+    fn catch_up(&mut self, check: impl Fn() -> Result<()>) -> Result<()> {
         let mut portion = std::mem::take(&mut self.portion);
         portion.resize(PORTION, 0);
         while self.digested < self.length {
@@ -104,8 +177,6 @@ impl<S: Sink> Output<S> {
             self.digested += count as u64;
         }
         self.portion = portion;
-        self.records.push(record);
-        progress.files.add(1);
         Ok(())
     }
 
@@ -147,24 +218,111 @@ impl<S: Sink> Output<S> {
     ) -> Result<Written<S>> {
         match self.frame {
             Frame::Zip => self.central_directory(plan, stamps, check)?,
-            Frame::Tar => self.append(&tar::END)?,
+            Frame::Tar if self.around().is_none() => self.append(&tar::END)?,
+            Frame::Tar => self.end_around(check)?,
         }
-        progress.bytes_out.set(self.length);
+        progress.bytes_out.set(self.before + self.length);
         Ok(Written {
             sink: self.sink,
             length: self.length,
             records: self.records,
+            hashes: self.hashes,
             skipped: self.skipped,
             digest: self.digest.finish(),
         })
     }
 }
 
+/// Counts of a compressed tar, as far as it is written.
+#[derive(Default, Clone)]
+struct Pressed {
+    raw: u64,
+    crc: crc32fast::Hasher,
+    frames: Vec<Listed>,
+}
+
+/// What a large member of a compressed tar is taken back to.
+struct OutputMark {
+    /// The block that the member begins in.
+    block: u64,
+    /// The length then, and the counts; the frames are only cut back. `None` until that block is written.
+    before: Option<(u64, u64, crc32fast::Hasher, usize)>,
+}
+
 impl<S: Sink> Output<S> {
+    /// What compresses the tar, where it is compressed.
+    pub fn around(&self) -> Option<Codec> {
+        match self.around {
+            Around::Nothing | Around::Within(_) => None,
+            Around::Gzip => Some(Codec::Deflate),
+            Around::Zstd(_) => Some(Codec::Zstd),
+        }
+    }
+
+    /// A large member begins in this block, and may have to be taken back.
+    pub fn mark(&mut self, block: u64) {
+        self.mark = Some(OutputMark { block, before: None });
+    }
+
+    /// Append a compressed block.
+    pub fn write_block(&mut self, block: &Block, progress: &Progress) -> Result<()> {
+        if self.length == 0 && self.around == Around::Gzip {
+            self.append(&gzip::HEADER)?;
+        }
+        if let Some(mark) = &mut self.mark
+            && mark.block == block.number
+        {
+            mark.before = Some((self.length, self.pressed.raw, self.pressed.crc.clone(), self.pressed.frames.len()));
+        }
+        let raw = block.raw().len();
+        self.pressed.raw += raw as u64;
+        if self.around == Around::Gzip {
+            self.pressed.crc.combine(&block.crc);
+        } else {
+            self.pressed.frames.push(Listed::of(&block.packed, raw));
+        }
+        // What may be taken back is left to be digested until it may not.
+        if self.mark.as_ref().is_some_and(|mark| mark.before.is_some()) {
+            self.sink.write(&block.packed)?;
+            self.length += block.packed.len() as u64;
+        } else {
+            self.catch_up(|| Ok(()))?;
+            self.append(&block.packed)?;
+        }
+        progress.bytes_out.set(self.before + self.length);
+        Ok(())
+    }
+
+    /// Take back everything since the mark.
+    pub fn go_back(&mut self, remark: Remark) -> Result<()> {
+        self.skipped.push(remark);
+        let Some(OutputMark { before: Some((length, raw, crc, frames)), .. }) = self.mark.take() else {
+            return Ok(());
+        };
+        self.sink.rewind(length)?;
+        self.length = length;
+        self.pressed.raw = raw;
+        self.pressed.crc = crc;
+        self.pressed.frames.truncate(frames);
+        Ok(())
+    }
+
+    fn end_around(&mut self, check: impl Fn() -> Result<()>) -> Result<()> {
+        self.catch_up(check)?;
+        let mut end = Vec::new();
+        if self.around == Around::Gzip {
+            end.extend_from_slice(&gzip::trailer(self.pressed.crc.clone().finalize(), self.pressed.raw));
+        } else {
+            seekable::seek_table(&mut end, &self.pressed.frames);
+        }
+        self.append(&end)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.sink.write(bytes)?;
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
+        self.digested = self.length;
         Ok(())
     }
 

@@ -54,6 +54,7 @@ impl Record {
             link,
             method: match self.codec {
                 Codec::Store => Method::Stored,
+                Codec::Zstd => Method::Zstd,
                 Codec::Deflate => Method::Deflated,
             },
             crc: self.crc,

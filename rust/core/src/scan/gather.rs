@@ -77,7 +77,7 @@ impl<'a> Sources<'a> {
         listings.extend(harvest.listings);
         let warnings = unmatched
             .into_iter()
-            .map(|text| format!("nothing matches {}; the other sources were packed", show_bytes(text)))
+            .map(|text| format!("nothing matches {}; the other sources were taken", show_bytes(text)))
             .collect();
         let mut found = Found { skipped, warnings, named: named(&texts), ..Found::default() };
         assemble(listings, &mut found);
@@ -193,7 +193,7 @@ fn resolve_root(lookup: &Lookup<'_>, root: &std::path::Path) -> Result<Vec<u8>> 
 }
 
 /// The part of `path` below `root`; empty where they are one.
-fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     if root == b"/" {
         return path.strip_prefix(b"/");
     }

@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorKind, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
 
-pub(crate) use gather::Sources;
+pub(crate) use gather::{Sources, below};
+pub(crate) use pattern::{Component, components, is_hidden};
 
 /// Longest member name: what a zip header can hold.
 pub(crate) const MAX_MEMBER_NAME: usize = u16::MAX as usize;

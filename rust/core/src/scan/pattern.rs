@@ -47,7 +47,8 @@ pub(crate) fn parse(text: &[u8]) -> Option<(&[u8], Pattern)> {
     Some((&text[..start], pattern))
 }
 
-fn components(text: &[u8]) -> Vec<Component> {
+/// The components of a pattern without its literal folder.
+pub(crate) fn components(text: &[u8]) -> Vec<Component> {
     text.split(|&b| b == b'/')
         .filter(|part| !part.is_empty() && *part != b".")
         .map(|part| match part {

@@ -136,7 +136,7 @@ impl<'a> Lookup<'a> {
             Kind::File => Ok(Source::Single(EntryKind::File)),
             Kind::Special | Kind::Link => {
                 let message = format!(
-                    "cannot pack {}: it is {}; only files, folders and links can be packed",
+                    "cannot read {}: it is {}; only files, folders and links can be taken",
                     show_bytes(text),
                     fs::special_name(&stat)
                 );

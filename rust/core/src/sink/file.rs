@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::Sink;
 use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs;
+use crate::journal::{self, Journal};
 use crate::target::{STAGED_SUFFIX, Target, dot_name};
 
 /// Written ranges of this length are handed to the disk while the next are made, when the end waits for the disk.
@@ -20,6 +21,8 @@ pub(crate) struct StagedFile {
     target_name: Vec<u8>,
     /// What the archive may take the place of.
     replaces: Option<fs::Stamp>,
+    /// The list beside the target that this pack knows of.
+    list: Option<(u64, u64)>,
     /// Its dot-name, where it has one.
     name: Option<Vec<u8>>,
     length: u64,
@@ -52,6 +55,7 @@ impl StagedFile {
             target: shown.clone(),
             target_name: target.name.clone(),
             replaces: target.replaces,
+            list: target.list,
             name,
             length: 0,
             written_back: durable.then_some(0),
@@ -82,8 +86,15 @@ impl StagedFile {
     }
 
     /// Give the archive its name, at once; `replace` an earlier one or refuse to.
-    /// `only_known` refuses to replace what was not there when the pack began.
-    pub fn publish(mut self, replace: bool, only_known: bool) -> Result<Finished> {
+    ///
+    /// `only_known` refuses to replace what was not there when the pack began. `claim` puts the list of originals beside
+    /// the archive before it is visible. Looking and naming are one step to all packs into this folder.
+    pub fn publish(mut self, replace: bool, only_known: bool, claim: bool) -> Result<Finished> {
+        let _alone = fs::lock_directory(&self.folder).map_err(|error| self.failed("lock the folder of", error))?;
+        let list = journal::beside(&self.folder, &self.target_name);
+        if list.is_some() && list != self.list {
+            return Err(journal::busy(&self.target, Stage::Commit));
+        }
         let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
         if replace && only_known && there.is_some() && there != self.replaces {
             let message = format!(
@@ -92,6 +103,11 @@ impl StagedFile {
             );
             return Err(Error::new(ErrorKind::TargetExists, Stage::Commit, message).at(&self.target));
         }
+        if list.is_some() && (replace || there.is_none()) {
+            // What it is about is gone, or is replaced now by what holds all of it.
+            journal::clear(&self.folder, &self.target_name);
+        }
+        let journal = if claim { Some(self.claim()?) } else { None };
         let published = self.give_name(replace);
         published.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists if !replace => {
@@ -110,6 +126,18 @@ impl StagedFile {
             file: duplicate(&self.file)?,
             folder: duplicate(&self.folder)?,
             target: self.target.clone(),
+            journal,
+        })
+    }
+
+    fn claim(&self) -> Result<Journal> {
+        Journal::claim(&self.folder, &self.target_name).map_err(|error| {
+            let message = format!(
+                "cannot write the list of originals beside {}: {}; nothing was published: make its folder writable, or keep the originals",
+                show(&self.target),
+                reason(&error)
+            );
+            self.failed("write", error).with_message(message)
         })
     }
 
@@ -186,6 +214,8 @@ pub(crate) struct Finished {
     file: OwnedFd,
     folder: OwnedFd,
     target: PathBuf,
+    /// Where it was claimed.
+    pub journal: Option<Journal>,
 }
 
 impl Finished {

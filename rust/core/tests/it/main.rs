@@ -6,4 +6,9 @@
     reason = "tests prepare and look at files themselves, and fail loudly"
 )]
 
+mod archives;
+mod damage;
+mod hash;
 mod pack;
+mod read;
+mod shards;

@@ -57,7 +57,7 @@ fn bytes_depend_on_neither_threads_nor_memory() {
             let report = run(&request(&[&source], &target, options)).unwrap();
             assert_eq!(report.files, 604);
             assert_eq!(report.bytes_out, fs::metadata(&target).unwrap().len());
-            digests.push((stamps, report.digest, fs::read(&target).unwrap()));
+            digests.push((stamps, report.archives[0].1, fs::read(&target).unwrap()));
         }
     }
     for (stamps, digest, bytes) in &digests {

@@ -1,0 +1,390 @@
+"""Archives as read-only mappings from member names to bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vhpack._members import chosen
+from vhpack._packing import checked_jobs
+from vhpack.errors import OptionError, SourceChangedError, SourceNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Literal
+
+    from vhpack import _engine
+    from vhpack._packing import Patterns, StrPath, Watch
+
+_EXISTING = ("error", "overwrite", "skip")
+_DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
+_BUFFER_BYTES = 64 << 10  # of a file object: one call into the engine for each of these
+
+
+def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A001
+    """Open a zip, tar, tar.gz or tar.zst for reading, whoever wrote it; its content says which it is.
+
+    Opening reads the list of members, not the members: the directory of a zip, the seek table of our own tar.zst, one
+    pass over any other tar. What contradicts itself, and what claims to unpack to absurd amounts, is refused.
+
+    Args:
+        source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.
+        unsafe_limits: Lift the limits on the number of members (ten million), on their bytes (16 TiB) and on how much they may
+            unpack to (200 times the archive, beyond 1 GiB), for an archive that you trust.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        UnsupportedArchiveError: the file is no archive that can be read.
+        CorruptArchiveError: the archive is cut short or contradicts itself.
+        LimitExceededError: the archive claims more than the limits allow.
+        OptionError: `source` is a URL of another kind.
+
+    Example:
+        >>> import pathlib, tempfile, vhpack
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = pathlib.Path(folder.name, "a.txt").write_text("hello")
+        >>> _ = vhpack.pack(f"{folder.name}/*.txt", f"{folder.name}/texts.zip")
+        >>> with vhpack.open(f"{folder.name}/texts.zip") as archive:
+        ...     print(archive.names(), archive["a.txt"])
+        ['a.txt'] b'hello'
+        >>> folder.cleanup()
+    """
+    archive = Archive(os.path.abspath(_local(source)), unsafe_limits=unsafe_limits)
+    archive._native()  # noqa: SLF001
+    return archive
+
+
+class Archive(Mapping[str, bytes]):
+    """An archive that is open for reading: a mapping from the names of its files to their bytes.
+
+    `vhpack.open` makes it. Folders, links and special files among the members are in `members()` only. Threads may share it,
+    forked processes may go on with it, and pickling hands on its path alone: the other process opens the archive again
+    at its first use, and refuses one that has changed since.
+    """
+
+    def __init__(self, path: str, *, unsafe_limits: bool = False, stamp: tuple[int, int] | None = None) -> None:
+        self._path = path
+        self._unsafe_limits = unsafe_limits
+        self._stamp = stamp
+        self._engine: _engine.Archive | None = None
+        self._process = 0
+        self._closed = False
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the archive."""
+        return self._path
+
+    @property
+    def format(self) -> Literal["zip", "tar", "tar.gz", "tar.zst"]:
+        """What the file is, by its content."""
+        return self._native().format
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def names(self) -> list[str]:
+        """Return the names of all files, in the archive's order."""
+        return self._native().names()
+
+    def members(self, patterns: Patterns | None = None) -> list[_engine.Member]:
+        """Return what the archive says of its members of every kind, in its order.
+
+        Args:
+            patterns: Take only what matches one of these, under the rules of `glob`.
+        """
+        wanted = [patterns] if isinstance(patterns, str) else patterns
+        return self._native().members(None if wanted is None else list(wanted))
+
+    def info(self, name: str) -> _engine.Member:
+        """Return what the archive says of a member.
+
+        Returns:
+            `name`, `kind` (`"file"`, `"directory"`, `"link"`, `"hardlink"` or `"special"`), `size` and `packed` in bytes,
+            `codec`, `mode`, `mtime` in seconds since 1970 or None, `crc32` or None, `link` (where a link leads), and
+            `offset` of its header.
+
+        Raises:
+            MemberNotFoundError: there is no such member.
+        """
+        return self._native().member(name)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the names of the files that match, in the archive's order.
+
+        Args:
+            pattern: As for `glob.glob(recursive=True)`: `*` does not cross a `/`, `**` does.
+
+        Example:
+            >>> import pathlib, tempfile, vhpack
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     for name in ("a.png", "a.txt"):
+            ...         _ = pathlib.Path(folder, name).write_text(name)
+            ...     _ = vhpack.pack(f"{folder}/*", f"{folder}/all.zip")
+            ...     vhpack.open(f"{folder}/all.zip").glob("*.png")
+            ['a.png']
+        """
+        return self._native().glob(pattern)
+
+    def open(self, name: str) -> io.BufferedReader:
+        """Open a member as a binary file that can seek; it stays readable when the archive is closed.
+
+        Seeking backwards in a compressed member unpacks it again from its start. Its checksum is checked when the end is
+        reached without a gap.
+
+        Raises:
+            MemberNotFoundError: there is no such member.
+            CorruptArchiveError: on a read, when what is read contradicts itself or its checksum.
+        """
+        return io.BufferedReader(_MemberFile(self._native().open(name)), _BUFFER_BYTES)
+
+    def read_many(self, names: Iterable[str], jobs: int | None = None) -> list[bytes]:
+        """Return the bytes of many files, read and unpacked on several threads.
+
+        Args:
+            names: Which, in any order, which is that of the result.
+            jobs: Number of threads; by default one for each core.
+
+        Raises:
+            MemberNotFoundError: one of them is not there.
+            CorruptArchiveError: one of them fails its checksum.
+        """
+        return self._native().read_many(list(names), checked_jobs(jobs))
+
+    def extract(
+        self,
+        dest: StrPath,
+        members: str | Iterable[str] | None = None,
+        *,
+        existing: Literal["error", "overwrite", "skip"] = "error",
+        strip: int = 0,
+        links: bool = True,
+        jobs: int | None = None,
+        progress: Watch = None,
+    ) -> _engine.ExtractReport:
+        """Write members below the folder `dest`, and nothing outside it, whatever their names and links say.
+
+        Names, links, limits and, unless told otherwise, existing files are checked before anything is written. A file appears
+        complete, with its checksum checked; those written before a failure stay.
+
+        Args:
+            dest: The folder; made where it is not there.
+            members: Which, as names, folders (with all below) or patterns as for `glob`; by default all.
+            existing: What to do with files that are there already: `"error"` writes nothing, `"overwrite"` replaces them,
+                `"skip"` keeps them and says so in the report.
+            strip: How many folders to take off the front of each name; what has no more than these is left out.
+            links: Whether to make symbolic and hard links. None that leads out of `dest` is made in any case.
+            jobs: Number of threads; by default one for each core.
+            progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
+
+        Returns:
+            What was done: `dest` (absolute), `files`, `directories`, `links`, `bytes`, `skipped` as pairs of path and reason,
+            `warnings` and `seconds`.
+
+        Raises:
+            TargetExistsError: a file is there already, and `existing` is `"error"`.
+            MemberNotFoundError: one of `members` is not there and matches nothing.
+            UnsafeMemberError: a member would be written outside `dest`, or over another.
+            CorruptArchiveError: a member fails its checksum or contradicts the archive's list.
+            LimitExceededError: the members claim more bytes than the limits allow.
+            NoSpaceError: the disk is full.
+            PackPermissionError: the operating system refused to write.
+            PackOSError: any other failure of the operating system.
+            OptionError: an option is out of range.
+
+        Example:
+            >>> import os, pathlib, tempfile, vhpack
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = pathlib.Path(folder, "a.txt").write_text("hello")
+            ...     _ = vhpack.pack(f"{folder}/a.txt", f"{folder}/a.zip")
+            ...     report = vhpack.open(f"{folder}/a.zip").extract(f"{folder}/there")
+            ...     print(report.files, os.listdir(f"{folder}/there"))
+            1 ['a.txt']
+        """
+        from vhpack import _progress
+
+        if existing not in _EXISTING:
+            raise OptionError(f"existing is {existing!r}; it must be one of {', '.join(_EXISTING)}")
+        if not 0 <= strip <= _DEEPEST:
+            raise OptionError(f"strip is {strip}; it must be a number from 0 to {_DEEPEST}")
+        native = self._native()
+        wanted = None if members is None else chosen(native, [members] if isinstance(members, str) else members)
+        with _progress.watching(progress) as watch:
+            return native.extract(
+                os.fsencode(os.path.join(os.getcwd(), dest)),
+                names=wanted,
+                existing=existing,
+                strip=strip,
+                links=links,
+                jobs=checked_jobs(jobs),
+                progress=watch,
+            )
+
+    def verify(self, *, jobs: int | None = None, progress: Watch = None) -> _engine.VerifyReport:
+        """Read every member, and check all that the format allows: headers, sizes, checksums, and that none overlap.
+
+        Args:
+            jobs: Number of threads; by default one for each core.
+            progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
+
+        Returns:
+            What was found: `ok`, `members`, `files`, `bytes`, `damaged` as triples of name, offset and what is wrong,
+            `warnings` (what is odd and yet no damage) and `seconds`. A damaged member is no exception.
+
+        Example:
+            >>> import pathlib, tempfile, vhpack
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = pathlib.Path(folder, "a.txt").write_text("hello")
+            ...     _ = vhpack.pack(f"{folder}/a.txt", f"{folder}/a.zip")
+            ...     vhpack.open(f"{folder}/a.zip").verify().ok
+            True
+        """
+        from vhpack import _progress
+
+        with _progress.watching(progress) as watch:
+            return self._native().verify(jobs=checked_jobs(jobs), progress=watch)
+
+    def close(self) -> None:
+        """Let the archive go; using it afterwards is a `ValueError`, as with files. Closing twice does no harm."""
+        self._closed = True
+        self._engine = None
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._native().read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._native().contains(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._native().names())
+
+    def __len__(self) -> int:
+        return len(self._native())
+
+    # A mapping would compare all its bytes.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __enter__(self) -> Archive:  # noqa: PYI034
+        self._native()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del kind, error, trace
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<vhpack.Archive {self._path!r}{' closed' if self._closed else ''}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._closed:
+            raise ValueError(f"the archive {self._path!r} is closed and cannot be pickled")
+        return _reopen, (self._path, self._unsafe_limits, self._stamp)
+
+    def _native(self) -> _engine.Archive:
+        """The engine's archive, opened when this process first needs it."""
+        engine = self._engine
+        if engine is not None and (self._process == os.getpid() or engine.format == "zip"):
+            return engine
+        if self._closed:
+            raise ValueError(f"the archive {self._path!r} is closed")
+        # A tar's reader has locks, and one that another thread held in the moment of a fork stays locked for ever in the
+        # child. A zip's has none.
+        return self._open()
+
+    def _open(self) -> _engine.Archive:
+        from vhpack import _engine
+
+        stamp = _stamp(self._path)
+        if self._stamp not in (None, stamp):
+            raise SourceChangedError(
+                None, f"the archive {self._path!r} has changed since it was opened; open it anew", self._path
+            )
+        limit = 0 if self._unsafe_limits else None
+        path = os.fsencode(self._path)
+        engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit)
+        self._stamp, self._engine, self._process = stamp, engine, os.getpid()
+        return engine
+
+
+class _MemberFile(io.RawIOBase):
+    """A member, read where the position is."""
+
+    def __init__(self, reader: _engine.MemberReader) -> None:
+        self._reader = reader
+        self._position = 0
+        self.name = reader.member.name
+        self._size = reader.member.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        content = self._read(len(view))
+        view[: len(content)] = content
+        return len(content)
+
+    def readall(self) -> bytes:
+        return self._read(max(self._size - self._position, 0))
+
+    def _read(self, length: int) -> bytes:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        content = self._reader.read_at(self._position, length)
+        self._position += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        if whence not in starts:
+            raise ValueError(f"whence is {whence}; it must be 0, 1 or 2")
+        position = starts[whence] + offset
+        if position < 0:
+            raise ValueError(f"a position before the start: {position}")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _reopen(path: str, unsafe_limits: bool, stamp: tuple[int, int] | None) -> Archive:  # noqa: FBT001
+    return Archive(path, unsafe_limits=unsafe_limits, stamp=stamp)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """What tells an archive that was replaced; the same on every machine that sees the file."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError as error:
+        message = f"cannot open the archive {path!r}: it does not exist; check the spelling"
+        raise SourceNotFoundError(error.errno, message, path) from None
+    except OSError:
+        # The engine meets the same failure, and has the words for it.
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _local(source: StrPath) -> str:
+    """The path that a source names."""
+    path = os.fsdecode(source)
+    scheme, mark, rest = path.partition("://")
+    if not mark or not isinstance(source, str) or not scheme.replace("+", "").isalnum():
+        return path
+    host, _, place = rest.partition("/")
+    if scheme.lower() != "file" or host not in ("", "localhost"):
+        raise OptionError(f"cannot open {path!r}: only files and file:// URLs can be opened; download it first")
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes("/" + place))

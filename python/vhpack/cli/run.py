@@ -1,0 +1,40 @@
+"""`vhpack run`: a script that says `import valohai`, with vhpack in its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+
+from vhpack import env, incumbent
+from vhpack.cli.sections import Command
+
+_EXAMPLES = """\b
+Examples:
+  vhpack run train.py --epochs 10
+  vhpack run train.py --learning-rate=.002 --images 'test/*.jpg'
+  python -X dev -m vhpack run train.py
+"""
+
+
+@click.command(
+    cls=Command,
+    epilog=_EXAMPLES,
+    short_help="Run a script that imports valohai, with vhpack.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("script", type=click.Path())
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(script: str, arguments: tuple[str, ...]) -> None:
+    """Run a Python SCRIPT with its ARGUMENTS; where it imports valohai, it gets vhpack.
+
+    The same holds for every Python program that it starts. The script takes this process over, so that its exit status,
+    its signals and its tracebacks are its own.
+    """
+    if not os.path.isfile(script):
+        raise click.UsageError(f"{script} is no file; name the script to run, and its arguments behind it")
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *flags, script, *arguments], env.with_on_path(incumbent.FOLDER))  # noqa: S606

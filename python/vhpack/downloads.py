@@ -1,0 +1,193 @@
+"""Many downloads at once: in threads that end with the call, under one bar, and each file under its name at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vhpack import _progress, env, paths, stores, web
+from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
+from vhpack.errors import DownloadError, OptionError
+from vhpack.remote import RefusedError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+    from typing import Final
+
+_AT_ONCE: Final = 8
+_SILENCE: Final = 60.0
+_PLACED = "placed"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A file to have, and the path that it is to be had under."""
+
+    wanted: Wanted
+    target: str
+
+
+class Downloads:
+    """The clients of one call, which share their connections."""
+
+    def __init__(self) -> None:
+        silence = _seconds(env.read().timeout)
+        self._stop = threading.Event()
+        self._web = web.Client(silence=silence, connections=_AT_ONCE)
+        self._stores = stores.Client(silence=silence)
+
+    def expand(self, url: str) -> list[tuple[str, str]]:
+        """Return URL and name of each file that a URL means: itself, or what its wildcards match.
+
+        Raises:
+            DownloadError: the store does not answer.
+        """
+        if not stores.has_wildcards(url):
+            name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
+            return [(url, name if name not in ("", ".", "..") else "download")]
+        try:
+            return self._stores.expand(url)
+        except (UnavailableError, RefusedError) as error:
+            raise DownloadError(None, f"cannot list {url}: {error}", url) from None
+
+    def get(self, orders: Sequence[Order], *, force: bool, title: str) -> list[str]:
+        """Have all files under their paths, and return what should be said of them.
+
+        Each appears complete or not at all. A file at such a path that was put there by hand stays, unless `force`
+        says otherwise. Ctrl-C ends all threads; what has come by then is kept in the cache, and the next call goes on.
+
+        Raises:
+            DownloadError: one does not come; the others that were on their way are ended, too.
+        """
+        cache = paths.cache_path()
+        due: list[Order] = []
+        remarks: list[str] = []
+        for order in orders:
+            if force or not _by_hand(cache, order.target):
+                due.append(order)
+            else:
+                remarks.append(f"{order.target} was put there by hand, and is taken as it is")
+        if due:
+            remarks += self._all(due, cache, force, title)
+        return remarks
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._web.close()
+
+    def _all(self, orders: Sequence[Order], cache: str, force: bool, title: str) -> list[str]:  # noqa: FBT001
+        from concurrent.futures import ThreadPoolExecutor, wait
+
+        with _progress.transferring(title, len(orders)) as bar, ThreadPoolExecutor(min(_AT_ONCE, len(orders))) as threads:
+            # The bar is drawn by this thread alone; the others only count.
+            runs = [threads.submit(self._one, order, cache, force, bar.saw) for order in orders]
+            try:
+                rest: set[Future[Got]] = set(runs)
+                while rest:
+                    done, rest = wait(rest, timeout=0.1)
+                    bar.draw(len(runs) - len(rest))
+                    if any(run.exception() is not None for run in done):
+                        break
+            finally:
+                if any(not run.done() for run in runs):
+                    self._stop.set()
+                    for run in runs:
+                        run.cancel()
+                    self._web.cut()
+        for run in runs:
+            error = None if run.cancelled() else run.exception()
+            if error is not None and not isinstance(error, StoppedError):
+                raise error
+        return [run.result().remark for run in runs if run.result().remark]
+
+    def _one(self, order: Order, cache: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
+        wanted = order.wanted
+        entry = Entry(cache, wanted.url)
+        client: web.Client | stores.Client
+        source = wanted.source or wanted.url
+        if web.is_http(source):
+            client = self._web
+        elif stores.is_store(source):
+            client = self._stores
+        else:
+            raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
+        got = Download(wanted, entry, client, self._stop, saw, force).run()
+        _place(cache, got.path, order.target)
+        return got
+
+
+def _why_not(url: str) -> str:
+    scheme = url.partition("://")[0]
+    if scheme in ("datum", "dataset", "model"):
+        return f"{scheme}:// needs the registry, which this vhpack does not have; give the file's own URL, or a local path"
+    return f"{scheme}:// is none of http, https, s3, gs, azure and file"
+
+
+def _place(cache: str, content: str, target: str) -> None:
+    """Give a cached content its path: at once, as the same file where that can be, else as a copy."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if not _is_same(content, target):
+        staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
+        try:
+            _link_or_copy(content, staged)
+            os.replace(staged, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staged)
+    note = _note(cache, target)
+    os.makedirs(os.path.dirname(note), exist_ok=True)
+    staged = f"{note}.{secrets.token_hex(8)}"
+    with open(staged, "w", encoding="ascii") as file:
+        file.write(repr(stamp(target)))
+    os.replace(staged, note)
+
+
+def _link_or_copy(content: str, staged: str) -> None:
+    try:
+        os.link(content, staged)
+    except OSError:  # another file system, or one without links
+        import shutil
+
+        shutil.copyfile(content, staged)
+
+
+def _is_same(content: str, target: str) -> bool:
+    try:
+        return os.path.samefile(content, target)
+    except FileNotFoundError:
+        return False
+
+
+def _by_hand(cache: str, target: str) -> bool:
+    """Return whether a file is at `target` that is not, or not any more, as a download left it."""
+    found = stamp(target)
+    if found is None:
+        return False
+    try:
+        with open(_note(cache, target), encoding="ascii") as file:
+            return file.read() != repr(found)
+    except FileNotFoundError:
+        return True
+
+
+def _note(cache: str, target: str) -> str:
+    import hashlib
+
+    return os.path.join(cache, _PLACED, hashlib.sha256(os.fsencode(target)).hexdigest()[:32])
+
+
+def _seconds(text: str) -> float:
+    if not text:
+        return _SILENCE
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:  # noqa: PLR2004
+        raise OptionError(f"VHPACK_TIMEOUT is {text!r}, which is no number of seconds; correct or unset it")
+    return seconds

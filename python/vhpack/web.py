@@ -1,0 +1,236 @@
+"""HTTP: one client for downloads and for calls of the platform, whose connections another thread can cut."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from vhpack.remote import Body, RefusedError, RestartError, UnavailableError, UnchangedError, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import urllib3
+    from urllib3.connection import HTTPConnection
+    from urllib3.response import BaseHTTPResponse
+
+_CHUNK = 1 << 18
+_CONNECT = 10.0  # seconds; a server that takes longer to accept is asked again
+_REDIRECTS = 10
+_PACKED = (".gz", ".tgz", ".zst", ".tzst")
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Client:
+    """Asks servers over HTTP; every connection of it ends when it is cut."""
+
+    def __init__(self, *, silence: float, connections: int = 8) -> None:
+        self._silence = silence
+        self._connections = connections
+        self._open: set[HTTPConnection] = set()
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+
+    def fetch(self, url: str, *, offset: int, partly: Version, known: Version | None) -> Body:
+        """Return a file from `offset` on, if the server still has the version `partly`, else from its beginning.
+
+        Raises:
+            UnchangedError: the file still is the version `known`.
+            RestartError: there is nothing from `offset` on.
+            UnavailableError: asking again may help.
+            RefusedError: it will not.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        # A weak tag does not promise equal bytes, and must not be resumed on.
+        firm = partly.etag if not partly.etag.startswith("W/") else ""
+        if offset and (firm or partly.modified):
+            headers |= {"Range": f"bytes={offset}-", "If-Range": firm or partly.modified}
+        elif known is not None and known.etag:
+            headers["If-None-Match"] = known.etag
+        elif known is not None and known.modified:
+            headers["If-Modified-Since"] = known.modified
+        response = self.request("GET", url, headers)
+        try:
+            return _body(response, raw=url.partition("?")[0].lower().endswith(_PACKED))
+        except BaseException:
+            response.close()
+            raise
+
+    def request(self, method: str, url: str, headers: dict[str, str] | None = None, **more: object) -> BaseHTTPResponse:
+        """Send a request and return the answer's head; its body is read from it.
+
+        Raises:
+            UnavailableError: the server cannot be reached.
+            RefusedError: it leads elsewhere without end, or the URL is none.
+        """
+        import urllib3
+        from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ResponseError
+        from urllib3.util import Retry, Timeout
+
+        again = Retry(
+            total=_REDIRECTS,
+            connect=0,
+            read=0,
+            status=0,
+            other=0,
+            redirect=_REDIRECTS,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        try:
+            return self._pool(url).request(
+                method,
+                _bare(url),
+                headers={"User-Agent": "vhpack", **_credentials(url), **(headers or {})},
+                retries=again,
+                timeout=Timeout(connect=_CONNECT, read=self._silence),
+                preload_content=False,
+                decode_content=False,
+                **more,  # type: ignore[arg-type]
+            )
+        except MaxRetryError as error:
+            if isinstance(error.reason, ResponseError):
+                raise RefusedError(f"more than {_REDIRECTS} redirections") from None
+            raise UnavailableError(_reason(error.reason or error)) from None
+        except (LocationValueError, urllib3.exceptions.LocationParseError) as error:
+            raise RefusedError(_reason(error)) from None
+        except (HTTPError, OSError) as error:
+            raise UnavailableError(_reason(error)) from None
+
+    def cut(self) -> None:
+        """End every connection, whatever its thread waits for."""
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
+            # By the plain socket's method: that of a TLS socket would pull the state away under the thread that reads.
+            with contextlib.suppress(OSError):
+                if isinstance(connection.sock, socket.socket):
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        from urllib.parse import urlsplit
+        from urllib.request import getproxies, proxy_bypass
+
+        parts = urlsplit(url)
+        proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._new_pool(proxy)
+            return self._pools[proxy]
+
+    def _new_pool(self, proxy: str) -> urllib3.PoolManager:
+        import urllib3
+
+        settings = {"maxsize": self._connections, "block": False}
+        manager = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)  # type: ignore[arg-type]
+        manager.pool_classes_by_scheme = {scheme: self._listed(kind) for scheme, kind in manager.pool_classes_by_scheme.items()}
+        return manager
+
+    def _listed(self, pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
+        """Return a kind of pool whose connections are listed while they are open."""
+        client = self
+
+        class Listed(pool.ConnectionCls):  # type: ignore[misc, name-defined]
+            def connect(self) -> None:
+                super().connect()
+                with client._lock:
+                    client._open.add(self)
+
+            def close(self) -> None:
+                with client._lock:
+                    client._open.discard(self)
+                super().close()
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": Listed})
+
+
+def is_http(url: str) -> bool:
+    """Return whether `url` is one that this module fetches."""
+    return url.lower().startswith(("http://", "https://"))
+
+
+def _body(response: BaseHTTPResponse, *, raw: bool) -> Body:
+    status, headers = response.status, response.headers
+    if status == 304:  # noqa: PLR2004
+        raise UnchangedError
+    if status == 416:  # noqa: PLR2004
+        raise RestartError
+    if status in _PASSING:
+        raise UnavailableError(f"the server says {status} {response.reason or ''}".strip(), _seconds(headers.get("Retry-After")))
+    if status not in (200, 206):
+        raise RefusedError(f"the server says {status} {response.reason or ''}".strip())
+    length = headers.get("Content-Length", "")
+    offset, size = 0, int(length) if length.isdigit() else None
+    if status == 206:  # noqa: PLR2004
+        offset, size = _range(headers.get("Content-Range", ""))
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    # Asked for as it is, and yet sent packed. Of what is called a.csv.gz the packed bytes are meant; else the file is unpacked,
+    # and cannot be continued: the weak tag says so.
+    if encoding == "identity" or raw:
+        version = Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size)
+        return Body(version, offset, _chunks(response, unpack=False), response.close)
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise RefusedError(f"the server sends it encoded as {encoding}, which was not asked for")
+    if offset:
+        raise RestartError
+    etag = headers.get("ETag", "")
+    version = Version(f"W/{etag.removeprefix('W/')}" if etag else "", "", None)
+    return Body(version, 0, _chunks(response, unpack=True), response.close)
+
+
+def _range(text: str) -> tuple[int, int | None]:
+    """Read `bytes 5-9/10`."""
+    import re
+
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
+    if found is None:
+        raise RestartError
+    return int(found[1]), int(found[2]) if found[2].isdigit() else None
+
+
+def _chunks(response: BaseHTTPResponse, *, unpack: bool) -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        while chunk := response.read(_CHUNK, decode_content=unpack):
+            yield chunk
+    except (HTTPError, OSError) as error:
+        raise UnavailableError(_reason(error)) from None
+    response.release_conn()
+
+
+def _bare(url: str) -> str:
+    """Return a URL without the name and password in it, which belong into a header."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+
+
+def _credentials(url: str) -> dict[str, str]:
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {}
+    from urllib3.util import make_headers
+
+    return make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a Retry-After; its other form, a date, is rare and no reason to fail."""
+    return float(text) if text and text.isdigit() else None
+
+
+def _reason(error: object) -> str:
+    """Return what an error says, less the object that urllib3 begins its sentences with."""
+    text = str(error) or type(error).__name__
+    return text.rpartition(">: ")[2] or text

@@ -1,0 +1,131 @@
+//! What an archive is, and how its members are found in it.
+
+use super::fault::Fault;
+use super::limits::Limits;
+use super::member::Member;
+use super::source::Source;
+use super::tar::{self, Frames, Sequential, Tar, TarStream, Wrap};
+use super::zip::{self, Zip};
+use crate::cancel::CancelToken;
+
+/// The format of an archive, told by its bytes and never by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Zip.
+    Zip,
+    /// Tar.
+    Tar,
+    /// Tar in gzip.
+    TarGz,
+    /// Tar in Zstandard frames.
+    TarZst,
+}
+
+impl Format {
+    /// The suffix that it usually has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zip => "zip",
+            Self::Tar => "tar",
+            Self::TarGz => "tar.gz",
+            Self::TarZst => "tar.zst",
+        }
+    }
+}
+
+/// By the seek table where there is one whose frames fit into memory, else from beginning to end.
+fn zstd_stream(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Result<TarStream, Fault> {
+    let Some(table) = tar::seek_table(source)? else {
+        return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits, cancel)));
+    };
+    if let Some((_, raw)) = table.starts.last() {
+        limits.check_bytes(*raw, source.length())?;
+    }
+    Ok(match Frames::new(&table) {
+        Some(frames) => TarStream::Frames(frames),
+        None => TarStream::Sequential(Sequential::with_points(Wrap::Zstd, *limits, cancel, &table.starts)),
+    })
+}
+
+/// An opened archive of one format or another.
+pub(crate) enum Container {
+    Zip(Zip),
+    Tar(Tar, Format),
+}
+
+impl Container {
+    pub fn open(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
+        let mut head = [0; 512];
+        let count = source.read_at(&mut head, 0)?;
+        let tar = |stream, format| Ok(Self::Tar(Tar::open(source, stream, limits, cancel)?, format));
+        if head[..count].starts_with(b"PK\x03\x04") || head[..count].starts_with(b"PK\x05\x06") {
+            return Ok(Self::Zip(Zip::open(source, limits, cancel)?));
+        }
+        // A tar is asked first: one that holds a zip may look like a zip from its end.
+        if tar::is_header(&head) || (count == head.len() && head == [0; 512]) {
+            return tar(TarStream::Plain, Format::Tar);
+        }
+        if head[..count].starts_with(b"\x1f\x8b") {
+            return tar(TarStream::Sequential(Sequential::new(Wrap::Gzip, *limits, cancel)), Format::TarGz);
+        }
+        if head[..count].starts_with(b"\x28\xb5\x2f\xfd") || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
+            return tar(zstd_stream(source, limits, cancel)?, Format::TarZst);
+        }
+        // Bytes may stand in front of a zip, as in archives that unpack themselves.
+        if zip::has_end(source)? {
+            return Ok(Self::Zip(Zip::open(source, limits, cancel)?));
+        }
+        Err(Fault::unsupported("it is no archive that vhpack reads: zip, tar, tar.gz, tar.zst; or it is cut short"))
+    }
+
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Zip(_) => Format::Zip,
+            Self::Tar(_, format) => *format,
+        }
+    }
+
+    pub fn files(&self) -> u64 {
+        match self {
+            Self::Zip(zip) => zip.files,
+            Self::Tar(tar, _) => tar.table.files,
+        }
+    }
+
+    pub fn members(&self) -> u64 {
+        match self {
+            Self::Zip(zip) => zip.members,
+            Self::Tar(tar, _) => tar.table.members(),
+        }
+    }
+
+    pub fn find(&self, source: &dyn Source, name: &[u8]) -> Result<Option<Member>, Fault> {
+        match self {
+            Self::Zip(zip) => zip.find(source, name),
+            Self::Tar(tar, _) => Ok(tar.table.find(name)),
+        }
+    }
+
+    pub fn each(&self, source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(), Fault>) -> Result<(), Fault> {
+        match self {
+            Self::Zip(zip) => zip.each(source, each),
+            Self::Tar(tar, _) => tar.each(each),
+        }
+    }
+
+    /// Where a member's bytes begin, for [`read_at`](Self::read_at).
+    pub fn data_start(&self, source: &dyn Source, member: &Member) -> Result<u64, Fault> {
+        match self {
+            Self::Zip(zip) => zip.data_start(source, member),
+            Self::Tar(..) => Ok(member.start.unwrap_or(member.offset)),
+        }
+    }
+
+    /// Read bytes where members lie: of the file, or of the tar stream in it.
+    pub fn read_at(&self, source: &dyn Source, out: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        match self {
+            Self::Zip(_) => Ok(source.read_at(out, offset)?),
+            Self::Tar(tar, _) => tar.stream.read_at(source, out, offset),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A member's bytes: whole, checked against their CRC, or in portions from any position.
+
+use super::container::Container;
+use super::decode::{Stream, unpack_whole};
+use super::fault::Fault;
+use super::member::{Member, MemberKind, Packing};
+use super::source::Source;
+use super::zip;
+
+/// Packed members up to this size are unpacked from memory, two to three times as fast as in portions.
+const WHOLE: u64 = 16 << 20;
+
+/// Skipped at a time on the way to a position.
+const SKIP: usize = 64 << 10;
+
+/// Refuse a member that has no bytes to give, or none that can be read.
+pub(crate) fn check(member: &Member) -> Result<(), Fault> {
+    match member.kind {
+        MemberKind::File | MemberKind::Link => zip::check_readable(member),
+        MemberKind::Directory => Err(Fault::unsupported("it is a folder, and has no bytes to read")),
+        MemberKind::HardLink => Err(Fault::unsupported("it is a hard link that leads to no file; read another member")),
+        MemberKind::Special => Err(Fault::unsupported("it is a device, FIFO or socket, and has no bytes to read")),
+    }
+}
+
+fn check_crc(member: &Member, found: u32) -> Result<(), Fault> {
+    match member.crc {
+        Some(crc) if crc != found => {
+            let what = format!("its bytes are damaged: CRC {found:08x} instead of {crc:08x}");
+            Err(Fault::corrupt(what).at(member.offset))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unpack a member into `out`, which has exactly its size, and check it.
+pub(crate) fn read_into(
+    container: &Container,
+    source: &dyn Source,
+    member: &Member,
+    out: &mut [u8],
+) -> Result<(), Fault> {
+    check(member)?;
+    let Container::Zip(zip) = container else {
+        return read_in_portions(container, source, member, out);
+    };
+    if member.packing == Packing::Stored {
+        zip.read_stored(source, member, out)?;
+        return check_crc(member, crc32fast::hash(out));
+    }
+    if member.packed > WHOLE {
+        return read_in_portions(container, source, member, out);
+    }
+    let (packed, start) = zip.packed(source, member)?;
+    unpack_whole(member.packing, &packed[start..], out)?;
+    check_crc(member, crc32fast::hash(out))
+}
+
+fn read_in_portions(container: &Container, source: &dyn Source, member: &Member, out: &mut [u8]) -> Result<(), Fault> {
+    let mut content = Content::new(container, source, member)?;
+    let mut at = 0;
+    while at < out.len() {
+        at += content.read_at(container, source, member, at as u64, &mut out[at..])?;
+    }
+    content.finish(container, source, member)
+}
+
+/// Reads one member in portions. Sequential reading is checked against the CRC at its end.
+pub(crate) struct Content {
+    /// Where the member's bytes, packed or not, begin.
+    start: u64,
+    /// For packed members.
+    stream: Option<Stream>,
+    /// How far the stream has come.
+    position: u64,
+    crc: crc32fast::Hasher,
+    /// How many bytes from the beginning the CRC is of.
+    hashed: u64,
+}
+
+impl Content {
+    pub fn new(container: &Container, source: &dyn Source, member: &Member) -> Result<Self, Fault> {
+        check(member)?;
+        let start = container.data_start(source, member)?;
+        let stream = match member.packing {
+            Packing::Stored | Packing::Tar => None,
+            packing => Some(Stream::new(packing, start, start + member.packed)?),
+        };
+        Ok(Self { start, stream, position: 0, crc: crc32fast::Hasher::new(), hashed: 0 })
+    }
+
+    /// Read some bytes from `offset` on; zero only at the member's end.
+    pub fn read_at(
+        &mut self,
+        container: &Container,
+        source: &dyn Source,
+        member: &Member,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<usize, Fault> {
+        let left = member.size.saturating_sub(offset);
+        let wanted = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let out = &mut out[..wanted];
+        let count = if self.stream.is_none() {
+            container.read_at(source, out, self.start + offset)?
+        } else {
+            self.skip_to(source, offset)?;
+            self.unpack(source, out)?
+        };
+        if count == 0 {
+            return Err(super::decode::shorter().at(member.offset));
+        }
+        if self.hashed == offset && member.crc.is_some() {
+            self.crc.update(&out[..count]);
+            self.hashed += count as u64;
+            if self.hashed == member.size {
+                self.finish(container, source, member)?;
+            }
+        }
+        Ok(count)
+    }
+
+    fn unpack(&mut self, source: &dyn Source, out: &mut [u8]) -> Result<usize, Fault> {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let count = stream.read(source, out)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn skip_to(&mut self, source: &dyn Source, offset: u64) -> Result<(), Fault> {
+        if offset < self.position {
+            if let Some(stream) = &mut self.stream {
+                stream.restart();
+            }
+            self.position = 0;
+        }
+        let mut scratch = Vec::new();
+        while self.position < offset {
+            scratch.resize(SKIP, 0);
+            let step = scratch.len().min(usize::try_from(offset - self.position).unwrap_or(SKIP));
+            if self.unpack(source, &mut scratch[..step])? == 0 {
+                return Err(super::decode::shorter());
+            }
+        }
+        Ok(())
+    }
+
+    /// Check what was read from the first byte to the last without a gap.
+    pub fn finish(&mut self, _: &Container, source: &dyn Source, member: &Member) -> Result<(), Fault> {
+        if member.crc.is_none() || self.hashed < member.size {
+            return Ok(());
+        }
+        if let Some(stream) = &mut self.stream
+            && self.position == member.size
+        {
+            stream.expect_end(source)?;
+        }
+        check_crc(member, self.crc.clone().finalize())
+    }
+}

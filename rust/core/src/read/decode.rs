@@ -1,0 +1,220 @@
+//! Packed bytes → bytes, whole or in portions, never more than was announced.
+
+use std::cell::RefCell;
+
+use libdeflater::{DecompressionError, Decompressor};
+use zlib_rs::{Inflate, InflateFlush, Status};
+use zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective};
+
+use super::fault::Fault;
+use super::member::Packing;
+use super::source::Source;
+
+/// Packed bytes that a stream holds at once.
+const INPUT: usize = 64 << 10;
+
+thread_local! {
+    static INFLATER: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
+
+/// Unpack `packed` into exactly `out`.
+pub(crate) fn unpack_whole(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Fault> {
+    match packing {
+        Packing::Stored | Packing::Tar if packed.len() == out.len() => out.copy_from_slice(packed),
+        Packing::Deflate => {
+            let made = INFLATER.with_borrow_mut(|inflater| inflater.deflate_decompress(packed, out));
+            match made {
+                Ok(count) if count == out.len() => {}
+                Ok(_) => return Err(shorter()),
+                Err(DecompressionError::InsufficientSpace) => return Err(longer()),
+                Err(DecompressionError::BadData) => return Err(damaged_deflate()),
+            }
+        }
+        packing => {
+            let mut stream = Stream::new(packing, 0, packed.len() as u64)?;
+            let source = Slice(packed);
+            let mut at = 0;
+            while at < out.len() {
+                match stream.read(&source, &mut out[at..])? {
+                    0 => return Err(shorter()),
+                    count => at += count,
+                }
+            }
+            stream.expect_end(&source)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn shorter() -> Fault {
+    Fault::corrupt("it unpacks to fewer bytes than announced")
+}
+
+fn longer() -> Fault {
+    Fault::corrupt("it unpacks to more bytes than announced")
+}
+
+fn damaged_deflate() -> Fault {
+    Fault::corrupt("its deflate stream is damaged")
+}
+
+struct Slice<'a>(&'a [u8]);
+
+impl Source for Slice<'_> {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let rest = self.0.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
+/// A decoder that is fed in portions.
+pub(crate) enum Decoder {
+    Stored,
+    Deflate(Box<Inflate>),
+    Zstd(DCtx<'static>),
+}
+
+/// What one feeding did.
+pub(crate) struct Fed {
+    pub taken: usize,
+    pub made: usize,
+    /// The deflate stream, or a frame, ends here.
+    pub ended: bool,
+}
+
+impl Decoder {
+    pub fn new(packing: Packing) -> Result<Self, Fault> {
+        Ok(match packing {
+            Packing::Stored | Packing::Tar => Self::Stored,
+            Packing::Deflate => Self::Deflate(Box::new(Inflate::new(false, 15))),
+            Packing::Zstd => {
+                Self::Zstd(DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?)
+            }
+            Packing::Sparse | Packing::Other(_) => {
+                return Err(Fault::unsupported(format!("vhpack does not unpack {}", packing.name())));
+            }
+        })
+    }
+
+    /// Begin again, for another stream.
+    pub fn reset(&mut self) {
+        match self {
+            Self::Stored => {}
+            Self::Deflate(inflate) => inflate.reset(false),
+            // A session can always be reset.
+            Self::Zstd(context) => drop(context.reset(ResetDirective::SessionOnly)),
+        }
+    }
+
+    /// Take some of `input` and make some of `out`.
+    pub fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<Fed, Fault> {
+        match self {
+            Self::Stored => {
+                let count = input.len().min(out.len());
+                out[..count].copy_from_slice(&input[..count]);
+                Ok(Fed { taken: count, made: count, ended: false })
+            }
+            Self::Deflate(inflate) => {
+                let (taken, made) = (inflate.total_in(), inflate.total_out());
+                let status = inflate.decompress(input, out, InflateFlush::NoFlush).map_err(|_| damaged_deflate())?;
+                Ok(Fed {
+                    taken: (inflate.total_in() - taken) as usize,
+                    made: (inflate.total_out() - made) as usize,
+                    ended: status == Status::StreamEnd,
+                })
+            }
+            Self::Zstd(context) => {
+                let mut from = InBuffer::around(input);
+                let mut to = OutBuffer::around(out);
+                let left = context.decompress_stream(&mut to, &mut from).map_err(damaged_zstd)?;
+                Ok(Fed { taken: from.pos(), made: to.pos(), ended: left == 0 })
+            }
+        }
+    }
+}
+
+/// A window above 128 MiB is refused by the library itself, before it takes the memory.
+fn damaged_zstd(code: usize) -> Fault {
+    Fault::corrupt(format!("its zstd data is damaged or needs too much memory: {}", zstd_safe::get_error_name(code)))
+}
+
+/// One packed stream that lies in a source.
+pub(crate) struct Stream {
+    decoder: Decoder,
+    input: Vec<u8>,
+    /// What of the input is not taken yet.
+    unread: std::ops::Range<usize>,
+    start: u64,
+    next: u64,
+    end: u64,
+    ended: bool,
+}
+
+impl Stream {
+    /// The stream in the bytes from `start` to `end`.
+    pub fn new(packing: Packing, start: u64, end: u64) -> Result<Self, Fault> {
+        let input = vec![0; INPUT.min(usize::try_from(end.saturating_sub(start)).unwrap_or(INPUT))];
+        Ok(Self { decoder: Decoder::new(packing)?, input, unread: 0..0, start, next: start, end, ended: false })
+    }
+
+    pub fn restart(&mut self) {
+        self.decoder.reset();
+        self.unread = 0..0;
+        self.next = self.start;
+        self.ended = false;
+    }
+
+    fn fill(&mut self, source: &dyn Source) -> Result<(), Fault> {
+        let wanted = self.input.len().min(usize::try_from(self.end - self.next).unwrap_or(usize::MAX));
+        let count = source.read_at(&mut self.input[..wanted], self.next)?;
+        if count < wanted {
+            return Err(Fault::corrupt("the archive ends inside its data").at(self.next + count as u64));
+        }
+        self.next += count as u64;
+        self.unread = 0..count;
+        Ok(())
+    }
+
+    /// Unpack some bytes into `out`; zero only at the end of the stream.
+    pub fn read(&mut self, source: &dyn Source, out: &mut [u8]) -> Result<usize, Fault> {
+        loop {
+            if self.unread.is_empty() && self.next < self.end {
+                self.fill(source)?;
+            }
+            let last = self.unread.is_empty();
+            // Frames may follow each other; a deflate stream ends once.
+            if self.ended && (last || matches!(self.decoder, Decoder::Deflate(_))) {
+                return Ok(0);
+            }
+            let fed = self.decoder.feed(&self.input[self.unread.clone()], out)?;
+            self.unread.start += fed.taken;
+            self.ended = fed.ended;
+            if fed.made > 0 || out.is_empty() {
+                return Ok(fed.made);
+            }
+            if fed.taken == 0 && !fed.ended {
+                return match self.decoder {
+                    Decoder::Stored => Ok(0),
+                    _ => Err(Fault::corrupt("its packed data ends too early")),
+                };
+            }
+        }
+    }
+
+    /// Make sure that nothing more comes.
+    pub fn expect_end(&mut self, source: &dyn Source) -> Result<(), Fault> {
+        if self.read(source, &mut [0])? > 0 {
+            return Err(longer());
+        }
+        if !self.unread.is_empty() || self.next < self.end {
+            return Err(Fault::corrupt("there is more packed data than its stream"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Writing below one folder and nowhere else: every step down is by descriptor, and no link is followed.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Existing;
+use super::plan::{Folder, Job};
+use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::fs::{self, Kind};
+
+/// The first folders stay open for all workers: of 256 or fewer, as most archives have, each is entered once.
+const SHARED_OPEN: usize = 256;
+
+/// Descriptors of other folders that a worker keeps open.
+const KEPT_OPEN: usize = 32;
+
+/// The folder that an archive is extracted to.
+pub(super) struct Destination<'a> {
+    root: OwnedFd,
+    path: &'a Path,
+    folders: &'a [Folder],
+    /// There was nothing in it, so that nothing can be in the way.
+    pub is_new: bool,
+    /// Folders that were not there before, and those that are there now.
+    made: Vec<AtomicBool>,
+    there: Vec<AtomicBool>,
+    shared: Vec<OnceLock<OwnedFd>>,
+}
+
+/// What became of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Yes,
+    WasThere,
+}
+
+pub(super) fn failed(attempt: &str, path: &Path, cause: io::Error) -> Error {
+    Error::io(Stage::Extract, attempt, path, cause)
+}
+
+impl<'a> Destination<'a> {
+    pub fn open(path: &'a Path, folders: &'a [Folder]) -> Result<Self> {
+        fs::create_directories(path).map_err(|cause| failed("create", path, cause))?;
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+        let root = fs::open_directory(bytes).map_err(|cause| failed("enter", path, cause))?;
+        let mut is_new = true;
+        fs::list(&root, |_, _| {
+            is_new = false;
+            Ok(())
+        })
+        .map_err(|cause| failed("list", path, cause))?;
+        let no = || folders.iter().map(|_| AtomicBool::new(false)).collect();
+        let shared = folders.iter().take(SHARED_OPEN).map(|_| OnceLock::new()).collect();
+        Ok(Self { root, path, folders, is_new, made: no(), there: no(), shared })
+    }
+
+    /// Whether this extraction made the folder.
+    pub fn was_made(&self, folder: u32) -> bool {
+        self.made[folder as usize].load(Relaxed)
+    }
+
+    /// Where a folder, or something in it, is, for people.
+    pub fn path(&self, folder: u32, name: &[u8]) -> PathBuf {
+        let mut parts = vec![name];
+        let mut number = folder;
+        while number != 0 {
+            parts.push(&self.folders[number as usize].name);
+            number = self.folders[number as usize].parent;
+        }
+        parts.reverse();
+        self.path.join(fs::path(&parts.join(&b'/')))
+    }
+
+    fn folder_path(&self, number: u32) -> PathBuf {
+        let folder = &self.folders[number as usize];
+        if number == 0 { self.path.into() } else { self.path(folder.parent, &folder.name) }
+    }
+}
+
+/// Reaches folders for one thread, and keeps the last ones open.
+pub(super) struct Reach<'a> {
+    destination: &'a Destination<'a>,
+    open: HashMap<u32, OwnedFd>,
+}
+
+impl<'a> Reach<'a> {
+    pub fn new(destination: &'a Destination<'a>) -> Self {
+        Self { destination, open: HashMap::new() }
+    }
+
+    /// The folder's descriptor; it and those above it are made where they are not there.
+    pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
+        if self.opened(number).is_none() {
+            let mut missing = self.missing(number);
+            if self.open.len() + missing.len() > KEPT_OPEN {
+                self.open.clear();
+                missing = self.missing(number);
+            }
+            for number in missing.into_iter().rev() {
+                self.enter(number, make).map_err(|cause| {
+                    let path = self.destination.folder_path(number);
+                    match cause.raw_os_error() {
+                        Some(libc::ENOTDIR | libc::ELOOP) => in_the_way(&path),
+                        _ => failed("create the folder", &path, cause),
+                    }
+                })?;
+            }
+        }
+        Ok(self.opened(number).unwrap_or(self.destination.root.as_fd()))
+    }
+
+    fn opened(&self, number: u32) -> Option<BorrowedFd<'_>> {
+        if number == 0 {
+            return Some(self.destination.root.as_fd());
+        }
+        let shared = self.destination.shared.get(number as usize).and_then(OnceLock::get);
+        shared.or_else(|| self.open.get(&number)).map(OwnedFd::as_fd)
+    }
+
+    /// The folder and those above it that are not open, from the deepest up.
+    fn missing(&self, number: u32) -> Vec<u32> {
+        let above = |&number: &u32| Some(self.destination.folders[number as usize].parent);
+        std::iter::successors(Some(number), above).take_while(|&number| self.opened(number).is_none()).collect()
+    }
+
+    fn enter(&mut self, number: u32, make: bool) -> io::Result<()> {
+        let Destination { folders, made, there, shared, root, .. } = self.destination;
+        let (folder, number_at) = (&folders[number as usize], number as usize);
+        let parent = self.opened(folder.parent).unwrap_or(root.as_fd());
+        if make && !there[number_at].load(Relaxed) && fs::create_directory(parent, &folder.name)? {
+            made[number_at].store(true, Relaxed);
+        }
+        let entered = fs::enter_at(parent, &folder.name)?;
+        there[number_at].store(true, Relaxed);
+        match shared.get(number_at) {
+            // Another worker was as fast; either descriptor will do.
+            Some(slot) => drop(slot.set(entered)),
+            None => drop(self.open.insert(number, entered)),
+        }
+        Ok(())
+    }
+
+    /// Whether something bears the job's name already.
+    pub fn is_taken(&mut self, job: &Job) -> Result<bool> {
+        let destination = self.destination;
+        let folder = match self.folder(job.folder, false) {
+            Ok(folder) => folder,
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match fs::lstat_at(folder, job.name()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(failed("look at", &destination.path(job.folder, job.name()), cause)),
+        }
+    }
+
+    /// Refuse a job whose name is taken already.
+    pub fn check_free(&mut self, job: &Job) -> Result<()> {
+        if self.is_taken(job)? { Err(exists(&self.destination.path(job.folder, job.name()))) } else { Ok(()) }
+    }
+
+    /// Make something new under the job's name with `make`, which is given a folder and a name that nothing has.
+    ///
+    /// What is there already is replaced by a rename once the new is complete, so that a link is replaced and never
+    /// written through.
+    pub fn put(&mut self, job: &Job, existing: Existing, make: Make<'_>) -> Result<Written> {
+        let destination = self.destination;
+        let folder = self.folder(job.folder, true)?;
+        let name = job.name();
+        let path = || destination.path(job.folder, name);
+        let outcome = match make(folder, name) {
+            Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists => match existing {
+                Existing::Error => return Err(exists(&path())),
+                Existing::Skip => return Ok(Written::WasThere),
+                Existing::Overwrite => {
+                    if fs::lstat_at(folder, name).is_ok_and(|stat| Kind::of(&stat) == Kind::Directory) {
+                        return Err(in_the_way(&path()));
+                    }
+                    replace(folder, name, make)
+                }
+            },
+            other => other,
+        };
+        match outcome {
+            Ok(()) => Ok(Written::Yes),
+            Err(Failure::Io(attempt, cause)) => Err(failed(attempt, &path(), cause)),
+            Err(Failure::Archive(error)) => Err(error),
+        }
+    }
+}
+
+/// Makes something new in a folder under a name that nothing has; leaves nothing where it fails.
+pub(super) type Make<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Failure>;
+
+/// Why something was not made: the disk, or the archive.
+pub(super) enum Failure {
+    Io(&'static str, io::Error),
+    Archive(Error),
+}
+
+fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Failure> {
+    let process = std::process::id().to_string();
+    let staged = crate::target::dot_name(name, &format!(".{process}"), crate::target::STAGED_SUFFIX);
+    // Left by a process of the same number that was killed; nothing else makes such names.
+    let _ = fs::unlink(folder, &staged);
+    make(folder, &staged)?;
+    let replaced = fs::replace(folder, &staged, name);
+    // Also after success: renaming one hard link over another of the same file does nothing.
+    let _ = fs::unlink(folder, &staged);
+    replaced.map_err(|cause| Failure::Io("replace", cause))
+}
+
+fn exists(path: &Path) -> Error {
+    let message = format!("{} exists; extract to another folder, or say whether to overwrite or to skip", show(path));
+    let cause = io::Error::from_raw_os_error(libc::EEXIST);
+    Error::io(Stage::Extract, "create", path, cause).with_message(message).as_kind(ErrorKind::TargetExists)
+}
+
+fn in_the_way(path: &Path) -> Error {
+    let message = format!(
+        "{} is no folder where the archive needs one, or a folder where it needs a file, or a link, which is not followed; \
+         move it, or extract to another folder",
+        show(path)
+    );
+    Error::new(ErrorKind::TargetExists, Stage::Extract, message).at(path)
+}

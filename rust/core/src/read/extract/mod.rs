@@ -1,0 +1,330 @@
+//! Extract: decide everything, then write files in the order in which they lie, links last.
+
+mod destination;
+mod names;
+mod plan;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Archive;
+use super::container::Container;
+use super::content::Content;
+use crate::cancel::CancelToken;
+use crate::error::{Error, Result, Stage, show};
+use crate::fs;
+use crate::progress::{Phase, Progress};
+use crate::report::Remark;
+use crate::threads::on_threads;
+use destination::{Destination, Failure, Reach, Written};
+use plan::{Job, Plan};
+
+/// Files that a worker takes at a time.
+const CLAIM: usize = 32;
+
+/// A member of up to this size is checked before its file is made; a larger one while it is written.
+const AT_ONCE: u64 = 1 << 20;
+
+/// What to do with a name that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Stop. Names are looked at before anything is written.
+    #[default]
+    Error,
+    /// Replace it once the new file is complete. A folder is not replaced by a file.
+    Overwrite,
+    /// Leave it as it is, and say so in the report.
+    Skip,
+}
+
+/// What to extract, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ExtractRequest {
+    /// The folder; made where it is not there.
+    pub dest: PathBuf,
+    /// Members by name. With patterns, those too; with neither, all.
+    pub names: Option<Vec<Vec<u8>>>,
+    /// Members by pattern.
+    pub patterns: Option<Vec<Vec<u8>>>,
+    /// What to do with names that are there already.
+    pub existing: Existing,
+    /// How many folders to take off the front of each name; members with no more than these are left out.
+    pub strip: usize,
+    /// Whether to make symbolic and hard links.
+    pub links: bool,
+    /// Threads; a stream that can only be unpacked from its beginning takes one.
+    pub jobs: usize,
+}
+
+/// What an extraction did.
+#[derive(Debug, Clone, Default)]
+pub struct ExtractReport {
+    /// The folder.
+    pub dest: PathBuf,
+    /// Files written.
+    pub files: u64,
+    /// Folders that the archive names or its files need.
+    pub directories: u64,
+    /// Links made.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Members that were not written, and why.
+    pub skipped: Vec<Remark>,
+    /// What the user should know, whole sentences.
+    pub warnings: Vec<String>,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+struct Work<'a> {
+    archive: &'a Archive,
+    request: &'a ExtractRequest,
+    destination: &'a Destination<'a>,
+    progress: &'a Progress,
+    cancel: &'a CancelToken,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    links: AtomicU64,
+    skipped: Mutex<Vec<Remark>>,
+}
+
+impl Archive {
+    /// Write members below a folder. Nothing is written before names, links, limits and, unless told otherwise, existing
+    /// files have been checked; nothing is ever written outside the folder.
+    ///
+    /// Each file is complete when its call ends: one that fails is removed. Files written before a failure stay.
+    pub fn extract(
+        &self,
+        request: &ExtractRequest,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<ExtractReport> {
+        let begun = Instant::now();
+        progress.enter(Phase::Extract);
+        let plan = plan::plan(self, request)?;
+        self.limits.check_bytes(plan.bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
+        progress.total_files.set(plan.files.len() as u64);
+        let destination = Destination::open(&request.dest, &plan.folders)?;
+        if plan::must_be_free(request) && !destination.is_new {
+            let mut reach = Reach::new(&destination);
+            let hard_links = plan.hard_links.iter().map(|(job, ..)| job);
+            for job in plan.files.iter().chain(&plan.links).chain(hard_links) {
+                cancel.check(Stage::Extract)?;
+                reach.check_free(job)?;
+            }
+        }
+        let work = Work {
+            archive: self,
+            request,
+            destination: &destination,
+            progress,
+            cancel,
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            links: AtomicU64::new(0),
+            skipped: Mutex::default(),
+        };
+        let made = work.files(&plan).and_then(|()| work.rest(&plan));
+        let files = work.files.load(Ordering::Relaxed);
+        made.map_err(|error| after_some(error, files, &request.dest))?;
+        let mut skipped = work.skipped.into_inner().unwrap_or_default();
+        skipped.splice(0..0, plan.skipped);
+        Ok(ExtractReport {
+            dest: request.dest.clone(),
+            files,
+            directories: plan.folders.len() as u64 - 1,
+            links: work.links.into_inner(),
+            bytes: work.bytes.into_inner(),
+            skipped,
+            warnings: plan.warnings,
+            elapsed: begun.elapsed(),
+        })
+    }
+
+    /// Whether members can be read in any order at no cost, and so by several threads.
+    fn is_random(&self) -> bool {
+        match &self.container {
+            Container::Zip(_) => true,
+            Container::Tar(tar, _) => tar.stream.is_random(),
+        }
+    }
+}
+
+/// Say what is there now, where a call ended half-way.
+fn after_some(error: Error, files: u64, dest: &std::path::Path) -> Error {
+    if files == 0 || error.kind() == crate::ErrorKind::Cancelled {
+        return error;
+    }
+    let message = format!("{error}; {files} files were extracted to {} before", show(dest));
+    error.with_message(message)
+}
+
+impl Work<'_> {
+    fn files(&self, plan: &Plan) -> Result<()> {
+        let most = if self.archive.is_random() { self.request.jobs } else { 1 };
+        let threads = most.min(plan.files.len().div_ceil(CLAIM)).max(1);
+        let results = on_threads(threads, || {
+            let result = self.some_files(&plan.files);
+            if result.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            result
+        });
+        results.into_iter().collect()
+    }
+
+    fn some_files(&self, jobs: &[Job]) -> Result<()> {
+        let mut reach = Reach::new(self.destination);
+        let mut buffer = Vec::new();
+        loop {
+            let first = self.next.fetch_add(CLAIM, Ordering::Relaxed);
+            let Some(claimed) = jobs.get(first..(first + CLAIM).min(jobs.len())).filter(|jobs| !jobs.is_empty()) else {
+                return Ok(());
+            };
+            for job in claimed {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                self.cancel.check(Stage::Extract)?;
+                self.file(&mut reach, job, &mut buffer)?;
+            }
+        }
+    }
+
+    fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<()> {
+        let member = &job.member;
+        if self.request.existing == Existing::Skip && !self.destination.is_new && reach.is_taken(job)? {
+            self.was_there(job);
+            return Ok(());
+        }
+        let small = member.size <= AT_ONCE;
+        if small {
+            buffer.resize(member.size as usize, 0);
+            self.archive.read_into(member, buffer)?;
+        }
+        let written = reach.put(job, self.request.existing, &mut |folder, name| {
+            let file = fs::create_member(folder, name, member.mode).map_err(|cause| Failure::Io("create", cause))?;
+            let filled = if small {
+                fs::write_all(&file, buffer).map_err(|cause| Failure::Io("write", cause))
+            } else {
+                self.copy(job, &file, buffer)
+            };
+            let finished = filled.and_then(|()| match member.mtime {
+                Some(time) => fs::set_time(&file, time).map_err(|cause| Failure::Io("set the time of", cause)),
+                None => Ok(()),
+            });
+            if finished.is_err() {
+                let _ = fs::unlink(folder, name);
+            }
+            finished
+        })?;
+        self.count(job, written);
+        Ok(())
+    }
+
+    fn count(&self, job: &Job, written: Written) {
+        match written {
+            Written::Yes => {
+                self.files.fetch_add(1, Ordering::Relaxed);
+                self.bytes.fetch_add(job.member.size, Ordering::Relaxed);
+                self.progress.files.add(1);
+                self.progress.bytes_in.add(job.member.packed);
+                self.progress.bytes_out.add(job.member.size);
+            }
+            Written::WasThere => self.was_there(job),
+        }
+    }
+
+    fn was_there(&self, job: &Job) {
+        let path = self.destination.path(job.folder, job.name());
+        if let Ok(mut skipped) = self.skipped.lock() {
+            skipped.push(Remark { path, reason: "is there already".into() });
+        }
+    }
+
+    /// A large member, in portions; its CRC is checked with the last.
+    fn copy(&self, job: &Job, file: &std::os::fd::OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+        let (archive, member) = (self.archive, &job.member);
+        let explained = |fault| Failure::Archive(archive.explain_in(member, fault));
+        buffer.resize(AT_ONCE as usize, 0);
+        let mut content = Content::new(&archive.container, &*archive.source, member).map_err(explained)?;
+        let mut at = 0;
+        while at < member.size {
+            self.cancel.check(Stage::Extract).map_err(Failure::Archive)?;
+            let count = content.read_at(&archive.container, &*archive.source, member, at, buffer).map_err(explained)?;
+            fs::write_all(file, &buffer[..count]).map_err(|cause| Failure::Io("write", cause))?;
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Empty folders, hard links, links, and last what writing to folders has changed.
+    fn rest(&self, plan: &Plan) -> Result<()> {
+        let mut reach = Reach::new(self.destination);
+        for number in 0..plan.folders.len() as u32 {
+            self.cancel.check(Stage::Extract)?;
+            reach.folder(number, true)?;
+        }
+        for (job, folder, name) in &plan.hard_links {
+            let from = rustix::io::dup(reach.folder(*folder, false)?)
+                .map_err(|cause| destination::failed("enter", &self.request.dest, cause.into()))?;
+            self.link(&mut reach, job, &mut |directory, new| fs::create_hard_link(&from, name, directory, new))?;
+        }
+        for job in &plan.links {
+            let target = job.member.link.as_deref().unwrap_or_default();
+            self.link(&mut reach, job, &mut |directory, name| {
+                fs::create_link(target, directory, name)?;
+                // A file system without times of links is no reason to fail.
+                let _ = job.member.mtime.map(|time| fs::set_time_at(directory, name, time));
+                Ok(())
+            })?;
+        }
+        // From the deepest up, since setting a time below changes nothing above, but a mode may bar the way.
+        for (number, folder) in plan.folders.iter().enumerate().rev() {
+            if let Some((mode, mtime)) = folder.attributes {
+                let number = number as u32;
+                if !self.destination.was_made(number) {
+                    continue;
+                }
+                let failed = |attempt: &str, cause| {
+                    destination::failed(attempt, &self.destination.path(folder.parent, &folder.name), cause)
+                };
+                let opened = reach.folder(number, false)?;
+                // Made with all modes, so what it has now is what the umask leaves.
+                let left = fs::fstat(opened).map_err(|cause| failed("look at", cause))?.st_mode;
+                fs::set_mode(opened, mode & left).map_err(|cause| failed("set the mode of", cause))?;
+                if let Some(time) = mtime {
+                    let parent = reach.folder(folder.parent, false)?;
+                    fs::set_time_at(parent, &folder.name, time).map_err(|cause| failed("set the time of", cause))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn link(
+        &self,
+        reach: &mut Reach<'_>,
+        job: &Job,
+        make: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+    ) -> Result<()> {
+        self.cancel.check(Stage::Extract)?;
+        let written = reach.put(job, self.request.existing, &mut |folder, name| {
+            make(folder, name).map_err(|cause| Failure::Io("make the link", cause))
+        })?;
+        match written {
+            Written::Yes => drop(self.links.fetch_add(1, Ordering::Relaxed)),
+            Written::WasThere => self.was_there(job),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Many members at once: read in the order in which they lie, on several threads, returned in the order asked for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Archive, Member};
+use crate::cancel::CancelToken;
+use crate::error::{Result, Stage};
+use crate::threads::on_threads;
+
+/// Members that a thread takes at a time: enough to make the counter cheap, few enough to share the last ones.
+const CLAIM: usize = 16;
+
+impl Archive {
+    /// The bytes of each named member, in the order of the names. The first failure ends it.
+    pub fn read_many(&self, names: &[Vec<u8>], jobs: usize, cancel: &CancelToken) -> Result<Vec<Vec<u8>>> {
+        let members = in_parallel(names.len(), jobs, cancel, |number| self.readable(&names[number]))?;
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_unstable_by_key(|&number| members[number].offset);
+        let read = in_parallel(order.len(), jobs, cancel, |place| {
+            let member: &Member = &members[order[place]];
+            self.read(member)
+        })?;
+        let mut results: Vec<Vec<u8>> = Vec::new();
+        results.resize_with(read.len(), Vec::new);
+        for (place, bytes) in read.into_iter().enumerate() {
+            results[order[place]] = bytes;
+        }
+        Ok(results)
+    }
+}
+
+/// What `work` makes of each number below `count`, in their order; the failure with the lowest number, if any.
+fn in_parallel<T: Send>(
+    count: usize,
+    jobs: usize,
+    cancel: &CancelToken,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicUsize::new(usize::MAX);
+    let threads = jobs.min(count.div_ceil(CLAIM)).max(1);
+    let made = on_threads(threads, || {
+        let mut made: Vec<(usize, Result<T>)> = Vec::new();
+        loop {
+            let first = next.fetch_add(CLAIM, Ordering::Relaxed);
+            if first >= count.min(failed.load(Ordering::Relaxed)) {
+                return made;
+            }
+            for number in first..(first + CLAIM).min(count) {
+                let result = cancel.check(Stage::Read).and_then(|()| work(number));
+                let stop = result.is_err();
+                made.push((number, result));
+                if stop {
+                    failed.fetch_min(number, Ordering::Relaxed);
+                    return made;
+                }
+            }
+        }
+    });
+    let mut all: Vec<(usize, Result<T>)> = made.into_iter().flatten().collect();
+    all.sort_unstable_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, result)| result).collect()
+}

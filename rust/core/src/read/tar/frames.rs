@@ -1,0 +1,150 @@
+//! A tar in zstd frames with a seek table: any frame is unpacked by itself, and recent ones are kept.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zstd_safe::DCtx;
+
+use crate::read::fault::Fault;
+use crate::read::source::Source;
+
+/// Ends a seek table; also the zstd library's `contrib/seekable_format`.
+const FOOTER_MAGIC: u32 = 0x8F92_EAB1;
+/// Begins the skippable frame that holds a seek table.
+const TABLE_MAGIC: u32 = 0x184D_2A5E;
+const FOOTER: usize = 9;
+const HEAD: usize = 8;
+const HAS_CHECKSUMS: u8 = 0x80;
+const RESERVED: u8 = 0x7c;
+
+/// Unpacked frames are kept up to this size together: some for each of 16 threads at a MiB or four each.
+const KEPT: usize = 64 << 20;
+
+/// A frame that unpacks to more is not held in memory as a whole.
+pub(super) const LARGEST_FRAME: u64 = 16 << 20;
+
+/// Zstandard makes at most a block of 128 KiB of four bytes.
+const MOST_RATIO: u64 = 32_768;
+
+/// Where frames begin, packed and unpacked; the last entry is where both end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeekTable {
+    pub starts: Vec<(u64, u64)>,
+}
+
+/// Read the seek table at the end of a zstd file; `None` where there is none that accounts for the whole file.
+pub(crate) fn seek_table(source: &dyn Source) -> Result<Option<SeekTable>, Fault> {
+    let mut footer = [0; FOOTER];
+    let Some(footer_at) = source.length().checked_sub(FOOTER as u64) else { return Ok(None) };
+    if source.read_at(&mut footer, footer_at)? < FOOTER {
+        return Ok(None);
+    }
+    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk));
+    let (count, descriptor) = (word(&footer), footer[4]);
+    if word(&footer[5..]) != FOOTER_MAGIC || descriptor & RESERVED != 0 {
+        return Ok(None);
+    }
+    let entry = if descriptor & HAS_CHECKSUMS != 0 { 12 } else { 8 };
+    let content = u64::from(count) * entry + FOOTER as u64;
+    let Some(table_at) = source.length().checked_sub(content + HEAD as u64) else { return Ok(None) };
+    // No longer than the file, which is there: its length is no mere claim.
+    let mut table = vec![0; HEAD + (content as usize - FOOTER)];
+    if source.read_at(&mut table, table_at)? < table.len() {
+        return Ok(None);
+    }
+    if word(&table) != TABLE_MAGIC || u64::from(word(&table[4..])) != content {
+        return Ok(None);
+    }
+    let mut at = (0_u64, 0_u64);
+    let mut starts = vec![at];
+    for entry in table[HEAD..].chunks_exact(entry as usize) {
+        at = (at.0 + u64::from(word(entry)), at.1 + u64::from(word(&entry[4..])));
+        starts.push(at);
+    }
+    Ok((at.0 == table_at).then_some(SeekTable { starts }))
+}
+
+/// The frames of a file with a seek table.
+pub(crate) struct Frames {
+    starts: Vec<(u64, u64)>,
+    kept: Mutex<VecDeque<(usize, Arc<Vec<u8>>)>>,
+}
+
+impl Frames {
+    /// `None` where a frame is too large to be unpacked whole.
+    pub fn new(table: &SeekTable) -> Option<Self> {
+        let fits = table.starts.windows(2).all(|pair| pair[1].1 - pair[0].1 <= LARGEST_FRAME);
+        fits.then(|| Self { starts: table.starts.clone(), kept: Mutex::default() })
+    }
+
+    pub fn len(&self) -> u64 {
+        self.starts.last().map_or(0, |last| last.1)
+    }
+
+    /// Fill `out` from `offset` of what the frames unpack to; short only at the end.
+    pub fn read_at(&self, source: &dyn Source, out: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        let mut filled = 0;
+        while filled < out.len() && offset + (filled as u64) < self.len() {
+            let at = offset + filled as u64;
+            let number = self.starts.partition_point(|start| start.1 <= at) - 1;
+            let frame = self.frame(source, number)?;
+            let rest = &frame[(at - self.starts[number].1) as usize..];
+            let count = rest.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&rest[..count]);
+            filled += count;
+        }
+        Ok(filled)
+    }
+
+    fn frame(&self, source: &dyn Source, number: usize) -> Result<Arc<Vec<u8>>, Fault> {
+        if let Some((_, frame)) = self.lock().iter().find(|(kept, _)| *kept == number) {
+            return Ok(Arc::clone(frame));
+        }
+        let frame = Arc::new(self.unpack(source, number)?);
+        let mut kept = self.lock();
+        kept.push_back((number, Arc::clone(&frame)));
+        let mut bytes: usize = kept.iter().map(|(_, frame)| frame.len()).sum();
+        while bytes > KEPT
+            && let Some((_, oldest)) = kept.pop_front()
+        {
+            bytes -= oldest.len();
+        }
+        Ok(frame)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(usize, Arc<Vec<u8>>)>> {
+        // Entries are whole before they are put in.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unpack one frame, and check it against the table and its own checksum.
+    pub fn unpack(&self, source: &dyn Source, number: usize) -> Result<Vec<u8>, Fault> {
+        let ((from, raw_from), (to, raw_to)) = (self.starts[number], self.starts[number + 1]);
+        let (length, raw_length) = (to - from, raw_to - raw_from);
+        let damaged =
+            |what: String| Fault::corrupt(format!("the frame at byte {from} of the file {what}")).at(raw_from);
+        if raw_length / MOST_RATIO > length {
+            return Err(damaged("is too short for what the seek table says it holds".into()));
+        }
+        let mut packed = vec![0; length as usize];
+        if source.read_at(&mut packed, from)? < packed.len() {
+            return Err(damaged("is cut short".into()));
+        }
+        let mut raw = vec![0; raw_length as usize];
+        let mut context = DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
+        match context.decompress(&mut raw[..], &packed) {
+            Ok(count) if count == raw.len() => Ok(raw),
+            Ok(_) => Err(damaged("holds another number of bytes than the seek table says".into())),
+            Err(code) => Err(damaged(format!("is damaged: {}", zstd_safe::get_error_name(code)))),
+        }
+    }
+
+    /// Where what a frame holds begins and ends, unpacked.
+    pub fn span(&self, number: usize) -> (u64, u64) {
+        (self.starts[number].1, self.starts[number + 1].1)
+    }
+
+    pub fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+}

@@ -1,0 +1,199 @@
+//! Tar's headers as bytes: ustar, pax and GNU's forms. No file, no codec.
+
+use crate::read::fault::Fault;
+use crate::read::member::MemberKind;
+
+pub(super) const BLOCK: usize = 512;
+
+/// The longest pax header, and the longest GNU name; both are read whole.
+pub(super) const LONGEST_EXTENSION: u64 = 1 << 20;
+
+/// What a header block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It begins a member.
+    Member(MemberKind),
+    /// A sparse file in GNU's old form, with a map that may go on in further blocks.
+    Sparse { more: bool },
+    /// Its data are pax records for the next member.
+    Pax,
+    /// Its data are pax records for all that follow.
+    Global,
+    /// Its data are the next member's name.
+    LongName,
+    /// Its data are the next member's link target.
+    LongLink,
+}
+
+/// One header block.
+#[derive(Debug, Clone)]
+pub(super) struct Header {
+    pub name: Vec<u8>,
+    pub link: Vec<u8>,
+    pub size: u64,
+    pub mode: u32,
+    pub mtime: i64,
+    pub purpose: Purpose,
+}
+
+/// Whether a block has a header's checksum. Some old writers summed signed bytes.
+pub(crate) fn is_header(block: &[u8; BLOCK]) -> bool {
+    let Some(stated) = number(&block[148..156]) else { return false };
+    let outside = block[..148].iter().chain(&block[156..]);
+    let unsigned: i64 = outside.clone().map(|&b| i64::from(b)).sum();
+    let signed: i64 = outside.map(|&b| i64::from(b.cast_signed())).sum();
+    let blanks = 8 * 32;
+    stated == unsigned + blanks || stated == signed + blanks
+}
+
+impl Header {
+    pub fn parse(block: &[u8; BLOCK]) -> Result<Self, Fault> {
+        if !is_header(block) {
+            return Err(Fault::corrupt("a header's checksum is wrong, or there is no header here"));
+        }
+        let size = number(&block[124..136]).and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| Fault::corrupt("a header's size is no number"))?;
+        let mut name = text(&block[..100]).to_vec();
+        // GNU's own form has other things where ustar has a prefix.
+        if &block[257..263] == b"ustar\0" && block[345] != 0 {
+            name = [text(&block[345..500]), b"/", &name].concat();
+        }
+        let purpose = purpose(block[156], &name, block[482] != 0);
+        let size = if purpose == Purpose::Member(MemberKind::HardLink) { 0 } else { size };
+        Ok(Self {
+            name,
+            link: text(&block[157..257]).to_vec(),
+            size,
+            mode: number(&block[100..108]).map_or(0o644, |mode| (mode & 0o7777).cast_unsigned() as u32),
+            mtime: number(&block[136..148]).unwrap_or(0),
+            purpose,
+        })
+    }
+}
+
+fn purpose(flag: u8, name: &[u8], more: bool) -> Purpose {
+    Purpose::Member(match flag {
+        // Before ustar a folder was told by the slash alone.
+        b'0' | b'\0' | b'7' if name.ends_with(b"/") => MemberKind::Directory,
+        b'0' | b'\0' | b'7' => MemberKind::File,
+        b'1' => MemberKind::HardLink,
+        b'2' => MemberKind::Link,
+        b'5' => MemberKind::Directory,
+        b'x' | b'X' => return Purpose::Pax,
+        b'g' => return Purpose::Global,
+        b'L' => return Purpose::LongName,
+        b'K' => return Purpose::LongLink,
+        b'S' => return Purpose::Sparse { more },
+        _ => MemberKind::Special,
+    })
+}
+
+/// Up to the first NUL.
+pub(super) fn text(field: &[u8]) -> &[u8] {
+    &field[..field.iter().position(|&b| b == 0).unwrap_or(field.len())]
+}
+
+/// Octal digits between blanks, or with the first bit set a number of base 256 as GNU writes it.
+fn number(field: &[u8]) -> Option<i64> {
+    if field[0] & 0x80 != 0 {
+        let first = if field[0] & 0x40 == 0 { i64::from(field[0] & 0x3f) } else { i64::from(field[0] | 0x80) - 256 };
+        return field[1..].iter().try_fold(first, |value, &byte| value.checked_mul(256)?.checked_add(byte.into()));
+    }
+    let digits = text(field).trim_ascii();
+    digits.iter().try_fold(0_i64, |value, &digit| match digit {
+        b'0'..=b'7' => value.checked_mul(8)?.checked_add((digit - b'0').into()),
+        _ => None,
+    })
+}
+
+/// What pax records say of a member, beyond its header.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Extension {
+    pub name: Option<Vec<u8>>,
+    pub link: Option<Vec<u8>>,
+    pub size: Option<u64>,
+    pub mtime: Option<(i64, u32)>,
+    pub sparse: bool,
+}
+
+impl Extension {
+    /// Take in the records of one pax header: `LENGTH KEY=VALUE\n`, where the length counts all of it.
+    pub fn add(&mut self, mut records: &[u8]) -> Result<(), Fault> {
+        let malformed = || Fault::corrupt("a pax record is malformed");
+        while !records.is_empty() && records[0] != 0 {
+            let blank = records.iter().take(20).position(|&b| b == b' ').ok_or_else(malformed)?;
+            let length: usize =
+                std::str::from_utf8(&records[..blank]).ok().and_then(|t| t.parse().ok()).ok_or_else(malformed)?;
+            let record = records.get(blank + 1..length).ok_or_else(malformed)?;
+            records = &records[length..];
+            let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
+            let equals = record.iter().position(|&b| b == b'=').ok_or_else(malformed)?;
+            self.take(&record[..equals], &record[equals + 1..]).ok_or_else(malformed)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        match key {
+            // An empty value takes back what a global header said; globals of these keys are refused.
+            _ if value.is_empty() => {}
+            b"path" => self.name = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
+            b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+            b"mtime" => self.mtime = Some(seconds(value)?),
+            key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Whether it would give every member the same name, target or size.
+    pub fn is_harmful_for_all(&self) -> bool {
+        self.name.is_some() || self.link.is_some() || self.size.is_some() || self.sparse
+    }
+}
+
+/// `-12.5` is 12.5 seconds before 1970: seconds are rounded down, and the rest is counted up.
+fn seconds(value: &[u8]) -> Option<(i64, u32)> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let whole_seconds: i64 = whole.parse().ok()?;
+    let mut nanoseconds = 0;
+    let mut unit = 100_000_000;
+    for digit in fraction.bytes() {
+        nanoseconds += unit * u32::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+        unit /= 10;
+    }
+    if whole.starts_with('-') && nanoseconds > 0 {
+        return Some((whole_seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
+    }
+    Some((whole_seconds, nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_octal_or_of_base_256() {
+        assert_eq!(number(b"0000644\0"), Some(0o644));
+        assert_eq!(number(b"   644 \0"), Some(0o644));
+        assert_eq!(number(b"\0\0\0\0\0\0\0\0"), Some(0));
+        assert_eq!(number(b"\x80\0\0\0\0\0\x01\0"), Some(256));
+        assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xff"), Some(-1));
+        assert_eq!(number(b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), None);
+        assert_eq!(number(b"12x4567\0"), None);
+    }
+
+    #[test]
+    fn pax_records_say_name_size_and_time() {
+        let mut extension = Extension::default();
+        extension.add(b"16 path=long/na\n13 size=4096\n20 mtime=1700.250000\n").unwrap();
+        assert_eq!(extension.name.as_deref(), Some(&b"long/na"[..]));
+        assert_eq!((extension.size, extension.mtime), (Some(4096), Some((1700, 250_000_000))));
+        assert_eq!(seconds(b"-1.25"), Some((-2, 750_000_000)));
+        for bad in [&b"99 path=a\n"[..], b"5 a=b", b"x", b"3\n", b"0 a=b\n", b"11 size=abc\n", b"6 ab\n\n"] {
+            assert!(Extension::default().add(bad).is_err(), "{bad:?}");
+        }
+    }
+}

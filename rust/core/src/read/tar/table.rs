@@ -1,0 +1,221 @@
+//! A tar's members, found in one pass over its headers: a tar has no directory, so this is the only one there is.
+
+use super::layout::{BLOCK, Extension, Header, LONGEST_EXTENSION, Purpose, text};
+use crate::cancel::CancelToken;
+use crate::read::fault::Fault;
+use crate::read::index::{Index, Indexing};
+use crate::read::limits::{Limits, NAME_BYTES};
+use crate::read::member::{Member, MemberKind, Packing};
+
+/// Members found between two looks at the flag.
+const LOOK_EVERY: usize = 1 << 10;
+
+/// A member in 56 bytes; name and link target stand in [`Table::names`], one after the other.
+struct Record {
+    header: u64,
+    start: u64,
+    size: u64,
+    mtime: i64,
+    names_at: u64,
+    nanoseconds: u32,
+    mode: u16,
+    name_length: u16,
+    link_length: u16,
+    kind: MemberKind,
+    sparse: bool,
+}
+
+/// All members.
+pub(crate) struct Table {
+    index: Index,
+    records: Vec<Record>,
+    names: Vec<u8>,
+    pub files: u64,
+    /// Where the end mark begins, in the tar stream.
+    pub end: u64,
+}
+
+/// Reads a tar stream at a position; the count is short only at its end.
+pub(super) type ReadAt<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<usize, Fault>;
+
+impl Table {
+    pub fn members(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    fn name(&self, record: &Record) -> &[u8] {
+        &self.names[record.names_at as usize..][..record.name_length.into()]
+    }
+
+    pub fn member(&self, number: usize) -> Option<Member> {
+        let record = self.records.get(number)?;
+        let link =
+            &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()];
+        let has_link = matches!(record.kind, MemberKind::Link | MemberKind::HardLink);
+        Some(Member {
+            name: self.name(record).to_vec(),
+            size: record.size,
+            packed: record.size,
+            packing: if record.sparse { Packing::Sparse } else { Packing::Tar },
+            kind: record.kind,
+            link: has_link.then(|| link.to_vec()),
+            mode: record.mode.into(),
+            mtime: Some((record.mtime, record.nanoseconds)),
+            crc: None,
+            offset: record.header,
+            start: Some(record.start),
+            flags: 0,
+            raw_name: None,
+        })
+    }
+
+    pub fn find(&self, name: &[u8]) -> Option<Member> {
+        let mut numbers = self.index.candidates(name);
+        numbers.find(|&number| self.name(&self.records[number]) == name).and_then(|number| self.member(number))
+    }
+
+    /// Go through the stream from header to header.
+    pub fn read(read: ReadAt<'_>, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
+        let mut survey =
+            Survey { read, indexing: Indexing::new(), records: Vec::new(), names: Vec::new(), files: 0, total: 0 };
+        let mut at = 0;
+        while let Some(next) = survey.member(at, limits)? {
+            at = next;
+            if survey.records.len().is_multiple_of(LOOK_EVERY) && cancel.is_cancelled() {
+                return Err(Fault::cancelled());
+            }
+        }
+        let Survey { indexing, mut records, mut names, files, .. } = survey;
+        records.shrink_to_fit();
+        names.shrink_to_fit();
+        Ok(Self { index: indexing.finish(), records, names, files, end: at })
+    }
+}
+
+struct Survey<'a> {
+    read: ReadAt<'a>,
+    indexing: Indexing,
+    records: Vec<Record>,
+    names: Vec<u8>,
+    files: u64,
+    total: u64,
+}
+
+impl Survey<'_> {
+    fn block(&mut self, at: u64) -> Result<[u8; BLOCK], Fault> {
+        let mut block = [0; BLOCK];
+        match (self.read)(&mut block, at)? {
+            BLOCK => Ok(block),
+            0 => Err(Fault::corrupt("it ends without its end mark; it was probably cut short").at(at)),
+            _ => Err(Fault::corrupt("it ends inside a header").at(at)),
+        }
+    }
+
+    /// The data of a header that speaks of the next one.
+    fn extension(&mut self, header: &Header, at: u64) -> Result<Vec<u8>, Fault> {
+        if header.size > LONGEST_EXTENSION {
+            return Err(Fault::corrupt(format!("a header's extension claims {} bytes", header.size)).at(at));
+        }
+        let mut bytes = vec![0; header.size as usize];
+        if (self.read)(&mut bytes, at + BLOCK as u64)? < bytes.len() {
+            return Err(Fault::corrupt("it ends inside a header's extension").at(at));
+        }
+        Ok(bytes)
+    }
+
+    /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark.
+    fn member(&mut self, first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
+        let mut extension = Extension::default();
+        let mut at = first;
+        loop {
+            let block = self.block(at)?;
+            if block == [0; BLOCK] {
+                return if at == first {
+                    Ok(None)
+                } else {
+                    Err(Fault::corrupt("a header's extension stands before the end mark").at(first))
+                };
+            }
+            let header = Header::parse(&block).map_err(|fault| fault.at(at))?;
+            match header.purpose {
+                Purpose::Member(kind) => return self.take(&header, kind, extension, first, at, limits).map(Some),
+                Purpose::Sparse { mut more } => {
+                    extension.sparse = true;
+                    while more {
+                        at += BLOCK as u64;
+                        more = self.block(at)?[504] != 0;
+                    }
+                    return self.take(&header, MemberKind::File, extension, first, at, limits).map(Some);
+                }
+                Purpose::Pax => {
+                    let records = self.extension(&header, at)?;
+                    extension.add(&records).map_err(|fault| fault.at(at))?;
+                }
+                Purpose::Global => {
+                    let mut global = Extension::default();
+                    global.add(&self.extension(&header, at)?).map_err(|fault| fault.at(at))?;
+                    if global.is_harmful_for_all() {
+                        return Err(Fault::unsupported("a global header names or sizes all members alike").at(at));
+                    }
+                }
+                Purpose::LongName => extension.name = Some(text(&self.extension(&header, at)?).to_vec()),
+                Purpose::LongLink => extension.link = Some(text(&self.extension(&header, at)?).to_vec()),
+            }
+            at = after(at, header.size)?;
+        }
+    }
+
+    fn take(
+        &mut self,
+        header: &Header,
+        kind: MemberKind,
+        extension: Extension,
+        first: u64,
+        at: u64,
+        limits: &Limits,
+    ) -> Result<u64, Fault> {
+        let mut name = extension.name.unwrap_or_else(|| header.name.clone());
+        if kind == MemberKind::Directory && !name.ends_with(b"/") {
+            name.push(b'/');
+        }
+        let link = extension.link.unwrap_or_else(|| header.link.clone());
+        let size = match kind {
+            MemberKind::HardLink => 0,
+            _ => extension.size.unwrap_or(header.size),
+        };
+        let refused = |fault: Fault| fault.at(first).in_member(&name);
+        if name.is_empty() || name.len() > NAME_BYTES || link.len() > NAME_BYTES {
+            return Err(refused(Fault::corrupt("its name, or its link's, has no byte or more than 65,535")));
+        }
+        limits.check_members(self.records.len() as u64 + 1).map_err(refused)?;
+        let next = after(at, size).map_err(refused)?;
+        self.total = self.total.saturating_add(size);
+        limits.check_bytes(self.total, u64::MAX).map_err(refused)?;
+        self.files += u64::from(kind == MemberKind::File);
+        let (mtime, nanoseconds) = extension.mtime.unwrap_or((header.mtime, 0));
+        self.indexing.push(&name)?;
+        self.records.push(Record {
+            header: first,
+            start: at + BLOCK as u64,
+            size,
+            mtime,
+            names_at: self.names.len() as u64,
+            nanoseconds,
+            mode: header.mode as u16,
+            name_length: name.len() as u16,
+            link_length: link.len() as u16,
+            kind,
+            sparse: extension.sparse,
+        });
+        self.names.extend_from_slice(&name);
+        self.names.extend_from_slice(&link);
+        Ok(next)
+    }
+}
+
+/// Where the next header stands, behind a header at `at` and its data.
+fn after(at: u64, size: u64) -> Result<u64, Fault> {
+    let blocks = size.div_ceil(BLOCK as u64);
+    let next = blocks.checked_mul(BLOCK as u64).and_then(|data| data.checked_add(at)?.checked_add(BLOCK as u64));
+    next.filter(|next| *next < i64::MAX as u64).ok_or_else(|| Fault::corrupt("its size is beyond all measure").at(at))
+}

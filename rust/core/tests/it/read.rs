@@ -1,0 +1,206 @@
+//! Reading what others have written: every format gives the same members, and portions give the same bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vhpack_core::read::{Archive, Existing, ExtractRequest, Format, Limits, MemberReader, Source};
+use vhpack_core::{CancelToken, ErrorKind, PackOptions, PackRequest, Progress, Result, pack};
+
+use crate::archives::{Packed, every_format, noise, tar_member, text, zip};
+
+pub fn open(bytes: Vec<u8>, limits: Limits) -> Result<Archive> {
+    Archive::from_source(Path::new("memory"), Box::new(bytes), limits, &CancelToken::default())
+}
+
+fn read(archive: &Archive, name: &str) -> Result<Vec<u8>> {
+    archive.read(&archive.member(name.as_bytes())?)
+}
+
+#[test]
+fn every_format_gives_the_same_members() {
+    let (long, noise) = (text(200_000), noise(70_000, 3));
+    let entries = [("a.txt", &b"short"[..]), ("folder/long.txt", &long), ("empty", b""), ("ü/noise.bin", &noise)];
+    for (format, bytes) in every_format(&entries) {
+        let archive = open(bytes, Limits::default()).unwrap();
+        let names = archive.names(None).unwrap();
+        let expected: Vec<Vec<u8>> = entries.iter().map(|entry| entry.0.as_bytes().to_vec()).collect();
+        assert_eq!(names, expected, "{format}");
+        for (name, raw) in entries {
+            assert_eq!(read(&archive, name).unwrap(), raw, "{format}: {name}");
+        }
+        let reversed: Vec<Vec<u8>> = names.iter().rev().cloned().collect();
+        let many = archive.read_many(&reversed, 3, &CancelToken::default()).unwrap();
+        assert!(many.iter().zip(entries.iter().rev()).all(|(got, (_, raw))| got == raw), "{format}");
+        assert_eq!(archive.find(b"none").unwrap(), None);
+        assert_eq!(archive.member(b"none").unwrap_err().kind(), ErrorKind::MemberNotFound);
+        let report = archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap();
+        assert!(report.is_sound() && report.warnings.is_empty(), "{format}: {report:?}");
+    }
+}
+
+#[test]
+fn portions_from_any_position_are_the_bytes_of_the_whole() {
+    let long = text(300_000);
+    for (format, bytes) in every_format(&[("first", &noise(5000, 1)), ("long", &long)]) {
+        let archive = Arc::new(open(bytes, Limits::default()).unwrap());
+        let member = archive.member(b"long").unwrap();
+        let reader = MemberReader::new(archive, member).unwrap();
+        for (offset, length) in [(0, 10), (10, 100_000), (299_990, 100), (5, 70_000), (300_000, 5), (1 << 60, 5)] {
+            let mut out = vec![0; length];
+            let count = reader.read_at(&mut out, offset).unwrap();
+            let start = usize::try_from(offset).unwrap().min(long.len());
+            assert_eq!(&out[..count], &long[start..(start + length).min(long.len())], "{format} at {offset}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_crc_is_told_whichever_way_the_member_is_read() {
+    let long = text(300_000);
+    for packed in [Packed::Stored, Packed::Deflated, Packed::Zstd] {
+        let mut bytes = zip(&[("long", &long)], packed, true);
+        let record = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[record + 16] ^= 1;
+        let archive = Arc::new(open(bytes, Limits::default()).unwrap());
+        assert_eq!(read(&archive, "long").unwrap_err().kind(), ErrorKind::Corrupt, "{packed:?}");
+        let reader = MemberReader::new(Arc::clone(&archive), archive.member(b"long").unwrap()).unwrap();
+        assert!(reader.read_at(&mut vec![0; 1000], 0).is_ok());
+        assert!(reader.read_at(&mut vec![0; 300_000], 1000).is_err(), "{packed:?}");
+        let folder = tempfile::tempdir().unwrap();
+        assert!(extract(&archive, folder.path(), Existing::Error).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a damaged file was left");
+        let report = archive.verify(1, &Progress::default(), &CancelToken::default()).unwrap();
+        assert_eq!(report.damaged[0].name, b"long");
+    }
+}
+
+fn extract(archive: &Archive, dest: &Path, existing: Existing) -> Result<u64> {
+    let request = ExtractRequest { dest: dest.into(), existing, links: true, jobs: 2, ..ExtractRequest::default() };
+    archive.extract(&request, &Progress::default(), &CancelToken::default()).map(|report| report.files)
+}
+
+#[test]
+fn what_pack_writes_comes_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    std::fs::create_dir_all(source.join("a/b")).unwrap();
+    for number in 0..200_u32 {
+        std::fs::write(source.join(format!("a/b/{number}")), text(number as usize * 50)).unwrap();
+    }
+    std::fs::write(source.join("large"), noise(5 << 20, 5)).unwrap();
+    let target = folder.path().join("all.zip");
+    let request = PackRequest {
+        sources: [&source].into_iter().collect(),
+        target: Some(target.clone()),
+        ..PackRequest::default()
+    };
+    let request = PackRequest { options: PackOptions::default(), ..request };
+    pack(&request, &Progress::default(), &CancelToken::default()).unwrap();
+    let archive = Archive::open(&target, Limits::default(), &CancelToken::default()).unwrap();
+    assert_eq!(archive.format(), Format::Zip);
+    let back = folder.path().join("back");
+    assert_eq!(extract(&archive, &back, Existing::Error).unwrap(), 201);
+    for name in archive.names(None).unwrap() {
+        let name = String::from_utf8(name).unwrap();
+        assert_eq!(std::fs::read(back.join(&name)).unwrap(), std::fs::read(source.join(&name)).unwrap());
+    }
+    assert_eq!(extract(&archive, &back, Existing::Error).unwrap_err().kind(), ErrorKind::TargetExists);
+    assert_eq!(extract(&archive, &back, Existing::Skip).unwrap(), 0);
+    assert_eq!(extract(&archive, &back, Existing::Overwrite).unwrap(), 201);
+}
+
+#[test]
+fn limits_are_kept_and_zero_lifts_them() {
+    let entries = [("a", &b"12345"[..]), ("b", b"12345")];
+    for (format, bytes) in every_format(&entries) {
+        let refused = |limits: Limits| open(bytes.clone(), limits).err().map(|error| error.kind());
+        let members = Limits { max_members: 1, ..Limits::default() };
+        assert_eq!(refused(members), Some(ErrorKind::LimitExceeded), "{format}");
+        assert_eq!(refused(Limits { max_total: 9, ..Limits::default() }), Some(ErrorKind::LimitExceeded), "{format}");
+        assert_eq!(refused(Limits { max_members: 0, max_total: 0, max_ratio: 0 }), None, "{format}");
+    }
+}
+
+#[test]
+fn a_zip_of_a_gib_of_zeros_is_taken_for_a_bomb_unless_trusted() {
+    // Some hundred bytes that claim to be 1.5 GiB: more than deflate can make of them.
+    let mut bytes = zip(&[("zeros", &vec![0; 100_000])], Packed::Deflated, true);
+    let record = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+    bytes[record + 24..record + 28].copy_from_slice(&(3_u32 << 29).to_le_bytes());
+    assert_eq!(open(bytes.clone(), Limits::default()).err().unwrap().kind(), ErrorKind::LimitExceeded);
+    let trusted = open(bytes, Limits { max_ratio: 0, ..Limits::default() }).unwrap();
+    assert_eq!(read(&trusted, "zeros").unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn tars_in_forms_that_readers_get_wrong() {
+    let long = "d/".repeat(90) + "name";
+    let mut bytes = tar_member(b"././@LongLink", b'L', b"", &[long.as_bytes(), b"\0"].concat());
+    bytes.extend(tar_member(b"cut", b'0', b"", b"gnu"));
+    bytes.extend(tar_member(b"old/", b'\0', b"", b""));
+    bytes.extend(tar_member(b"link", b'2', b"old", b""));
+    bytes.extend(tar_member(b"device", b'3', b"", b""));
+    bytes.extend(tar_member(b"sparse", b'S', b"", b"holes"));
+    bytes.extend([0; 512]);
+    let archive = open(bytes, Limits::default()).unwrap();
+    assert_eq!(read(&archive, &long).unwrap(), b"gnu");
+    let kinds: Vec<&str> = archive.members(None).unwrap().iter().map(|member| member.kind.name()).collect();
+    assert_eq!(kinds, ["file", "directory", "link", "special", "file"]);
+    assert_eq!(read(&archive, "sparse").unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(read(&archive, "device").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn frames_too_large_to_keep_are_streamed() {
+    let large = vec![7; 17 << 20];
+    let raw = crate::archives::tar(&[("first", b"1"), ("large", &large), ("last", b"3")]);
+    let bytes = crate::archives::seekable(&raw, &[1024, raw.len() - 2560]);
+    let archive = open(bytes, Limits::default()).unwrap();
+    assert_eq!(read(&archive, "last").unwrap(), b"3");
+    assert_eq!(read(&archive, "first").unwrap(), b"1");
+    assert_eq!(read(&archive, "large").unwrap(), large);
+    assert!(archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap().is_sound());
+}
+
+#[test]
+fn a_damaged_frame_damages_the_members_in_it_and_no_others() {
+    let entries: Vec<(String, Vec<u8>)> = (0..40).map(|n| (format!("{n:02}"), noise(3000, n))).collect();
+    let entries: Vec<(&str, &[u8])> = entries.iter().map(|(name, raw)| (&name[..], &raw[..])).collect();
+    let raw = crate::archives::tar(&entries);
+    let cuts: Vec<usize> = (1..raw.len() / 8192).map(|n| n * 8192).collect();
+    let bytes = crate::archives::seekable(&raw, &cuts);
+    let armed = Arc::new(AtomicBool::new(false));
+    let archive = Archive::from_source(
+        Path::new("memory"),
+        Box::new(Spoiled { bytes, armed: Arc::clone(&armed) }),
+        Limits::default(),
+        &CancelToken::default(),
+    )
+    .unwrap();
+    armed.store(true, Ordering::Relaxed);
+    let report = archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap();
+    assert!((1..8).contains(&report.damaged.len()), "{report:?}");
+    assert!(report.damaged.iter().all(|damage| damage.reason.contains("damaged")));
+}
+
+/// Goes bad in the middle after it was opened, as a disk may.
+struct Spoiled {
+    bytes: Vec<u8>,
+    armed: Arc<AtomicBool>,
+}
+
+impl Source for Spoiled {
+    fn length(&self) -> u64 {
+        self.bytes.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let count = self.bytes.read_at(buffer, offset)?;
+        let bad = self.bytes.len() as u64 / 2;
+        if self.armed.load(Ordering::Relaxed) && (offset..offset + count as u64).contains(&bad) {
+            buffer[(bad - offset) as usize] ^= 0xff;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,76 @@
+"""`vhpack extract`: what lands where, what is said, and the exit status."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.engine.command import vhpack
+from tests.reading.made import FORMATS, LARGE, contents, make
+
+
+def on_disk(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_everything_is_extracted_below_the_folder(kind: str, work: Path) -> None:
+    make(work / f"made.{kind}")
+    done = vhpack("extract", f"made.{kind}", "-d", "new/there", cwd=work)
+    assert (done.code, done.out) == (0, ""), done
+    assert on_disk(work / "new/there") == contents()
+    (line,) = done.err.splitlines()
+    assert f"new/there: {len(contents())} files, " in line
+
+
+def test_without_a_folder_it_is_here(work: Path) -> None:
+    make(work / "made.tar", {"a": b"1"})
+    assert vhpack("extract", "made.tar", "a", "-q", cwd=work).err == ""
+    assert (work / "a").read_bytes() == b"1"
+
+
+def test_names_folders_and_globs_choose(work: Path) -> None:
+    make(work / "made.zip")
+    assert vhpack("extract", "made.zip", "-d", "there", "deep", "train/*.png", "empty", cwd=work).code == 0
+    assert set(on_disk(work / "there")) == {LARGE, "empty", *(f"train/{number:02}.png" for number in range(12))}
+    nothing = vhpack("extract", "made.zip", "*.jpeg", "--json", cwd=work)
+    assert nothing.code == 1
+    assert json.loads(nothing.out)["error"]["kind"] == "member_not_found"
+
+
+def test_existing_files_stop_stay_or_go(work: Path) -> None:
+    make(work / "made.zip", {"a": b"new", "b": b"new"})
+    (work / "a").write_text("old")
+    stopped = vhpack("extract", "made.zip", cwd=work)
+    assert stopped.code == 1
+    assert not (work / "b").exists()
+    kept = vhpack("extract", "made.zip", "--skip-existing", cwd=work)
+    assert kept.code == 0
+    assert "Left out 1:" in kept.err
+    assert ((work / "a").read_text(), (work / "b").read_text()) == ("old", "new")
+    assert vhpack("extract", "made.zip", "--overwrite", cwd=work).code == 0
+    assert (work / "a").read_text() == "new"
+    assert vhpack("extract", "made.zip", "--overwrite", "--skip-existing", cwd=work).code == 2
+
+
+def test_folders_can_be_stripped(work: Path) -> None:
+    make(work / "made.zip", {"x/y/a": b"1", "x/b": b"2"})
+    done = vhpack("extract", "made.zip", "-d", "there", "--strip", "1", "x", cwd=work)
+    assert done.code == 0
+    assert on_disk(work / "there") == {"y/a": b"1", "b": b"2"}
+
+
+def test_json_is_one_object(work: Path) -> None:
+    make(work / "made.zip", {"a": b"12"})
+    report = json.loads(vhpack("extract", "made.zip", "-d", "there", "--json", cwd=work).out)
+    assert (report["dest"], report["files"], report["bytes"], report["skipped"]) == (str(work / "there"), 1, 2, [])
+
+
+def test_nothing_is_written_outside_the_folder(work: Path) -> None:
+    with tarfile.open(work / "bad.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("../outside"))
+    done = vhpack("extract", "bad.tar", "-d", "there", "--json", cwd=work)
+    assert done.code == 1
+    assert json.loads(done.out)["error"]["kind"] == "unsafe_member"
+    assert not (work / "outside").exists()

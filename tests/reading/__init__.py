@@ -1,0 +1,1 @@
+"""Archives as Python programs read them."""

@@ -1,0 +1,378 @@
+"""`vhpack.open`: a read-only mapping that survives threads, forks, pickling and closing."""
+
+import io
+import multiprocessing
+import os
+import pickle
+import random
+import threading
+import time
+import zipfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vhpack
+from tests.reading.made import FORMATS, LARGE, contents, make
+
+
+@pytest.fixture(params=FORMATS)
+def path(request: pytest.FixtureRequest, work: Path) -> Path:
+    return make(work / f"made.{request.param}")
+
+
+def test_it_is_the_mapping_that_was_packed(path: Path) -> None:
+    with vhpack.open(path) as archive:
+        assert isinstance(archive, Mapping)
+        assert archive.names() == list(archive) == list(contents())
+        assert len(archive) == len(contents())
+        assert dict(archive) == contents()
+        assert archive.path == str(path)
+        assert archive.format == path.name.removeprefix("made.")
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "tgz", "tzst"])
+def test_our_own_archives_come_back_as_they_were(kind: str, work: Path) -> None:
+    for name, content in contents().items():
+        (work / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "tree" / name).write_bytes(content)
+    vhpack.pack("tree", f"made.{kind}")
+    archive = vhpack.open(f"made.{kind}")
+    assert dict(archive) == contents()
+    assert archive.verify().ok
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert all(pool.starmap(read_all, [(archive, contents())] * 2))
+    archive.extract("there")
+    assert on_disk(work / "there") == contents()
+
+
+def test_what_is_not_there_is_a_key_error(path: Path) -> None:
+    archive = vhpack.open(path)
+    for missing in ("missing", "folder", "", "deep"):
+        assert missing not in archive
+    assert 7 not in archive  # type: ignore[comparison-overlap]
+    assert archive.get("missing") is None
+    for ask in (lambda: archive["missing"], lambda: archive.open("missing"), lambda: archive.info("missing")):
+        with pytest.raises(vhpack.errors.MemberNotFoundError, match="missing") as caught:
+            ask()
+        assert isinstance(caught.value, KeyError)
+    with pytest.raises(KeyError):
+        archive.read_many(["empty", "missing"])
+
+
+def test_members_are_described(path: Path) -> None:
+    archive = vhpack.open(path)
+    member = archive.info(LARGE)
+    assert (member.name, member.kind, member.size) == (LARGE, "file", 1_400_000)
+    kinds = {member.name.rstrip("/"): member.kind for member in archive.members()}
+    assert kinds["folder"] == "directory"
+    assert len(kinds) == len(contents()) + 1
+    assert [member.name for member in archive.members("train/*.png")] == archive.glob("train/*.png")
+    assert len(archive.members(["train/*.png", "empty"])) == 13
+
+
+def test_patterns_follow_the_rules_of_glob(path: Path) -> None:
+    archive = vhpack.open(path)
+    names = list(contents())
+    assert archive.glob("*.png") == [name for name in names if name.endswith(".png") and "/" not in name]
+    assert archive.glob("**/*.png") == [name for name in names if name.endswith(".png")]
+    assert archive.glob("nothing") == []
+
+
+def test_many_are_read_in_the_order_asked_for(path: Path) -> None:
+    archive = vhpack.open(path)
+    wanted = contents()
+    names = [*reversed(wanted), LARGE, "empty"]
+    for jobs in (None, 1, 3):
+        assert archive.read_many(names, jobs) == [wanted[name] for name in names]
+    assert archive.read_many([]) == []
+
+
+def test_a_file_object_reads_and_seeks_as_a_file_does(path: Path) -> None:
+    archive = vhpack.open(path)
+    wanted = io.BytesIO(contents()[LARGE])
+    chance = random.Random(3)
+    with archive.open(LARGE) as file:
+        assert file.readable()
+        assert file.seekable()
+        assert not file.writable()
+        for _ in range(60):
+            whence = chance.choice([os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])
+            start = {os.SEEK_SET: 0, os.SEEK_CUR: wanted.tell(), os.SEEK_END: 1_400_000}[whence]
+            goal = chance.choice([chance.randrange(1_400_000), chance.randrange(200), 1_400_010])
+            assert file.seek(goal - start, whence) == wanted.seek(goal - start, whence)
+            length = chance.choice([1, 7, 5000, 200_000, -1])
+            assert file.read(length) == wanted.read(length)
+            assert file.tell() == wanted.tell()
+        with pytest.raises(ValueError, match="before the start"):
+            file.seek(-1)
+    with pytest.raises(ValueError, match="closed"):
+        file.read()
+
+
+def test_lines_can_be_read_as_text(work: Path) -> None:
+    archive = vhpack.open(make(work / "lines.zip", {"a.csv": b"x,y\n1,2\n"}))
+    assert list(io.TextIOWrapper(archive.open("a.csv"), "utf-8")) == ["x,y\n", "1,2\n"]
+
+
+def test_after_close_it_is_a_value_error_as_with_files(path: Path) -> None:
+    archive = vhpack.open(path)
+    file = archive.open(LARGE)
+    with archive:
+        pass
+    archive.close()
+    assert archive.closed
+    for ask in (archive.names, archive.members, lambda: len(archive), lambda: archive["empty"], lambda: "empty" in archive):
+        with pytest.raises(ValueError, match="is closed"):
+            ask()
+    with pytest.raises(ValueError, match="is closed"):
+        pickle.dumps(archive)
+    assert file.read() == contents()[LARGE]
+
+
+def test_two_archives_are_equal_only_when_they_are_one(path: Path) -> None:
+    archive, other = vhpack.open(path), vhpack.open(path)
+    assert archive == archive  # noqa: PLR0124
+    assert archive != other
+    assert len({archive, other}) == 2
+
+
+def test_pickled_it_is_a_path_and_opens_at_the_first_use(path: Path) -> None:
+    archive = vhpack.open(path)
+    pickled = pickle.dumps(archive)
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    assert dict(again) == contents()
+    assert pickle.loads(pickle.dumps(pickle.loads(pickled)))["empty"] == b""
+
+
+def test_pickled_it_refuses_an_archive_that_has_changed_since(path: Path) -> None:
+    pickled = pickle.dumps(vhpack.open(path))
+    make(path, {"other": b"other"})
+    with pytest.raises(vhpack.SourceChangedError, match="changed since"):
+        pickle.loads(pickled).names()
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(pickled).names()
+
+
+def read_all(archive: vhpack.Archive, wanted: dict[str, bytes]) -> bool:
+    names = list(wanted)
+    random.Random(os.getpid()).shuffle(names)
+    return all(archive[name] == wanted[name] for name in names)
+
+
+def test_threads_may_share_it(path: Path) -> None:
+    archive, wanted = vhpack.open(path), contents()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: read_all(archive, wanted), range(16)))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_may_share_it(method: str, path: Path) -> None:
+    archive = vhpack.open(path)
+    _ = archive["empty"]
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert all(pool.starmap(read_all, [(archive, contents())] * 4))
+
+
+def test_a_fork_while_another_thread_reads_leaves_the_child_free(path: Path) -> None:
+    archive, stop = vhpack.open(path), threading.Event()
+
+    def keep_reading() -> None:
+        while not stop.is_set():
+            _ = archive[LARGE]
+
+    thread = threading.Thread(target=keep_reading)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if archive["ü ä.txt"] == contents()["ü ä.txt"] else 1)
+            end = time.monotonic() + 60
+            while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+                assert time.monotonic() < end, "the child hangs"
+                time.sleep(0.002)
+            assert ended[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def on_disk(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_extracted_files_are_the_members(path: Path, work: Path) -> None:
+    report = vhpack.open(path).extract("there")
+    assert on_disk(work / "there") == contents()
+    assert (work / "there/folder").is_dir()
+    assert (report.dest, report.files, report.skipped) == (str(work / "there"), len(contents()), [])
+    assert report.bytes == sum(map(len, contents().values()))
+
+
+@pytest.mark.parametrize(
+    ("members", "wanted"),
+    [
+        ("empty", {"empty"}),
+        (["empty", "ü ä.txt"], {"empty", "ü ä.txt"}),
+        ("deep", {LARGE}),
+        ("deep/", {LARGE}),
+        ("*.png", {f"{number:02}.png" for number in range(12)}),
+        (["train/0?.json", "deep", "empty"], {f"train/{number:02}.json" for number in range(10)} | {LARGE, "empty"}),
+    ],
+)
+def test_names_folders_and_patterns_choose(members: str | list[str], wanted: set[str], path: Path, work: Path) -> None:
+    vhpack.open(path).extract(work / "there", members)
+    assert set(on_disk(work / "there")) == wanted
+
+
+def test_a_folder_is_taken_whole_hidden_files_and_all(work: Path) -> None:
+    members = {"folder/.hidden/.a": b"1", "folder/b": b"2", "folders/c": b"3"}
+    archive = vhpack.open(make(work / "made.tar", members))
+    for number, text in enumerate(("folder", "folder/", "f*r", "[e-g]*r/")):
+        archive.extract(f"there{number}", text)
+        assert set(on_disk(work / f"there{number}")) == {"folder/.hidden/.a", "folder/b"}
+
+
+def test_a_pattern_takes_whole_folders_but_none_that_is_hidden_and_none_by_two_stars(work: Path) -> None:
+    members = {"a/.git/x": b"", "a/b/y": b"", "a/c/.z": b"", "d/b/y": b""}
+    archive = vhpack.open(make(work / "made.tar", members))
+    for number, (text, wanted) in enumerate(
+        {"a/*": ["a/b/y", "a/c/.z"], "a/.*": ["a/.git/x"], "**/y": ["a/b/y", "d/b/y"]}.items()
+    ):
+        archive.extract(f"there{number}", text)
+        assert sorted(on_disk(work / f"there{number}")) == wanted
+
+
+def test_a_tar_of_the_folder_dot_is_matched_without_the_dot(work: Path) -> None:
+    archive = vhpack.open(make(work / "made.tar", {"./a": b"1", "./folder/b": b"2", "./folder/.c": b"3"}))
+    assert archive.names() == ["./a", "./folder/b", "./folder/.c"]
+    assert archive.glob("*") == archive.glob("./*") == ["./a"]
+    assert archive.glob("**") == ["./a", "./folder/b"]
+    for number, (text, wanted) in enumerate(
+        {"a": ["a"], "./a": ["a"], "folder": ["folder/.c", "folder/b"], "./f*": ["folder/.c", "folder/b"]}.items()
+    ):
+        archive.extract(f"there{number}", text)
+        assert sorted(on_disk(work / f"there{number}")) == wanted
+
+
+def test_what_matches_nothing_is_an_error_before_anything_is_written(path: Path, work: Path) -> None:
+    with pytest.raises(vhpack.errors.MemberNotFoundError, match="nothing"):
+        vhpack.open(path).extract("there", ["empty", "nothing*"])
+    assert not (work / "there").exists()
+
+
+def test_existing_files_stop_stay_or_go(path: Path, work: Path) -> None:
+    archive = vhpack.open(path)
+    (work / "there").mkdir()
+    (work / "there/empty").write_text("mine")
+    with pytest.raises(vhpack.TargetExistsError) as caught:
+        archive.extract("there")
+    assert isinstance(caught.value, FileExistsError)
+    assert set(on_disk(work / "there")) == {"empty"}
+    report = archive.extract("there", existing="skip")
+    assert [os.path.basename(skipped) for skipped, _ in report.skipped] == ["empty"]
+    assert on_disk(work / "there") == {**contents(), "empty": b"mine"}
+    archive.extract("there", existing="overwrite")
+    assert on_disk(work / "there") == contents()
+
+
+def test_folders_can_be_stripped(path: Path, work: Path) -> None:
+    vhpack.open(path).extract("there", "train", strip=1)
+    assert set(on_disk(work / "there")) == {name.removeprefix("train/") for name in contents() if name.startswith("train/")}
+
+
+@pytest.mark.parametrize("options", [{"existing": "perhaps"}, {"strip": -1}, {"strip": 10**30}, {"jobs": 0}, {"jobs": 10**30}])
+def test_options_out_of_range_are_refused(options: dict[str, Any], path: Path) -> None:
+    with pytest.raises(vhpack.OptionError, match=next(iter(options))):
+        vhpack.open(path).extract("there", **options)
+
+
+@pytest.mark.parametrize("stage", ["extract", "verify"])
+def test_progress_is_told(stage: str, path: Path) -> None:
+    archive = vhpack.open(path)
+    seen: list[vhpack.Progress] = []
+    if stage == "extract":
+        archive.extract("there", progress=seen.append)
+    else:
+        archive.verify(progress=seen.append)
+    assert seen[-1].stage == stage
+    assert seen[-1].files == seen[-1].total_files > 0
+
+
+def test_an_exception_in_progress_ends_the_call(path: Path) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        vhpack.open(path).verify(progress=fail)
+
+
+def test_a_sound_archive_is_verified(path: Path) -> None:
+    report = vhpack.open(path).verify()
+    assert (report.ok, report.damaged, report.files) == (True, [], len(contents()))
+
+
+def test_damage_is_listed_and_raises_nothing(work: Path) -> None:
+    path = work / "made.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good", b"x" * 5000)
+        archive.writestr("bad", b"z" * 5000)
+    path.write_bytes(path.read_bytes().replace(b"z" * 5000, b"z" * 4999 + b"y"))
+    opened = vhpack.open(path)
+    report = opened.verify()
+    assert not report.ok
+    assert [name for name, _, _ in report.damaged] == ["bad"]
+    with pytest.raises(vhpack.errors.CorruptArchiveError, match="bad"):
+        _ = opened["bad"]
+    with pytest.raises(vhpack.errors.CorruptArchiveError, match="bad"):
+        opened.extract("there")
+
+
+def test_a_url_of_a_file_is_a_path(work: Path) -> None:
+    (work / "a b").mkdir()
+    path = make(work / "a b/ü.zip", {"a": b"x"})
+    for url in (path.as_uri(), path.as_uri().replace("file://", "file://localhost"), str(path), path, "a b/ü.zip"):
+        archive = vhpack.open(url)
+        assert (archive["a"], archive.path) == (b"x", str(path))
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.zip", "https://example.com/a.zip", "datum://x", "file://elsewhere/a.zip"])
+def test_other_urls_are_refused_with_the_next_step(url: str) -> None:
+    with pytest.raises(vhpack.OptionError, match="download it first"):
+        vhpack.open(url)
+
+
+def test_a_path_that_only_looks_like_a_url_is_a_path(work: Path) -> None:
+    (work / "no scheme:").mkdir()
+    make(work / "no scheme:/a.zip", {"a": b"x"})
+    assert vhpack.open("no scheme://a.zip")["a"] == b"x"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("missing.zip", vhpack.SourceNotFoundError),
+        ("folder", vhpack.PackError),
+        ("text.zip", vhpack.errors.UnsupportedArchiveError),
+        ("cut.zip", vhpack.PackError),
+    ],
+)
+def test_what_is_no_archive_is_an_error_of_its_kind(name: str, error: type[Exception], work: Path) -> None:
+    (work / "folder").mkdir()
+    (work / "text.zip").write_text("no archive at all " * 100)
+    (work / "cut.zip").write_bytes(make(work / "whole.zip").read_bytes()[:-500])
+    with pytest.raises(error, match=name.replace(".", "\\.")):
+        vhpack.open(work / name)
+
+
+def test_star_imports_keep_the_builtin_open() -> None:
+    names: dict[str, Any] = {}
+    exec("from vhpack import *", names)
+    assert "open" not in names
+    assert "Archive" in names

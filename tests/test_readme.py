@@ -1,0 +1,71 @@
+"""The README's complete example does what it says, on real images."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.demo_tree import draw
+from tests.valohai.servers import http_site
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def job(work: Path) -> Path:
+    """A folder with the README's script and the demo's images."""
+    (script,) = re.findall(r"```python\n# resize\.py\n(.*?)```", README.read_text(), re.DOTALL)
+    (work / "resize.py").write_text(script)
+    draw(work / "resized")
+    return work
+
+
+def resize(job: Path, *arguments: str, before: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:
+    """Run the script; the name and size of each image in the archive that it leaves."""
+    already = set(job.glob(".valohai/outputs/*"))
+    command = [sys.executable, *before, "resize.py", *arguments]
+    ran = subprocess.run(command, cwd=job, capture_output=True, text=True, timeout=300)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (run,) = set(job.glob(".valohai/outputs/*")) - already
+    assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
+        "resized/images.zip",
+        "valohai.metadata.jsonl",
+    ]
+    with zipfile.ZipFile(run / "resized/images.zip") as archive:
+        assert archive.testzip() is None
+        sizes = {name: Image.open(io.BytesIO(archive.read(name))).size for name in archive.namelist()}
+    described = json.loads((run / "valohai.metadata.jsonl").read_text())
+    assert described == {"file": "resized/images.zip", "metadata": {"valohai.alias": "resized-latest", "count": len(sizes)}}
+    metrics = [json.loads(line)["images"] for line in ran.stdout.split("\n") if line]
+    assert metrics == list(range(100, len(sizes) + 1, 100))
+    return sizes
+
+
+def test_the_resizing_step_runs_from_images_to_an_archive(job: Path) -> None:
+    sizes = resize(job)
+    assert len(sizes) == 300
+    assert set(sizes.values()) == {(64, 48)}
+
+
+def test_the_resizing_step_takes_parameters_and_an_archive(job: Path) -> None:
+    with zipfile.ZipFile(job / "resized.zip", "w") as archive:
+        for path in sorted((job / "resized").iterdir())[:7]:
+            archive.write(path, path.name)
+    assert resize(job, "--width=32", "--images", "resized.zip") == {f"{number:04}.png": (32, 48) for number in range(7)}
+
+
+def test_the_resizing_step_takes_urls_and_an_unmodified_script(job: Path) -> None:
+    script = (job / "resize.py").read_text()
+    (job / "resize.py").write_text(script.replace("import vhpack\n", "import valohai\n").replace("vhpack.", "valohai."))
+    with http_site() as site:
+        urls = [site.put(f"/{name}", (job / "resized" / name).read_bytes()) for name in ("0001.png", "0002.png")]
+        sizes = resize(job, "--images", *urls, before=("-m", "vhpack", "run"))
+    assert sizes == {"0001.png": (64, 48), "0002.png": (64, 48)}
