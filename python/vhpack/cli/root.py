@@ -31,7 +31,6 @@ _EXAMPLES = """\b
 Examples:
   vhpack compress 'resized/*.png'      the images of a folder: resized.zip
   vhpack compress runs/7 -o run7.zip   a folder with everything below it
-  vhpack list run7.zip '**/*.json'
   vhpack extract run7.zip -d there
   vhpack hash runs/7 > run7.xxh3
 Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help

@@ -318,7 +318,7 @@ class Memory:
     def join(self, other: State, node: ast.AST, why: str) -> bool:
         """Make the state one that holds whichever of the two really is; say whether that changed it."""
         self.spend(node, 1 + other.size // 16)
-        changed, before = False, len(self.log)
+        changed, before, old = False, len(self.log), set(self.state.boxes)
         for box, content in other.boxes.items():
             mine = self.state.boxes.get(box)
             if mine is None:
@@ -329,13 +329,15 @@ class Memory:
             mine_names = self.state.names.get(frame, {})
             for name in {**mine_names, **names} if mine_names is not names else ():
                 changed |= self._join_names(frame, name, names.get(name), unknown(node, why))
-        return changed or len(self.log) > before
+        # Boxes that the other side made do not count: each round of a loop makes others.
+        return changed or any(isinstance(key, int) and key in old for key, _ in self.log[before:])
 
     def _join_names(self, frame: int, name: str, theirs: Value | None, why: Unknown) -> bool:
         mine = self.state.names.get(frame, {}).get(name)
-        if isinstance(mine, Unknown) and theirs is not None and not is_ours(theirs):
-            # What is known on the other side can be reached by a name that is not, from here on.
-            self.taint(theirs, why)
+        for value, other in ((mine, theirs), (theirs, mine)):
+            if value is not None and not is_ours(value) and (isinstance(other, Unknown) or is_ours(other)):
+                # It can be reached from here on by a name of which that is not known.
+                self.taint(value, why)
         if same(mine, theirs) or isinstance(mine, Unknown) or is_ours(mine):
             return False
         kind = self.frames[frame].kind
@@ -381,6 +383,7 @@ class Memory:
         for frame, names in list(self.state.names.items()):
             for name, value in list(names.items()):
                 if (only is None or frame == only) and not is_ours(value):
+                    self.taint(value, reason)
                     self._bind(frame, name, reason, node)
         if boxes:
             for box in self.state.boxes:

@@ -374,6 +374,9 @@ class Statements(Calls):
         frame, name = key
         mine, theirs = self.state.names[frame].get(name), after.names.get(frame, {}).get(name)
         if is_ours(mine) or is_ours(theirs):
+            for value in (mine, theirs):
+                if value is not None and not is_ours(value):
+                    self.taint(value, why)
             self.state.put(frame, name, mine if mine is not None and is_ours(mine) else theirs or why)
             return
         for value in (mine, theirs):
