@@ -51,6 +51,7 @@ EXPECTED = {
     "UnknownFormatError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "YamlError",
     "__version__",
     "config",
     "consts",

@@ -44,6 +44,7 @@ from vhpack.errors import (
     UnknownFormatError,
     UnsafeMemberError,
     UnsupportedArchiveError,
+    YamlError,
 )
 from vhpack.execution import execution
 from vhpack.inputs import inputs
@@ -98,6 +99,7 @@ __all__ = [
     "UnsafeMemberError",
     "UnsupportedArchiveError",
     "VerifyReport",
+    "YamlError",
     "__version__",
     "config",
     "consts",

@@ -45,6 +45,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "YamlError",
 ]
 
 
@@ -186,6 +187,12 @@ class DistributedError(PackError, RuntimeError):
     """A distributed task has no such member, or a member no such address."""
 
     kind = "distributed"
+
+
+class YamlError(PackError, ValueError):
+    """A `valohai.yaml` cannot be read, or cannot be changed without changing more than was asked for."""
+
+    kind = "yaml"
 
 
 class MissingExtraError(PackError, ImportError):

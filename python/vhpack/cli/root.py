@@ -23,6 +23,7 @@ _COMMANDS = {
     "verify": "vhpack.cli.verify",
     "hash": "vhpack.cli.hash",
     "run": "vhpack.cli.run",
+    "yaml": "vhpack.cli.yaml",
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -30,7 +31,6 @@ _EXAMPLES = """\b
 Examples:
   vhpack compress 'resized/*.png'      the images of a folder: resized.zip
   vhpack compress runs/7 -o run7.zip   a folder with everything below it
-  vhpack list run7.zip '**/*.json'
   vhpack extract run7.zip -d there
   vhpack hash runs/7 > run7.xxh3
 Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help

@@ -1,0 +1,1 @@
+"""Reads steps out of scripts, and writes them into `valohai.yaml`."""

@@ -1,0 +1,500 @@
+"""What an expression is worth, and what evaluating it does to the state, without running it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+from vhpack.yaml import fold
+from vhpack.yaml.memory import Memory, TooMuchError
+from vhpack.yaml.names import Frame, stored
+from vhpack.yaml.values import (
+    MOST_ELEMENTS,
+    Attributes,
+    Const,
+    Function,
+    Items,
+    Known,
+    Method,
+    Ref,
+    Unknown,
+    View,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from vhpack.yaml.values import Value
+
+_DEEPEST = 120  # nested expressions; each takes up to five calls of ours, and Python allows a thousand
+_TOO_LARGE = "it would have too many elements"
+
+_CONSTANTS: Final = {
+    "math.pi": 3.141592653589793,
+    "math.e": 2.718281828459045,
+    "math.tau": 6.283185307179586,
+    "math.inf": float("inf"),
+    "math.nan": float("nan"),
+    "os.sep": "/",
+    "os.path.sep": "/",
+    "typing.TYPE_CHECKING": False,
+    "typing_extensions.TYPE_CHECKING": False,
+}
+
+
+class Expressions(Memory):
+    """Evaluates expressions in one frame after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+        self._kinds: dict[type[ast.expr], Callable[[int, ast.expr], Value]] = {
+            ast.Constant: self._constant,
+            ast.Name: self._name,
+            ast.Attribute: self._attribute,
+            ast.Subscript: self._subscript,
+            ast.BinOp: self._binary,
+            ast.UnaryOp: self._unary,
+            ast.BoolOp: self._bool,
+            ast.Compare: self._compare,
+            ast.IfExp: self._either,
+            ast.JoinedStr: self._joined_text,
+            ast.FormattedValue: self._formatted,
+            ast.Tuple: self._tuple,
+            ast.List: self._list,
+            ast.Dict: self._dict,
+            ast.Call: self.call,
+            ast.NamedExpr: self._named,
+            ast.Lambda: self._lambda,
+        }
+        for kind in (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp):
+            self._kinds[kind] = self._comprehension
+
+    def evaluate(self, frame: int, node: ast.expr) -> Value:
+        """Return what is known of an expression's value, its effects done."""
+        self.spend(node)
+        self._depth += 1
+        try:
+            if self._depth > _DEEPEST:
+                raise TooMuchError(node)
+            return self._kinds.get(type(node), self.unfolded)(frame, node)
+        finally:
+            self._depth -= 1
+
+    def call(self, frame: int, node: ast.expr) -> Value:
+        """Return what a call returns."""
+        raise NotImplementedError
+
+    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> None:
+        """Do something any number of times."""
+        raise NotImplementedError
+
+    def unfolded(self, frame: int, node: ast.expr) -> Value:
+        """Evaluate what is in an expression of which the value is not told; it may keep all that goes into it."""
+        found = unknown(node)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.taint(self.evaluate(frame, child), found)
+        return found
+
+    # Leaves
+
+    def _constant(self, _: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Constant)  # noqa: S101
+        return Const(node.value)
+
+    def _name(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Name)  # noqa: S101
+        return self.load(frame, node)
+
+    def _attribute(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Attribute)  # noqa: S101
+        return self.attribute(self.evaluate(frame, node.value), node.attr, node)
+
+    def attribute(self, owner: Value, name: str, node: ast.expr) -> Value:
+        """Return an attribute of a value."""
+        if isinstance(owner, Known):
+            return self._known_attribute(owner, name, node)
+        content = self.content(owner) if isinstance(owner, Ref) else None
+        if isinstance(content, Attributes):
+            return self._class_attribute(owner, content.get(name), node)
+        if isinstance(owner, Const) and isinstance(owner.value, PurePath) and name in fold.PATH_ATTRIBUTES:
+            return Const(getattr(owner.value, name), owner.assumed)
+        if isinstance(owner, Unknown):
+            return Unknown(node, owner.root, owner.why)
+        if isinstance(owner, Function):
+            return self._lost(node, [owner])
+        return Method(owner, name)
+
+    def _class_attribute(self, owner: Value, found: Value | None, node: ast.expr) -> Value:
+        decorated = isinstance(found, Unknown) and isinstance(found.root, ast.FunctionDef | ast.AsyncFunctionDef)
+        if found is None or decorated:
+            return self._lost(node, [owner])  # a method of its class may change it
+        return found.seen_at(node) if isinstance(found, Unknown) else found
+
+    def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
+        full = f"{owner.name}.{name}"
+        if full == "sys.modules":
+            self.forget(node, "any name may be set by way of it")
+        return Const(_CONSTANTS[full]) if full in _CONSTANTS else Known(full)
+
+    def _lambda(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Lambda)  # noqa: S101
+        self.capture(self.outer(frame))
+        return Function(node, self.outer(frame), self.defaults(frame, node.args))
+
+    def defaults(self, frame: int, arguments: ast.arguments) -> tuple[tuple[str, Value], ...]:
+        """Return the defaults of a function's parameters, which are evaluated once, where it is defined."""
+        ordered = [*arguments.posonlyargs, *arguments.args]
+        last = ordered[len(ordered) - len(arguments.defaults) :]
+        pairs = [*zip(last, arguments.defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+        return tuple((argument.arg, self.evaluate(frame, value)) for argument, value in pairs if value is not None)
+
+    def _named(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.NamedExpr)  # noqa: S101
+        value = self.evaluate(frame, node.value)
+        while "*" in self.frames[frame].own:
+            frame = self.frames[frame].parent or 0  # a comprehension's own scope holds its targets only
+        self.bind(frame, node.target.id, value, node)
+        return value
+
+    # Operators
+
+    def folded(self, node: ast.expr, values: Sequence[Value], make: Callable[..., object]) -> Value:
+        """Compute a constant from constants, or say why not; what cannot be folded may keep what goes into it."""
+        if not all(isinstance(value, Const | Items) and not isinstance(value, View) for value in values):
+            return self._lost(node, values)
+        try:
+            plain = [self.plain(value) for value in values]
+            return self.value_of(make(*plain), node, assumed_by(values))
+        except fold.CannotFoldError as error:
+            return self._lost(node, values, str(error))
+        except fold.FAILURES as error:
+            return self._lost(node, values, f"it raises {type(error).__name__}")
+
+    def _lost(self, node: ast.expr, values: Iterable[Value], why: str = "") -> Unknown:
+        """Return an unknown value, whose first reason is the first unknown value that goes into it."""
+        values = list(values)
+        found = unknown(node, why)
+        for value in values:
+            self.taint(value, found)
+        return next((value for value in values if isinstance(value, Unknown)), found)
+
+    def plain(self, value: Value) -> object:
+        """Return the Python object that a value is.
+
+        Raises:
+            TypeError: it is none, or can change.
+        """
+        if isinstance(value, Const):
+            return value.value
+        if isinstance(value, Items):
+            return tuple(self.plain(item) for item in value.items)
+        raise TypeError("not a constant")
+
+    def value_of(self, found: object, node: ast.expr, assumed: tuple[ast.AST, ...] = ()) -> Value:
+        """Return a computed Python object as a value."""
+        if isinstance(found, list | tuple):
+            items = [self.value_of(item, node, assumed) for item in found]
+            return self.tuple_of(items, node) if isinstance(found, tuple) else self.list_of(items, node)
+        return Const(found, assumed)
+
+    def tuple_of(self, items: Sequence[Value], node: ast.expr) -> Value:
+        """Return a tuple, if it is not too large."""
+        found = Items(tuple(items))
+        return found if found.fits else self._lost(node, items, _TOO_LARGE)
+
+    def list_of(self, items: Sequence[Value], node: ast.expr) -> Value:
+        """Return a new list, if it is not too large."""
+        return self.box(list(items)) if len(items) <= MOST_ELEMENTS else self._lost(node, items, _TOO_LARGE)
+
+    def _operand(self, frame: int, node: ast.expr) -> Value:
+        """Evaluate what an operator works on: what is imported or defined is no constant, and the one to point at."""
+        value = self.evaluate(frame, node)
+        return self._lost(node, [value]) if isinstance(value, Known | Function | Method) else value
+
+    def _binary(self, frame: int, node: ast.expr) -> Value:
+        # From the left and without recursion: texts are joined from hundreds of lines.
+        spine = [node]
+        while isinstance(spine[-1], ast.BinOp) and isinstance(spine[-1].left, ast.BinOp):
+            spine.append(spine[-1].left)
+        assert isinstance(spine[-1], ast.BinOp)  # noqa: S101
+        value = self._operand(frame, spine[-1].left)
+        for step in reversed(spine):
+            assert isinstance(step, ast.BinOp)  # noqa: S101
+            value = self.operate(step, step.op, value, self._operand(frame, step.right))
+        return value
+
+    def operate(self, node: ast.expr, operation: ast.operator, left: Value, right: Value) -> Value:
+        """Return what an operator makes of two values."""
+        self.spend(node)
+        one, other = self.elements(left), self.elements(right)
+        if isinstance(operation, ast.Add) and one is not None and other is not None and type(left) is type(right):
+            items = [*one, *other]
+            return self.tuple_of(items, node) if isinstance(left, Items) else self.list_of(items, node)
+        if isinstance(operation, ast.Mult) and (one is not None or other is not None):
+            return self._multiplied(node, left, right)
+        if isinstance(operation, ast.BitOr) and isinstance(left, Ref) and isinstance(right, Ref):
+            return self._united(node, left, right)
+        return self.folded(node, [left, right], lambda one, other: fold.binary(operation, one, other))
+
+    def elements(self, value: Value) -> list[Value] | None:
+        """Return the elements of a list or tuple that is known."""
+        if isinstance(value, Items):
+            return list(value.items)
+        content = self.content(value) if isinstance(value, Ref) else None
+        return list(content) if isinstance(content, list) else None
+
+    def _multiplied(self, node: ast.expr, left: Value, right: Value) -> Value:
+        items, times = (left, right) if self.elements(left) is not None else (right, left)
+        found = self.elements(items) or []
+        if not isinstance(times, Const) or not isinstance(times.value, int):
+            return self._lost(node, [left, right])
+        if len(found) * max(times.value, 0) > MOST_ELEMENTS:
+            return self._lost(node, [left, right], _TOO_LARGE)
+        several = found * times.value
+        return self.tuple_of(several, node) if isinstance(items, Items) else self.list_of(several, node)
+
+    def _united(self, node: ast.expr, left: Ref, right: Ref) -> Value:
+        one, other = self.content(left), self.content(right)
+        for content in (one, other):
+            if isinstance(content, Unknown):
+                return self._lost(node, [content, left, right])
+        if not _is_dict(one) or not _is_dict(other):
+            return self._lost(node, [left, right])
+        return self.box({**one, **other})  # type: ignore[dict-item]
+
+    def _unary(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.UnaryOp)  # noqa: S101
+        value = self._operand(frame, node.operand)
+        if isinstance(node.op, ast.Not):
+            truth = self.truth(value)
+            return unknown(node) if truth is None else Const(not truth, assumed_by([value]))
+        return self.folded(node, [value], lambda one: fold.unary(node.op, one))
+
+    def truth(self, value: Value) -> bool | None:
+        """Say whether a value counts as true, if that can be told."""
+        if isinstance(value, Const):
+            return bool(value.value)
+        if isinstance(value, Items):
+            return bool(value.items)
+        if isinstance(value, Ref):
+            content = self.content(value)
+            return None if isinstance(content, Unknown) else isinstance(content, Attributes) or bool(content)
+        return True if isinstance(value, Function) else None
+
+    def _bool(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.BoolOp)  # noqa: S101
+        decides = isinstance(node.op, ast.Or)
+        found: list[Value] = []
+        passed: list[Value] = []
+        for number, child in enumerate(node.values):
+            value = self.evaluate(frame, child) if not found else self._maybe(frame, child)
+            truth = self.truth(value)
+            if not found and truth is not None and (truth is decides or number == len(node.values) - 1):
+                return _also_assumed(value, passed)
+            passed.append(value)
+            if truth is None or found:
+                found.append(value)
+        return self._lost(node, found)
+
+    def _maybe(self, frame: int, node: ast.expr) -> Value:
+        """Evaluate what may be evaluated or not."""
+        before = self.copied(node)
+        value = self.evaluate(frame, node)
+        self.join(before, node, "it is evaluated only sometimes")
+        return value
+
+    def _compare(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Compare)  # noqa: S101
+        values = [self.evaluate(frame, child) for child in (node.left, *node.comparators)]
+        if len(values) == 2 and isinstance(node.ops[0], ast.In | ast.NotIn) and isinstance(values[0], Const):  # noqa: PLR2004
+            content = self.content(values[1]) if isinstance(values[1], Ref) else None
+            if isinstance(content, dict) and isinstance(values[0].value, str):
+                return Const((values[0].value in content) == isinstance(node.ops[0], ast.In))
+        if len(values) != 2 or not all(isinstance(value, Const | Items) for value in values):  # noqa: PLR2004
+            return next((value for value in values if isinstance(value, Unknown)), unknown(node))
+        return self.folded(node, values, lambda one, other: fold.compare(node.ops[0], one, other))
+
+    def _either(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.IfExp)  # noqa: S101
+        test = self.evaluate(frame, node.test)
+        truth = self.truth(test)
+        if truth is not None:
+            value = self.evaluate(frame, node.body if truth else node.orelse)
+            return _also_assumed(value, [test])
+        both = [self._maybe(frame, child) for child in (node.body, node.orelse)]
+        return self._lost(node, [test, *both])
+
+    # Texts
+
+    def _joined_text(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.JoinedStr)  # noqa: S101
+        values = [self.evaluate(frame, child) for child in node.values]
+        return self.folded(node, values, lambda *pieces: fold.join_text("", pieces))
+
+    def _formatted(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.FormattedValue)  # noqa: S101
+        value = self._operand(frame, node.value)
+        spec = self.evaluate(frame, node.format_spec) if node.format_spec else Const("")
+        if isinstance(value, Items):
+            return self._lost(node, [value])
+        return self.folded(node, [value, spec], lambda one, how: fold.formatted(one, node.conversion, str(how)))
+
+    # Collections
+
+    def sequence(self, frame: int, nodes: Iterable[ast.expr]) -> list[Value] | Unknown:
+        """Return the elements of a display, those of `*others` in their places."""
+        found: list[Value] = []
+        lost: Unknown | None = None
+        for node in nodes:
+            if not isinstance(node, ast.Starred):
+                found.append(self.evaluate(frame, node))
+                continue
+            value = self.evaluate(frame, node.value)
+            items = self.elements(value)
+            if items is None:
+                lost = lost or self._lost(node.value, [value])
+            found += items or []
+            if len(found) > MOST_ELEMENTS:
+                lost = lost or unknown(node, _TOO_LARGE)
+                self._lost(node, found)
+                found = []
+        if lost is not None:
+            self._lost(lost.node, found)  # type: ignore[arg-type]
+        return found if lost is None else lost
+
+    def _tuple(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Tuple)  # noqa: S101
+        found = self.sequence(frame, node.elts)
+        return found if isinstance(found, Unknown) else self.tuple_of(found, node)
+
+    def _list(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.List)  # noqa: S101
+        found = self.sequence(frame, node.elts)
+        return found if isinstance(found, Unknown) else self.list_of(found, node)
+
+    def _dict(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Dict)  # noqa: S101
+        found: dict[Hashable, Value] = {}
+        lost: Unknown | None = None
+        for key, child in zip(node.keys, node.values, strict=True):
+            if key is None:
+                lost = self.unpack(found, self.evaluate(frame, child), child) or lost
+                continue
+            name = self.key(self.evaluate(frame, key), key)
+            value = self.evaluate(frame, child)
+            if isinstance(name, Unknown):
+                lost = lost or name
+                self.taint(value, name)
+            else:
+                found[name] = value
+        if lost is None and len(found) <= MOST_ELEMENTS:
+            return self.box(found)
+        too_large = self._lost(node, found.values(), _TOO_LARGE)
+        return lost or too_large
+
+    def unpack(self, found: dict[Hashable, Value], value: Value, node: ast.expr) -> Unknown | None:
+        """Put `**value` into a dict that is being made, or say why not."""
+        content = self.content(value) if isinstance(value, Ref) else value
+        if isinstance(content, dict) and _is_dict(content):
+            found.update(content)
+            return None
+        return self._lost(node, [content, value]) if isinstance(content, Unknown) else self._lost(node, [value])
+
+    def key(self, value: Value, node: ast.expr) -> Hashable | Unknown:
+        """Return a value as a dict's key."""
+        try:
+            found = self.plain(value)
+            hash(found)
+        except TypeError:
+            return self._lost(node, [value])
+        return found
+
+    def _subscript(self, frame: int, node: ast.expr) -> Value:
+        assert isinstance(node, ast.Subscript)  # noqa: S101
+        owner = self.evaluate(frame, node.value)
+        if isinstance(node.slice, ast.Slice):
+            return self._slice(frame, owner, node, node.slice)
+        key = self.evaluate(frame, node.slice)
+        content = self.content(owner) if isinstance(owner, Ref) else None
+        if content is None or isinstance(content, Unknown | Attributes):
+            return self._item_of_tuple(owner, key, node)
+        if not isinstance(key, Const):
+            return self._lost(node, [key, owner])
+        try:
+            found: Value = content[key.value]  # type: ignore[call-overload]
+        except fold.FAILURES as error:
+            return unknown(node, f"it raises {type(error).__name__}")
+        return found.seen_at(node) if isinstance(found, Unknown) else found
+
+    def _item_of_tuple(self, owner: Value, key: Value, node: ast.expr) -> Value:
+        if isinstance(owner, Items) and isinstance(key, Const) and isinstance(key.value, int):
+            if -len(owner.items) <= key.value < len(owner.items):
+                return owner.items[key.value]
+            return unknown(node, "it raises IndexError")
+        return self.folded(node, [owner, key], lambda one, where: one[where])
+
+    def _slice(self, frame: int, owner: Value, node: ast.expr, bounds: ast.Slice) -> Value:
+        edges = [
+            Const(None) if edge is None else self.evaluate(frame, edge) for edge in (bounds.lower, bounds.upper, bounds.step)
+        ]
+        items = self.elements(owner)
+        if items is None:
+            return self.folded(node, [owner, *edges], lambda one, *where: one[slice(*where)])
+        if not all(isinstance(edge, Const) and isinstance(edge.value, int | None) for edge in edges):
+            return self._lost(node, [owner, *edges])
+        try:
+            found = items[slice(*map(self.plain, edges))]  # type: ignore[arg-type]
+        except ValueError:
+            return unknown(node, "it raises ValueError")
+        return self.tuple_of(found, node) if isinstance(owner, Items) else self.list_of(found, node)
+
+    def _comprehension(self, frame: int, node: ast.expr) -> Value:
+        """Follow a comprehension as the loop that it is; what it makes is not told."""
+        assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)  # noqa: S101
+        found = unknown(node)
+        self.taint(self.evaluate(frame, node.generators[0].iter), found)
+        own = frozenset(("*",)) | frozenset().union(*(stored(part.target) for part in node.generators))
+        inner = self.open(Frame("function", frame, own))
+        parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+
+        def once() -> bool:
+            for number, part in enumerate(node.generators):
+                if number:
+                    self.taint(self.evaluate(inner, part.iter), found)
+                for name in stored(part.target):
+                    self.bind(inner, name, found, part.target)
+                for target in ast.walk(part.target):
+                    if isinstance(target, ast.Attribute | ast.Subscript):
+                        self.taint(self.evaluate(inner, target.value), found)
+                for test in part.ifs:
+                    self.taint(self.evaluate(inner, test), found)
+            for made in parts:
+                self.taint(self.evaluate(inner, made), found)
+            return True
+
+        self.repeated(node, once)
+        self.close(inner)
+        return found
+
+
+def assumed_by(values: Iterable[Value]) -> tuple[ast.AST, ...]:
+    """Return what was taken for granted for any of the values."""
+    found: dict[ast.AST, None] = {}
+    for value in values:
+        inner = value.assumed if isinstance(value, Const) else assumed_by(value.items) if isinstance(value, Items) else ()
+        found.update(dict.fromkeys(inner))
+    return tuple(found)
+
+
+def _also_assumed(value: Value, others: Iterable[Value]) -> Value:
+    """Return a value that was chosen by what others were taken for."""
+    assumed = assumed_by(others)
+    return Const(value.value, (*value.assumed, *assumed)) if assumed and isinstance(value, Const) else value
+
+
+def _is_dict(content: object) -> bool:
+    return isinstance(content, dict) and not isinstance(content, Attributes)

@@ -1,0 +1,117 @@
+"""Where a `valohai.yaml` is, and how it is replaced: complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from vhpack.errors import PackOSError, YamlError
+
+NAME = "valohai.yaml"
+
+
+def found_from(folder: str) -> str:
+    """Return the `valohai.yaml` of a folder or of one above it, up to the repository's root; else where it would be.
+
+    Example:
+        >>> import os
+        >>> from vhpack.yaml.files import found_from
+        >>> os.path.basename(found_from("."))
+        'valohai.yaml'
+    """
+    start = Path(folder).resolve()
+    for above in (start, *start.parents):
+        if (above / NAME).is_file():
+            return os.path.relpath(above / NAME, folder)
+        if (above / ".git").exists():
+            break
+        if not any((further / ".git").exists() for further in above.parents):
+            break
+    return NAME
+
+
+def root_of(yaml: str) -> str:
+    """Return the folder in which the commands of a `valohai.yaml` run: the repository's root.
+
+    That is the folder with `.git` around the file; without one the working directory, if the file lies below it, else the
+    file's own folder.
+    """
+    folder = Path(yaml).resolve().parent
+    for above in (folder, *folder.parents):
+        if (above / ".git").exists():
+            return str(above)
+    here = Path.cwd().resolve()
+    return str(here if folder.is_relative_to(here) else folder)
+
+
+def relative(path: str, root: str) -> str:
+    """Return a source's path as commands name it.
+
+    Raises:
+        YamlError: it lies outside the repository.
+    """
+    found = os.path.relpath(os.path.join(Path(path).parent.resolve(), os.path.basename(path)), root).replace(os.sep, "/")
+    if found == ".." or found.startswith("../"):
+        raise YamlError(f"{path}: this lies outside {root}, where the step's commands run; move it there, or say --yaml")
+    return found
+
+
+def text_of(path: str) -> str | None:
+    """Return a file's text, its line ends as they are; None if there is no file.
+
+    Raises:
+        YamlError: it is no UTF-8.
+        PackOSError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise YamlError(f"{path}: this is no UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise PackOSError(error.errno, f"cannot read {path}: {error.strerror}", path) from None
+
+
+def replace(path: str, old: str | None, new: str) -> None:
+    """Put a text in the place of the one that was read.
+
+    The file is complete or as it was, keeps its mode, and stays a link if it is one.
+
+    Raises:
+        YamlError: someone else has changed it meanwhile.
+        PackOSError: it cannot be written; it is as it was.
+    """
+    target = os.path.realpath(path)
+    staged = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.urandom(4).hex()}")
+    try:
+        mode = os.stat(target).st_mode & 0o777 if old is not None else None
+        _write(staged, new.encode("utf-8"), mode)
+        if text_of(path) != old:
+            raise YamlError(f"{path}: this was changed by someone else meanwhile; run the command again")
+        os.replace(staged, target)
+        _sync(os.path.dirname(target))
+    except OSError as error:
+        raise PackOSError(error.errno, f"cannot write {path}: {error.strerror}", path) from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(staged)
+
+
+def _write(path: str, content: bytes, mode: int | None) -> None:
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with open(number, "wb") as file:
+        if mode is not None:
+            os.fchmod(number, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(number)
+
+
+def _sync(folder: str) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

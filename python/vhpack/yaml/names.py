@@ -1,0 +1,218 @@
+"""Names and scopes: which function, class or module a name belongs to, and what a function may do to those around it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Definition: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
+
+SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_LOOPS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+# What reads its arguments and keeps no hold on them.
+READERS: Final = frozenset(
+    {"print", "len", "str", "repr", "bool", "isinstance", "type", "id", "hash", "format", "sum", "any", "all"}
+)
+READING_METHODS: Final = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
+_PREPARE_ARGUMENTS: Final = frozenset({"default_parameters", "default_inputs"})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A scope as it runs: a module, a class's body, or one call of a function."""
+
+    kind: Literal["module", "class", "function"]
+    parent: int | None = None
+    own: frozenset[str] = frozenset()
+    """Of a function: the names that it binds."""
+    elsewhere: dict[str, int] = field(default_factory=dict)
+    """Names declared `global` or `nonlocal`, and the frames that they live in."""
+
+
+@dataclass
+class Uses:
+    """What a function does to names of the scopes around it, if it is called at a time that nobody can tell."""
+
+    rebound: dict[str, ast.AST] = field(default_factory=dict)
+    """Names that it sets."""
+    whole: dict[str, ast.AST] = field(default_factory=dict)
+    """Names whose value it hands on or changes."""
+    inner: dict[str, ast.AST] = field(default_factory=dict)
+    """Names whose value it reads elements of."""
+
+
+def parameters(node: Definition) -> list[str]:
+    """Return all parameters of a function, `*args` and `**kwargs` among them."""
+    found = node.args
+    several = [*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg]
+    return [argument.arg for argument in several if argument is not None]
+
+
+def bound_in(node: Definition) -> tuple[frozenset[str], dict[str, ast.AST], dict[str, ast.AST]]:
+    """Return the names that a function binds as its own, and those it declares `global` and `nonlocal`."""
+    bound = set(parameters(node))
+    outer: dict[str, ast.AST] = {}
+    around: dict[str, ast.AST] = {}
+    for inner in _own_nodes(node):
+        bound.update(_bound_by(inner))
+        if isinstance(inner, ast.Global):
+            outer.update(dict.fromkeys(inner.names, inner))
+        elif isinstance(inner, ast.Nonlocal):
+            around.update(dict.fromkeys(inner.names, inner))
+    return frozenset(bound - set(outer) - set(around)), outer, around
+
+
+def is_plain(node: Definition) -> bool:
+    """Say whether calling a function runs it there and then: no coroutine, no generator, no decorator around it."""
+    if isinstance(node, ast.AsyncFunctionDef) or (isinstance(node, ast.FunctionDef) and node.decorator_list):
+        return False
+    return not any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in _own_nodes(node))
+
+
+def stored(node: ast.AST) -> set[str]:
+    """Return the names that a statement sets in its own scope, functions and classes in it left alone."""
+    return {name for inner in (node, *_own_nodes(node)) for name in _bound_by(inner)}
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Go through what runs in the scope of a function itself; of functions in it only the node and its decorators."""
+    waiting: list[ast.AST] = list(node.body) if isinstance(node, SCOPES) and isinstance(node.body, list) else _children(node)
+    while waiting:
+        inner = waiting.pop()
+        yield inner
+        if isinstance(inner, SCOPES):
+            waiting.extend(getattr(inner, "decorator_list", []))
+        elif isinstance(inner, _LOOPS):
+            # Their targets are names of their own; `:=` in them is not.
+            waiting.extend(child for child in ast.walk(inner) if isinstance(child, ast.NamedExpr))
+        else:
+            waiting.extend(ast.iter_child_nodes(inner))
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    return [node.body] if isinstance(node, ast.Lambda) else list(ast.iter_child_nodes(node))
+
+
+def _bound_by(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest
+
+
+def uses_of(node: Definition) -> Uses:
+    """Return what a function does to names around it, whatever its arguments are."""
+    uses = Uses()
+    _Reader(uses, frozenset()).enter(node)
+    return uses
+
+
+class _Reader:
+    def __init__(self, uses: Uses, own: frozenset[str]) -> None:
+        self._uses = uses
+        self._own = own
+
+    def enter(self, node: Definition) -> None:
+        """Read a function's body, whose own names hide those around it."""
+        own, outer, around = bound_in(node)
+        inside = _Reader(self._uses, (self._own - set(outer) - set(around)) | own)
+        for name, where in {**outer, **around}.items():
+            if name not in self._own:
+                self._uses.rebound.setdefault(name, where)
+        for child in node.body if isinstance(node.body, list) else [node.body]:
+            inside.read(child)
+
+    def read(self, node: ast.AST, *, touch: Literal["whole", "inner", "none"] = "whole") -> None:
+        """Read a node whose value its parent changes or hands on, reads elements of, or only looks at."""
+        if isinstance(node, ast.Name):
+            self._name(node, touch)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            self.enter(node)
+            self._all([*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)])
+        elif isinstance(node, ast.Call):
+            self._call(node)
+        elif isinstance(node, ast.Subscript | ast.Attribute):
+            self.read(node.value, touch="inner" if isinstance(node.ctx, ast.Load) else "whole")
+            if isinstance(node, ast.Subscript):
+                self.read(node.slice, touch="none")
+        elif isinstance(node, ast.BinOp | ast.Compare | ast.FormattedValue | ast.UnaryOp):
+            self._all(ast.iter_child_nodes(node), touch="inner")
+        elif isinstance(node, ast.If | ast.While):
+            self.read(node.test, touch="none")
+            self._all([*node.body, *node.orelse])
+        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            self.read(node.iter, touch="inner")
+            self._all(child for child in ast.iter_child_nodes(node) if child is not node.iter)
+        else:
+            self._all(ast.iter_child_nodes(node))
+
+    def _name(self, node: ast.Name, touch: Literal["whole", "inner", "none"]) -> None:
+        if touch != "none" and node.id not in self._own:
+            (self._uses.whole if touch == "whole" else self._uses.inner).setdefault(node.id, node)
+
+    def _all(self, nodes: object, *, touch: Literal["whole", "inner"] = "whole") -> None:
+        for node in nodes:  # type: ignore[attr-defined]
+            self.read(node, touch=touch)
+
+    def _call(self, node: ast.Call) -> None:
+        called = node.func
+        if isinstance(called, ast.Attribute):
+            self.read(called.value, touch="inner" if called.attr in READING_METHODS else "whole")
+        else:
+            self.read(called)
+        reads = isinstance(called, ast.Name) and called.id in READERS
+        for argument in node.args:
+            self.read(argument, touch="none" if reads else "whole")
+        for keyword in node.keywords:
+            shown = reads or keyword.arg in _PREPARE_ARGUMENTS
+            self.read(keyword.value, touch="none" if shown else "inner" if keyword.arg is None else "whole")
+
+
+def mentioning(body: list[ast.stmt], words: frozenset[str]) -> set[int]:
+    """Return the functions, by the identity of their nodes, that mention a word or a name that has to do with one.
+
+    Names spread it: what is assigned, imported or defined in a statement that mentions a word is a word itself.
+    """
+    module = ast.Module(body, [])
+    found = [(node, _words(node)) for node in ast.walk(module) if isinstance(node, _NAMING)]
+    known, before = set(words), 0
+    while len(known) > before:
+        before = len(known)
+        for node, mentioned in found:
+            if not known.isdisjoint(mentioned):
+                known.update(_names_of(node))
+    return {id(node) for node, mentioned in found if isinstance(node, SCOPES) and not known.isdisjoint(mentioned)}
+
+
+_NAMING: Final = (*SCOPES, ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Import, ast.ImportFrom)
+
+
+def _names_of(node: ast.AST) -> set[str]:
+    if isinstance(node, SCOPES):
+        return {node.name} if not isinstance(node, ast.Lambda) else set()
+    return stored(node)
+
+
+def _words(node: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            found.add(inner.id)
+        elif isinstance(inner, ast.Attribute):
+            found.add(inner.attr)
+        elif isinstance(inner, ast.alias):
+            found.update((*inner.name.split("."), inner.asname or ""))
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            found.add(inner.value)
+    return found

@@ -1,0 +1,293 @@
+"""Notebooks as Python: code cells one after another, what IPython reads differently put into Python's words."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+# Magics that neither set a name nor run Python of the notebook. Others count as ones that may set anything.
+_QUIET: Final = frozenset(
+    [
+        "alias",
+        "autoawait",
+        "autoreload",
+        "autosave",
+        "cat",
+        "cd",
+        "clear",
+        "colors",
+        "conda",
+        "config",
+        "cp",
+        "dhist",
+        "dirs",
+        "doctest_mode",
+        "env",
+        "gui",
+        "hist",
+        "history",
+        "javascript",
+        "latex",
+        "less",
+        "lf",
+        "lk",
+        "ll",
+        "load_ext",
+        "loadpy",
+        "ls",
+        "lsmagic",
+        "lx",
+        "magic",
+        "man",
+        "matplotlib",
+        "mkdir",
+        "mamba",
+        "more",
+        "mv",
+        "notebook",
+        "page",
+        "pastebin",
+        "pdef",
+        "pdoc",
+        "pfile",
+        "pinfo",
+        "pinfo2",
+        "pip",
+        "popd",
+        "pprint",
+        "precision",
+        "profile",
+        "psearch",
+        "psource",
+        "pushd",
+        "pwd",
+        "pycat",
+        "quickref",
+        "recall",
+        "reload_ext",
+        "rm",
+        "rmdir",
+        "sc",
+        "save",
+        "set_env",
+        "sx",
+        "system",
+        "tensorboard",
+        "unalias",
+        "unload_ext",
+        "uv",
+        "who",
+        "who_ls",
+        "whos",
+        "writefile",
+        "xmode",
+    ]
+)
+_OTHER_LANGUAGES: Final = frozenset(
+    [
+        "!",
+        "bash",
+        "bigquery",
+        "cmd",
+        "file",
+        "html",
+        "HTML",
+        "javascript",
+        "js",
+        "latex",
+        "markdown",
+        "perl",
+        "pypy",
+        "python",
+        "python2",
+        "python3",
+        "ruby",
+        "script",
+        "sh",
+        "sql",
+        "svg",
+        "SVG",
+        "sx",
+        "system",
+        "writefile",
+    ]
+)
+_RUNS_PYTHON: Final = frozenset({"time", "capture", "prun"})
+_ASSIGNED = re.compile(r"(?P<left>[^=!<>%#'\"]*[^=!<>%#'\"\s])\s*=\s*(?P<escape>!{1,2}|%)(?P<rest>.*)", re.DOTALL)
+_HELP = re.compile(r"\s*%{0,2}[\w.*\[\]'\"]+\?{1,2}\s*(#.*)?")
+_UNKNOWN: Final = "get_ipython().run_magic()"
+_ANYTHING: Final = "globals()"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell."""
+
+    number: int
+    """Among all cells, counting from one."""
+    source: str
+
+
+def cells(content: str) -> list[Cell]:
+    r"""Return the code cells of a notebook.
+
+    Raises:
+        ValueError: the text is no notebook of format 4.
+
+    Example:
+        >>> from vhpack.yaml.notebook import cells
+        >>> cells('{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["x = 1\\n", "y = 2"]}]}')
+        [Cell(number=1, source='x = 1\ny = 2')]
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"this is no notebook: {error}") from None
+    if isinstance(found, dict) and found.get("type") == "notebook":
+        found = found.get("content")
+    if not isinstance(found, dict) or not isinstance(found.get("nbformat"), int):
+        raise ValueError("this is no notebook: it has no number 'nbformat'")  # noqa: TRY004 - the text is wrong, no argument
+    listed = found.get("cells")
+    if not isinstance(listed, list):
+        raise ValueError(f"a notebook of format {found['nbformat']} has no 'cells'; save it again with a current Jupyter")  # noqa: TRY004
+    return [
+        Cell(number, _source(cell.get("source")))
+        for number, cell in enumerate(listed, 1)
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    ]
+
+
+def _source(found: object) -> str:
+    lines = [found] if isinstance(found, str) else found
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise ValueError("a cell's source is neither text nor a list of texts")
+    return "".join(lines)
+
+
+def python(source: str) -> str:
+    r"""Return a cell's source as Python: every line keeps its number, and what stays keeps its column.
+
+    Magics and shell lines become calls of `get_ipython()`, and those that may set names a call that may set any.
+
+    Example:
+        >>> from vhpack.yaml.notebook import python
+        >>> print(python("%matplotlib inline\n!pip install x\nfiles = !ls\nx = 1"))
+        pass
+        pass
+        files = get_ipython().run_magic()
+        x = 1
+    """
+    if _is_python(source):
+        return source
+    lines = re.split(r"\r\n|\r|\n", source)
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    if lines[first].startswith("%%"):
+        return _cell_magic(lines, first)
+    return "\n".join(_Lines(lines).translated())
+
+
+def _is_python(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _cell_magic(lines: list[str], first: int) -> str:
+    name = (lines[first][2:].split() or [""])[0]
+    blank = [""] * (first + 1)
+    if name in _RUNS_PYTHON:
+        return "\n".join([*blank, *_Lines(lines[first + 1 :]).translated()])
+    if name in _OTHER_LANGUAGES or name.startswith("!"):
+        return "\n" * (len(lines) - 1)
+    return "\n".join([*blank[:-1], _ANYTHING, *([""] * (len(lines) - first - 1))])
+
+
+class _Lines:
+    """Finds the lines that begin a statement: those inside brackets and long texts are Python's own."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._quote = ""
+        self._depth = 0
+        self._goes_on = False
+
+    def translated(self) -> list[str]:
+        """Return the lines in Python's words."""
+        found: list[str] = []
+        while len(found) < len(self._lines):
+            line = self._lines[len(found)]
+            begins = not self._quote and not self._depth and not self._goes_on
+            said = _translated(line) if begins else None
+            if said is None:
+                self._pass(line)
+                found.append(line)
+                continue
+            found.append(said)
+            while self._lines[len(found) - 1].endswith("\\") and len(found) < len(self._lines):
+                found.append("")  # a magic's line goes on, too
+        return found
+
+    def _pass(self, line: str) -> None:
+        """Go through a line of Python, to know in what it ends."""
+        at = 0
+        self._goes_on = False
+        while at < len(line):
+            at = self._in_text(line, at) if self._quote else self._in_code(line, at)
+        if len(self._quote) == 1 and not self._goes_on:
+            self._quote = ""  # a text that is not closed on its line; Python will say so
+
+    def _in_text(self, line: str, at: int) -> int:
+        if line[at] == "\\":
+            self._goes_on = at == len(line) - 1
+            return at + 2
+        if line.startswith(self._quote, at):
+            at += len(self._quote)
+            self._quote = ""
+            return at
+        return at + 1
+
+    def _in_code(self, line: str, at: int) -> int:
+        char = line[at]
+        if char == "#":
+            return len(line)
+        if char in "'\"":
+            self._quote = char * 3 if line.startswith(char * 3, at) else char
+            return at + len(self._quote)
+        self._depth = max(0, self._depth + (char in "([{") - (char in ")]}"))
+        self._goes_on = char == "\\" and at == len(line) - 1
+        return at + 1
+
+
+def _translated(line: str) -> str | None:
+    """Return a line that begins a statement in Python's words, None where it is Python."""
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    if text.startswith("!"):
+        return f"{indent}pass"
+    if text.startswith("%"):
+        return f"{indent}{_line_magic(text[1:])}"
+    if text.startswith("?") or _HELP.fullmatch(text):
+        return f"{indent}pass"
+    if text.startswith(("/", ",", ";")):
+        return f"{indent}{_ANYTHING}"  # calls a function, which may be the notebook's own
+    assigned = _ASSIGNED.fullmatch(text)
+    if assigned is None:
+        return None
+    quiet = assigned["escape"] != "%" or (assigned["rest"].split() or [""])[0] in _QUIET
+    return f"{indent}{assigned['left']} = {_UNKNOWN if quiet else _ANYTHING}"
+
+
+def _line_magic(text: str) -> str:
+    name, _, rest = text.partition(" ")
+    if name == "time" and rest.strip():
+        # As far to the right as it was.
+        return f"0;{' ' * (len(text) - len(rest) - 1)}{rest}"
+    return "pass" if name.lstrip("%") in _QUIET else _ANYTHING

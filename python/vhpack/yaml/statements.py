@@ -1,0 +1,530 @@
+"""What statements do, one after another, through branches, loops and functions; and the calls of `prepare` among them."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Final
+
+from vhpack.yaml.calls import Calls, ends
+from vhpack.yaml.memory import MODULE, OURS, State, is_ours
+from vhpack.yaml.names import Frame, mentioning, stored
+from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Ref, Unknown, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from vhpack.yaml.values import Value
+
+_MOST_ROUNDS = 12  # of a loop until nothing changes any more; names go from known to unknown, once
+_TRY: Final = tuple(kind for kind in (ast.Try, getattr(ast, "TryStar", None)) if kind is not None)
+_NOT_PACKAGES: Final = frozenset({"prepare_impl"})
+_PLAIN_DECORATORS: Final = frozenset({"dataclasses.dataclass"})
+_UNSURE: Final = frozenset({"contextlib.suppress", "pytest.raises"})
+
+
+class Statements(Calls):
+    """Follows statements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loops: list[list[State]] = []
+        """For each loop that runs, the states in which it is left or begun again from its middle."""
+        self._definitions: list[Function] = []
+        self._kinds_of_statement: dict[type[ast.stmt], Callable[[int, ast.stmt], bool]] = {
+            ast.Expr: self._expression,
+            ast.Assign: self._assign,
+            ast.AnnAssign: self._assign_annotated,
+            ast.AugAssign: self._assign_augmented,
+            ast.Delete: self._delete,
+            ast.Import: self._import,
+            ast.ImportFrom: self._import_from,
+            ast.FunctionDef: self._function,
+            ast.AsyncFunctionDef: self._function,
+            ast.ClassDef: self._class,
+            ast.Return: self._return,
+            ast.Raise: self._raise,
+            ast.Break: self._leave,
+            ast.Continue: self._leave,
+            ast.If: self._if,
+            ast.For: self._for,
+            ast.AsyncFor: self._for,
+            ast.While: self._while,
+            ast.With: self._with,
+            ast.AsyncWith: self._with,
+            ast.Match: self._match,
+            **dict.fromkeys(_TRY, self._try),
+        }
+
+    def run(self, frame: int, body: list[ast.stmt]) -> bool:
+        """Follow statements; say whether their end is reached."""
+        for node in body:
+            self.spend(node)
+            if not self._kinds_of_statement.get(type(node), self._other)(frame, node):
+                return False
+        return True
+
+    def _other(self, frame: int, node: ast.stmt) -> bool:
+        """Follow a statement that only evaluates (`assert`), or of a later Python: what it sets is unknown."""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.evaluate(frame, child)
+        for name in stored(node):
+            self.bind(frame, name, unknown(node), node)
+        return True
+
+    # Simple statements
+
+    def _expression(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Expr)  # noqa: S101
+        self.evaluate(frame, node.value)
+        called = self._called(frame, node.value)
+        return called is None or not ends(called)
+
+    def _called(self, frame: int, node: ast.expr) -> Value | None:
+        """Return what an expression calls, if looking at it again has no effects: a name, or names with dots."""
+        called = found = node.func if isinstance(node, ast.Call) else None
+        while isinstance(found, ast.Attribute):
+            found = found.value
+        return self.evaluate(frame, called) if isinstance(found, ast.Name) and called is not None else None
+
+    def _assign(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Assign)  # noqa: S101
+        value = self.evaluate(frame, node.value)
+        for target in node.targets:
+            self.assign(frame, target, value)
+        return True
+
+    def _assign_annotated(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.AnnAssign)  # noqa: S101
+        if node.value is not None:
+            self.assign(frame, node.target, self.evaluate(frame, node.value))
+        return True
+
+    def _assign_augmented(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.AugAssign)  # noqa: S101
+        if any(isinstance(inner, ast.Call | ast.NamedExpr | ast.Await) for inner in ast.walk(node.target)):
+            # What the target does would be done twice.
+            for inner in ast.iter_child_nodes(node.target):
+                if isinstance(inner, ast.expr):
+                    self._hidden(self.evaluate(frame, inner), node)
+            self._hidden(self.evaluate(frame, node.value), node)
+            return True
+        read = ast.copy_location(_as_read(node.target), node.target)
+        before, added = self.evaluate(frame, read), self.evaluate(frame, node.value)
+        content = self.content(before) if isinstance(before, Ref) else None
+        if content is None or isinstance(content, Unknown | Attributes):
+            self.assign(frame, node.target, self.operate(_expression_at(node), node.op, before, added))
+            return True
+        assert isinstance(before, Ref)  # noqa: S101
+        self._change_in_place(before, node, added)
+        self.assign(frame, node.target, before)
+        return True
+
+    def _change_in_place(self, ref: Ref, node: ast.AugAssign, added: Value) -> None:
+        """Do `|=` of a dict and `+=` of a list, which all names of it see."""
+        content, more = self.content(ref), self.content(added) if isinstance(added, Ref) else None
+        items = self.elements(added)
+        if isinstance(content, dict) and isinstance(more, dict) and isinstance(node.op, ast.BitOr):
+            self.replace(ref, {**content, **more}, node)
+        elif isinstance(content, list) and items is not None and isinstance(node.op, ast.Add):
+            self.replace(ref, [*content, *items], node)
+        else:
+            lost = unknown(node)
+            self.taint(added, lost)
+            self.taint(ref, lost)
+        now = self.content(ref)
+        if not isinstance(now, Unknown) and len(now) > MOST_ELEMENTS:
+            self.taint(ref, unknown(node, "it would have too many elements"))
+
+    def assign(self, frame: int, target: ast.expr, value: Value) -> None:
+        """Set a name, several names, an attribute or an element."""
+        if isinstance(target, ast.Name):
+            self.bind(frame, target.id, value, target)
+        elif isinstance(target, ast.Tuple | ast.List):
+            self._assign_several(frame, target.elts, value, target)
+        elif isinstance(target, ast.Starred):
+            self.assign(frame, target.value, self._hidden(value, target))
+        elif isinstance(target, ast.Attribute):
+            self._assign_attribute(self.evaluate(frame, target.value), target, value)
+        elif isinstance(target, ast.Subscript):
+            owner = self.evaluate(frame, target.value)
+            self._assign_element(frame, owner, target, value)
+
+    def _hidden(self, value: Value, node: ast.AST) -> Unknown:
+        lost = unknown(node)
+        self.taint(value, lost)
+        return value if isinstance(value, Unknown) else lost
+
+    def _assign_several(self, frame: int, targets: Sequence[ast.expr], value: Value, node: ast.expr) -> None:
+        items = self.elements(value)
+        if isinstance(value, Const) and isinstance(value.value, str):
+            items = [Const(letter, value.assumed) for letter in value.value[: len(targets) + 1]]
+        plain = not any(isinstance(target, ast.Starred) for target in targets)
+        if items is None or len(items) != len(targets) or not plain:
+            lost = self._hidden(value, node)
+            items = [lost] * len(targets)
+        for target, item in zip(targets, items, strict=True):
+            self.assign(frame, target, item)
+
+    def _assign_attribute(self, owner: Value, target: ast.Attribute, value: Value) -> None:
+        content = self.content(owner) if isinstance(owner, Ref) else None
+        if isinstance(owner, Ref) and isinstance(content, Attributes):
+            self.replace(owner, Attributes({**content, target.attr: value}), target)
+            return
+        if isinstance(owner, Known) and is_ours(owner) and target.attr == "prepare":
+            self.handed_on.append(target)
+        lost = self._hidden(value, target)
+        self.taint(owner, lost)
+
+    def _assign_element(self, frame: int, owner: Value, target: ast.Subscript, value: Value) -> None:
+        content = self.content(owner) if isinstance(owner, Ref) else None
+        where = None if isinstance(target.slice, ast.Slice) else self.key(self.evaluate(frame, target.slice), target)
+        if isinstance(owner, Ref) and not isinstance(where, Unknown) and where is not None:
+            if isinstance(content, dict) and not isinstance(content, Attributes) and len(content) < MOST_ELEMENTS:
+                self.replace(owner, {**content, where: value}, target)
+                return
+            if isinstance(content, list) and isinstance(where, int) and -len(content) <= where < len(content):
+                changed = list(content)
+                changed[where] = value
+                self.replace(owner, changed, target)
+                return
+        lost = self._hidden(value, target)
+        self.taint(owner, where if isinstance(where, Unknown) else lost)
+
+    def _delete(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Delete)  # noqa: S101
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                self.unbind(frame, target.id, node)
+            elif isinstance(target, ast.Subscript):
+                self._delete_element(frame, target)
+            elif isinstance(target, ast.Attribute):
+                self._hidden(self.evaluate(frame, target.value), target)
+        return True
+
+    def _delete_element(self, frame: int, target: ast.Subscript) -> None:
+        owner = self.evaluate(frame, target.value)
+        content = self.content(owner) if isinstance(owner, Ref) else None
+        where = None if isinstance(target.slice, ast.Slice) else self.key(self.evaluate(frame, target.slice), target)
+        if isinstance(owner, Ref) and isinstance(content, dict) and not isinstance(where, Unknown) and where in content:
+            left: dict[Hashable, Value] = {key: value for key, value in content.items() if key != where}
+            self.replace(owner, left, target)
+        else:
+            self._hidden(owner, target)
+
+    # Imports
+
+    def _import(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Import)  # noqa: S101
+        for alias in node.names:
+            self._note_main(alias.name, node)
+            name = alias.name if alias.asname else alias.name.partition(".")[0]
+            self.bind(frame, alias.asname or name, Known(name), node)
+        return True
+
+    def _import_from(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.ImportFrom)  # noqa: S101
+        module = "." * node.level + (node.module or "")
+        self._note_main(module, node)
+        for alias in node.names:
+            if alias.name != "*":
+                self.bind(
+                    frame, alias.asname or alias.name, self.attribute(Known(module), alias.name, _expression_at(node)), node
+                )
+            elif module in OURS:
+                self.bind(frame, "prepare", Known(f"{module}.prepare"), node)
+            elif module != "typing":
+                self.import_all(node)
+        return True
+
+    def _note_main(self, module: str, node: ast.AST) -> None:
+        if module == "__main__":
+            self.forget(node, "any name may be set by way of it")
+
+    # Definitions
+
+    def _function(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101
+        function = Function(node, self.outer(frame), self.defaults(frame, node.args))
+        self._definitions.append(function)
+        self.capture(function.frame)
+        value: Value = function
+        for decorator in reversed(node.decorator_list):
+            self.evaluate(frame, decorator)
+            value = unknown(node, "it is decorated")
+        if value is not function:
+            self.escape(function, node)
+        self.bind(frame, node.name, value, node)
+        return True
+
+    def _class(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.ClassDef)  # noqa: S101
+        bases = [self.evaluate(frame, base) for base in (*node.bases, *(keyword.value for keyword in node.keywords))]
+        decorators = [self.evaluate(frame, decorator) for decorator in node.decorator_list]
+        outer = {name: MODULE for child in node.body if isinstance(child, ast.Global) for name in child.names}
+        inner = self.open(Frame("class", frame, elsewhere=outer))
+        self.run(inner, node.body)
+        held = self.state.names.pop(inner)
+        for value in held.values():
+            if isinstance(value, Function):
+                self.escape(value, node)
+        plain = all(isinstance(base, Known) and base.name == "builtins.object" for base in bases)
+        known = all(isinstance(value, Known) and value.name in _PLAIN_DECORATORS for value in decorators)
+        made: Value = self.box(Attributes(held))
+        if not plain or not known:
+            lost = unknown(node, "a class that others had a hand in")
+            for value in (made, *bases):
+                self.taint(value, lost)
+        self.bind(frame, node.name, made, node)
+        return True
+
+    # Ends
+
+    def _return(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Return)  # noqa: S101
+        value: Value = Const(None) if node.value is None else self.evaluate(frame, node.value)
+        if self.running:
+            self.running[-1].ends.append((self.copied(node), value))
+        return False
+
+    def _raise(self, frame: int, node: ast.stmt) -> bool:
+        self._other(frame, node)
+        return False
+
+    def _leave(self, _: int, node: ast.stmt) -> bool:
+        if self._loops:
+            self._loops[-1].append(self.copied(node))
+        return False
+
+    # Branches
+
+    def _if(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.If)  # noqa: S101
+        test = self.evaluate(frame, node.test)
+        truth = None if isinstance(test, Const) and test.assumed else self.truth(test)
+        if truth is not None:
+            return self.run(frame, node.body if truth else node.orelse)
+        self.taint_inner(test, unknown(node.test))
+        return self.branches(frame, node, [node.body, node.orelse])
+
+    def branches(self, frame: int, node: ast.AST, bodies: Sequence[list[ast.stmt]]) -> bool:
+        """Follow several bodies, of which one runs."""
+        before = self.copied(node)
+        after: list[State] = []
+        for body in bodies:
+            self.state = before.copy()
+            self.spend(node, 1 + before.size // 16)
+            if self.run(frame, body):
+                after.append(self.state)
+        return self._merge(after, before, node)
+
+    def _merge(self, states: list[State], otherwise: State, node: ast.AST) -> bool:
+        """Go on with whichever state it is."""
+        self.state = states[0] if states else otherwise
+        for state in states[1:]:
+            self.join(state, node, f"it depends on this {_word(node)!r}")
+        return bool(states)
+
+    def _match(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Match)  # noqa: S101
+        self._hidden(self.evaluate(frame, node.subject), node.subject)
+        before = self.copied(node)
+        after = [before]
+        for case in node.cases:
+            self.state = before.copy()
+            self.spend(node, 1 + before.size // 16)
+            for name in stored(case.pattern):
+                self.bind(frame, name, unknown(node.subject), node)
+            if case.guard is not None:
+                self.evaluate(frame, case.guard)
+            if self.run(frame, case.body):
+                after.append(self.state)
+        return self._merge(after, before, node)
+
+    def _with(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.With | ast.AsyncWith)  # noqa: S101
+        unsure = False
+        for item in node.items:
+            value = self.evaluate(frame, item.context_expr)
+            called = self._called(frame, item.context_expr)
+            unsure |= isinstance(called, Known) and called.name in _UNSURE
+            if item.optional_vars is not None:
+                self.assign(frame, item.optional_vars, self._hidden(value, item.context_expr))
+        if not unsure:
+            return self.run(frame, node.body)
+        interrupted, through = self._interrupted(frame, node, node.body)
+        return self._merge([*([self.state] if through else []), interrupted], interrupted, node)
+
+    def _interrupted(self, frame: int, node: ast.AST, body: list[ast.stmt]) -> tuple[State, bool]:
+        """Follow a body; also return the state in which anything in it may have failed."""
+        before, since = self.copied(node), len(self.log)
+        through = self.run(frame, body)
+        after = self.state
+        why = unknown(node, "it depends on where this fails")
+        self.state = before
+        for key, _ in self.log[since:]:
+            if isinstance(key, int):
+                self.taint(Ref(key), why)
+            elif key[0] in before.names:
+                self._maybe_set(key, after, why)
+        interrupted, self.state = self.state, after
+        return interrupted, through
+
+    def _maybe_set(self, key: tuple[int, str], after: State, why: Unknown) -> None:
+        frame, name = key
+        mine, theirs = self.state.names[frame].get(name), after.names.get(frame, {}).get(name)
+        if is_ours(mine) or is_ours(theirs):
+            for value in (mine, theirs):
+                if value is not None and not is_ours(value):
+                    self.taint(value, why)
+            self.state.put(frame, name, mine if mine is not None and is_ours(mine) else theirs or why)
+            return
+        for value in (mine, theirs):
+            if value is not None:
+                self.taint(value, why)
+        self.state.put(frame, name, why)
+
+    def _try(self, frame: int, node: ast.stmt) -> bool:
+        parts: ast.Try = node  # type: ignore[assignment]
+        ends_before = len(self.running[-1].ends) if self.running else 0
+        leaves_before = len(self._loops[-1]) if self._loops else 0
+        reached = self._try_body(frame, node, parts)
+        after = self.state
+        # What leaves by `return`, `break` or `continue` goes through `finally`, too.
+        if parts.finalbody and self.running:
+            ends = self.running[-1].ends
+            ends[ends_before:] = [(self._passed(frame, state, parts), value) for state, value in ends[ends_before:]]
+        if parts.finalbody and self._loops:
+            leaves = self._loops[-1]
+            leaves[leaves_before:] = [self._passed(frame, state, parts) for state in leaves[leaves_before:]]
+        self.state = after
+        return self.run(frame, parts.finalbody) and reached
+
+    def _passed(self, frame: int, state: State, parts: ast.Try) -> State:
+        self.state = state
+        self.run(frame, parts.finalbody)
+        return self.state
+
+    def _try_body(self, frame: int, node: ast.stmt, parts: ast.Try) -> bool:
+        interrupted, through = self._interrupted(frame, node, parts.body)
+        after = [self.state] if through and self.run(frame, parts.orelse) else []
+        for handler in parts.handlers:
+            self.state = interrupted.copy()
+            self.spend(node, 1 + interrupted.size // 16)
+            if handler.type is not None:
+                self.evaluate(frame, handler.type)
+            if handler.name:
+                self.bind(frame, handler.name, unknown(handler), handler)
+            if self.run(frame, handler.body):
+                after.append(self.state)
+        return self._merge(after, interrupted, node)
+
+    # Loops
+
+    def _for(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.For | ast.AsyncFor)  # noqa: S101
+        each = self._hidden_elements(self.evaluate(frame, node.iter), node.iter)
+
+        def once() -> bool:
+            self.assign(frame, node.target, each)
+            return self.run(frame, node.body)
+
+        self.repeated(node, once)
+        return self.run(frame, node.orelse) if node.orelse else True
+
+    def _hidden_elements(self, value: Value, node: ast.expr) -> Unknown:
+        lost = unknown(node, "it differs from round to round")
+        self.taint_inner(value, lost)
+        if isinstance(value, Items | Ref | Const):
+            return lost
+        self.taint(value, lost)
+        return value if isinstance(value, Unknown) else lost
+
+    def _while(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.While)  # noqa: S101
+
+        def once() -> bool:
+            self.evaluate(frame, node.test)
+            return self.run(frame, node.body)
+
+        self.repeated(node, once)
+        return self.run(frame, node.orelse) if node.orelse else True
+
+    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> None:
+        """Do something again and again until a further round changes nothing; what the rounds differ in is unknown."""
+        for _ in range(_MOST_ROUNDS):
+            mark = self.mark()
+            if not self._round(node, once):
+                return
+            self.back_to(mark)
+        self.forget(node, "this loop changes too much to be followed")
+        self._round(node, once)
+        self.forget(node, "this loop changes too much to be followed")
+
+    def _round(self, node: ast.AST, once: Callable[[], bool]) -> bool:
+        before = self.copied(node)
+        self._loops.append([])
+        reached = once()
+        ends = [*self._loops.pop(), *([self.state] if reached else [])]
+        self.state = before
+        changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in ends]
+        return any(changed)
+
+    def mark(self) -> int:
+        """Return how many calls of `prepare` are noted."""
+        raise NotImplementedError
+
+    def back_to(self, mark: int) -> None:
+        """Forget the calls of `prepare` that were noted since, in a round that was not the last."""
+        raise NotImplementedError
+
+    # Functions that nothing in the file calls
+
+    def finish(self, body: list[ast.stmt]) -> None:
+        """Follow the functions that were not followed where they are called: someone else may call them.
+
+        Only those that may come upon `prepare()`; what the others do cannot matter any more.
+        """
+        end = len(self.log)
+        concerned = mentioning(body, frozenset((*OURS, "prepare")))
+        final = self.state
+        waiting = self._definitions
+        for function in waiting:
+            if id(function.node) not in self.followed and id(function.node) not in self.escaped:
+                self.touch(function)
+        done: set[int] = set()
+        for function in waiting:  # which grows by the functions in them
+            known = id(function.node) in self.followed and id(function.node) not in self.escaped
+            if known or id(function.node) in done or id(function.node) not in concerned:
+                continue
+            done.add(id(function.node))
+            since = self.escaped.get(id(function.node), (function, end))[1]
+            self.state = final.copy()
+            self.spend(function.node, 1 + final.size // 16)
+            self.begin_later(since)
+            self.enter(function, None, function.node)
+
+    def follow(self, body: list[ast.stmt]) -> None:
+        """Follow a file from its first line to its last, then what it defines and does not use."""
+        self.run(MODULE, body)
+        self.finish(body)
+
+
+def _as_read(target: ast.expr) -> ast.expr:
+    if isinstance(target, ast.Name):
+        return ast.copy_location(ast.Name(target.id, ast.Load()), target)
+    if isinstance(target, ast.Attribute):
+        return ast.copy_location(ast.Attribute(target.value, target.attr, ast.Load()), target)
+    assert isinstance(target, ast.Subscript)  # noqa: S101
+    return ast.copy_location(ast.Subscript(target.value, target.slice, ast.Load()), target)
+
+
+def _expression_at(node: ast.stmt) -> ast.expr:
+    """Return an expression that stands where a statement does, to be pointed at."""
+    return ast.copy_location(ast.Constant(None), node)
+
+
+def _word(node: ast.AST) -> str:
+    words = {"comp": "for", "GeneratorExp": "for", "AsyncFor": "for", "TryStar": "try", "IfExp": "if"}
+    name = type(node).__name__
+    return next((word for ending, word in words.items() if name.endswith(ending)), name.lower())

@@ -1,0 +1,1 @@
+"""Steps read from sources, and written into YAML."""

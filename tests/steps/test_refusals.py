@@ -1,0 +1,225 @@
+"""What cannot be known is refused, with its place; a stale value is never told."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.steps.test_constants import call, reading
+from vhpack.yaml.reading import read
+
+
+def said(source: str) -> list[str]:
+    return [str(problem) for problem in reading(source).problems]
+
+
+def test_all_problems_are_told_at_once_with_place_line_and_caret() -> None:
+    source = (
+        "import valohai\n"
+        "from rates import get_lr; my_domain = input()\n"
+        "valohai.prepare(\n"
+        "    step='train',\n"
+        "    default_parameters={'lr': get_lr(), 'n': 3},\n"
+        "    default_inputs={\n"
+        "        'training-set': f'http://{my_domain}/x.zip',\n"
+        "    },\n"
+        ")\n"
+    )
+    assert [problem.text() for problem in reading(source).problems] == [
+        (
+            "train.py:5:31: default_parameters[\"lr\"]: cannot tell 'get_lr()' without running the file\n"
+            "        default_parameters={'lr': get_lr(), 'n': 3},\n"
+            "                                  ^~~~~~~~"
+        ),
+        (
+            "train.py:7:35: default_inputs[\"training-set\"]: cannot tell 'my_domain' without running the file\n"
+            "            'training-set': f'http://{my_domain}/x.zip',\n"
+            "                                      ^~~~~~~~~\n"
+            "    line 2: input()"
+        ),
+    ]
+
+
+UNKNOWN = [
+    "P = get()",
+    "P = {'a': 1}\nP.update(get())",
+    "P = {'a': 1}\nP[get()] = 1",
+    "P = {'a': 1}\nchange(P)",
+    "P = {'a': 1}\nchange([P])",
+    "P = {'a': 1}\nchange(x=P)",
+    "P = {'a': 1}\nQ = P\nchange(Q)",
+    "P = {'a': 1}\nQ = [P]\nchange(Q)",
+    "P = {'a': 1}\nobject.p = P",
+    "P = {'a': 1}\nif input():\n    P = {'a': 2}",
+    "P = {'a': 1}\nif input():\n    P['b'] = 2",
+    "if input():\n    P = {'a': 1}\nelse:\n    P = {'a': 2}",
+    "P = {'a': 1}\nfor i in range(3):\n    P['b'] = i",
+    "P = {'a': 1}\nfor i in range(3):\n    P[str(i)] = 1",
+    "P = {'a': 1}\nwhile input():\n    P['b'] = 1",
+    "P = {'a': 1}\ntry:\n    P['b'] = get()\n    P['c'] = 1\nexcept KeyError:\n    pass",
+    "P = {'a': 1}\nfrom contextlib import suppress\nwith suppress(KeyError):\n    get()\n    P['b'] = 1",
+    "P = {'a': 1}\nmatch input():\n    case 'x':\n        P['b'] = 1",
+    "P = {'a': 1}\nexec('P = {}')",
+    "P = {'a': 1}\nglobals()['P'] = {}",
+    "P = {'a': 1}\nfrom somewhere import *",
+    "from somewhere import P",
+    "import somewhere\nP = somewhere.P",
+    "P = {'a': 1}\n[P.update(b=i) for i in range(3)]",
+    "P = {'a': 1}\ndef f():\n    P['b'] = 1\nregister(f)\nrun()",
+    "P = {'a': 1}\n@register\ndef f():\n    P['b'] = 1\nrun()",
+    "@register\ndef f():\n    P['b'] = 1\nP = {'a': 1}\nrun()",
+    "@register\ndef f():\n    global P\n    P = {}\nP = {'a': 1}\nrun()",
+    "P = {'a': 1}\nclass A:\n    def f(self):\n        P['b'] = 1\nA().f()",
+    "P = {'a': 1}\nrun(lambda: P.update(b=1))",
+    "P = {'a': 1}\ndef f():\n    Q = P\n    Q['b'] = 1\nrun(f)",
+    "P = {'a': 1}\ndef g():\n    P['b'] = 1\ndef f():\n    g()\nrun(f)",
+    "P = {'a': 1}\nx = P if input() else {}\nx['b'] = 1",
+    "P = {'a': 1}\nx = P\nfor _ in range(2):\n    x['b'] = 1\n    x = {}",
+    "A = {}\nP = {'a': 1}\nx = A\nfor _ in range(2):\n    x['b'] = 1\n    x = P",
+    "P = {'a': 1}\nx = input() and P\nx['b'] = 1",
+    "if input():\n    P = {'a': 1}\n    Q = P\nelse:\n    P = {'a': 1}\n    Q = P\nQ['b'] = 2",
+    "class C:\n    P = {'a': 1}\nchange(C)\nP = C.P",
+    "class C(Base):\n    P = {'a': 1}\nP = C.P",
+    "class C:\n    P = {'a': 1}\n    def f(self):\n        self.P['b'] = 1\nC().f()\nP = C.P",
+    "class C:\n    P = {'a': 1}\n    @classmethod\n    def f(cls):\n        cls.P = {}\nC.f()\nP = C.P",
+    "class C:\n    P = {'a': 1}\n@classmethod\ndef f(c): ...\nf(C)\nP = C.P",
+    "P = {'a': 1}\ndef f():\n    try:\n        return 1\n    finally:\n        P['b'] = get()\nf()",
+    "import __main__\nP = {'a': 1}\nimport __main__\n",
+    "P = {'a': 1}\nimport sys\nsetattr(sys.modules['__main__'], 'P', {})",
+    "call(lambda: R.update(x=0))\nP = {'a': 1}\nR = P\nrun()",
+    "class H: pass\ncall(lambda: H.d.update(x=0))\nP = {'a': 1}\nH.d = P\nrun()",
+    "K = {}\ncall(lambda: K['d'].update(x=0))\nP = {'a': 1}\nK['d'] = P\nrun()",
+    "K = []\nk = iter(K)\nP = {'a': 1}\nK.append(P)\nnext(k)['a'] = 2",
+    "P = {'a': 1}\nR = get()\nif input():\n    R = P\nR['b'] = 2",
+    "P = {'a': 1}\nR = P\nif input():\n    R = get()\nR['b'] = 2",
+    "P = {'a': 1}\nK = {'r': get()}\nif input():\n    K['r'] = P\nK['r']['b'] = 2",
+    "P = {'a': 1}\nK = [get()]\nif input():\n    K[0] = P\nK[0]['b'] = 2",
+    "P = {'a': 1}\nK = [P]\nif input():\n    K[0] = get()\nK[0]['b'] = 2",
+    "P = {'a': 1}\nR = valohai\nif input():\n    R = P\nR['b'] = 2",
+    "P = {'a': 1}\nR = P\nif input():\n    R = valohai\nR['b'] = 2",
+    "import somewhere\nP = {'a': 1}\ndef f():\n    P['b'] = 2\nexec('pass')\nP = {'a': 1}\ncall(f)",
+    "P = {k: 1 for k in 'ab'}",
+    "P = {'a': {1, 2}}\nP['a'].add(3)\nP = {'a': P['a']}",
+    "P = {'a': 1}\ndel P",
+    "P = vars(args)",
+    "P = {'a': x}\nx = 1",
+    "P = {'a': str({'b': 1}.items())}",
+    "P = {'a': os.environ['A']}",
+    "import os\nP = {'a': os.environ.get('A')}",
+    "import os\nP = {'a': 1}\nif os.environ.get('A', ''):\n    P['a'] = 2",
+    "def f(n):\n    if n: return {'a': 1}\n    return {'a': 2}\nP = f(input())",
+    "def f(n): return f(n - 1) if n else {'a': 1}\nP = f(3)",
+    "P = {'a': 'x' * 10**9}",
+    "P = {'a': 9**9**9}",
+    "P = {'a': 1 << 10**12}",
+    "P = {'a': '%1000000000d' % 1}",
+    "P = {'a': f'{1:1000000000}'}",
+    "P = {'a': '{:1000000000}'.format(1)}",
+    "P = {'a': '{0.__class__}'.format(1)}",
+    "P = {'a': [1] * 10**9}",
+    "P = {'a': round(1, -10**10)}",
+    "P = {'a': 1 / 0}",
+    "P = {'a': 'x' + 1}",
+    "P = {'a': [1][5]}",
+    "x = 'x' * 1000\n" + "x = x + x\n" * 60 + "P = {'a': x}",
+    "x = [1]\n" + "x = x + x\n" * 60 + "P = {'a': x}",
+    "x = 3\n" + "x = x * x\n" * 60 + "P = {'a': x}",
+    "x = (1,)\n" + "x = (x, x)\n" * 60 + "P = {'a': x}",
+    "x = [1]\n" + "x = [x, x]\n" * 60 + "P = {'a': x}",
+    "P = {}\nP['a'] = P",
+]
+
+
+@pytest.mark.parametrize("before", UNKNOWN)
+def test_a_value_that_may_be_another_when_it_runs_is_refused(before: str) -> None:
+    found = reading(call("P", before))
+    assert found.problems
+    assert not found.prepared
+    for problem in found.problems:
+        assert problem.place is not None
+        assert "without running the file" in problem.message or "too many values" in problem.message, problem.text()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import valohai\nvalohai.prepare('a')", "no positional arguments"),
+        ("import valohai\nvalohai.prepare()", "needs a step"),
+        ("import valohai\nvalohai.prepare(step='a', parameters={})", "did you mean default_parameters?"),
+        ("import valohai\nvalohai.prepare(step=3)", "step must be a name"),
+        ("import valohai\nvalohai.prepare(step=None)", "step must be a name"),
+        ("import valohai\nvalohai.prepare(step='')", "step must be a name"),
+        ("import valohai\nvalohai.prepare(step='a', image=3)", "image must be text"),
+        ("import valohai\nvalohai.prepare(step='a', default_parameters={1: 2})", "is no name"),
+        ("import valohai\nvalohai.prepare(step='a', default_parameters=[1])", "must be a dict"),
+        ("import valohai\nvalohai.prepare(step='a', default_parameters={'a': b''})", "no value of a parameter"),
+        ("import valohai\nvalohai.prepare(step='a', default_inputs={'a': [1]})", "no URL or path"),
+        ("import valohai\nvalohai.prepare(**get())", "cannot tell 'get()'"),
+        ("import valohai, functools\nfunctools.partial(valohai.prepare, step='a')()", "prepare is handed on"),
+        ("import valohai\nvalohai.prepare = print", "prepare is handed on or replaced"),
+        ("import valohai\nfor s in ('a', 'b'):\n    valohai.prepare(step=s)", "cannot tell 's'"),
+        ("import valohai\ndef f(s):\n    valohai.prepare(step=s)\nf('a')\nf('b')", "called several times, with different values"),
+        ("import valohai\ndef f(s):\n    valohai.prepare(step=s)\nrun(f)", "cannot tell 's'"),
+        ("x = (1", "this is no Python"),
+        ("print 'a'", "this is no Python"),
+        ("-" * 100_000 + "1", "nested too deeply"),
+        ("(" * 5000, "this is no Python"),
+        ("from valohai import prepare\nx = " + "[" * 150 + "]" * 150, "nested"),
+        ("import valohai\nx = " + "+".join(["a()"] * 20_000), ""),
+    ],
+)
+def test_what_is_wrong_is_said(source: str, message: str) -> None:
+    found = reading(source)
+    assert any(message in problem.text() for problem in found.problems), said(source)
+    assert not found.prepared
+
+
+def test_each_entry_tells_what_is_wrong_with_it() -> None:
+    source = "import valohai\nvalohai.prepare(\n  step='a',\n  default_parameters={\n    'x': b'',\n    'y': {1},\n    'z': [1, 'a'],\n  })"
+    found = [str(problem) for problem in reading(source).problems]
+    assert [line.split(":")[1] for line in found] == ["6"]
+    source = source.replace("{1}", "b''")
+    found = [str(problem) for problem in reading(source).problems]
+    assert [line.split(":")[1] for line in found] == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import valohai".encode("utf-16"), "UTF-16"),
+        (b"import valohai\0", "NUL"),
+        (b"\xff\xff", "encoding"),
+        (b"# coding: nonsense\n", "nonsense"),
+        (b"#" * ((2 << 20) + 1), "larger than 2 MiB"),
+    ],
+)
+def test_bytes_that_are_no_source_are_a_problem_of_the_file(content: bytes, message: str) -> None:
+    (problem,) = read("a.py", content=content).problems
+    assert message in str(problem)
+    assert problem.place is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import valohai\n" + "if input():\n    x = 1\n" * 20_000,
+        "import valohai\n" + "".join(f"def f{n}():\n    f{n + 1}()\n    f{n + 1}()\n" for n in range(100)) + "f0()\n",
+        "import valohai\n" + "".join(" " * n + "for x in y:\n" for n in range(15)) + " " * 15 + "a = b\n",
+        "import valohai\n" + "x = {}\n" + "".join(f"x['{n}'] = {n}\n" for n in range(20_000)),
+        "import valohai\n" + "".join(f"x{n} = {n}\n" for n in range(20_000)) + "if input(): pass\n" * 2000,
+        "import valohai\nx = [" + "1," * 400_000 + "]\n",
+        "import valohai\n" + "f'{" * 3 + "1" + "}'" * 3,
+    ],
+    ids=range(7),
+)
+def test_hostile_sources_end_soon(source: str) -> None:
+    import time
+
+    begun = time.process_time()
+    assert reading(source + "\nvalohai.prepare(step='a', default_parameters=unknown())\n").problems
+    assert time.process_time() - begun < 60
+
+
+def test_wide_characters_and_tabs_keep_the_caret_in_place() -> None:
+    text = reading("import valohai\nif 1:\n\tvalohai.prepare(step='日本' + get())").problems[0].text().splitlines()
+    assert text[0].startswith("train.py:3:30:")
+    assert text[2] == "    \t" + " " * 30 + "^~~~~"
