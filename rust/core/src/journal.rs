@@ -50,8 +50,11 @@ pub(crate) fn clear(folder: &OwnedFd, target: &[u8]) {
 
 /// Unlink a list, and what was to take its place.
 fn forget(folder: &OwnedFd, name: &[u8]) {
+    let next = next_name(name);
+    if fs::lstat_at(folder, &next).is_ok() {
+        let _ = fs::unlink(folder, &next);
+    }
     let _ = fs::unlink(folder, name);
-    let _ = fs::unlink(folder, &next_name(name));
 }
 
 fn next_name(name: &[u8]) -> Vec<u8> {
