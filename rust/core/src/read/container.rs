@@ -113,6 +113,14 @@ impl Container {
         }
     }
 
+    /// The file whose bytes a hard link has.
+    pub fn target(&self, member: &Member) -> Option<Member> {
+        match self {
+            Self::Zip(_) => None,
+            Self::Tar(tar, _) => tar.table.member(member.target? as usize),
+        }
+    }
+
     /// Where a member's bytes begin, for [`read_at`](Self::read_at).
     pub fn data_start(&self, source: &dyn Source, member: &Member) -> Result<u64, Fault> {
         match self {

@@ -88,9 +88,16 @@ pub struct Member {
     pub(crate) flags: u16,
     /// The name as the directory has it, where that is not how it reads.
     pub(crate) raw_name: Option<Vec<u8>>,
+    /// The number of the file whose bytes a hard link has.
+    pub(crate) target: Option<u32>,
 }
 
 impl Member {
+    /// Whether it is a file: with bytes of its own or, as a hard link, with those of a member before it.
+    pub fn is_file(&self) -> bool {
+        self.kind == MemberKind::File || self.target.is_some()
+    }
+
     pub(crate) fn raw_name(&self) -> &[u8] {
         self.raw_name.as_deref().unwrap_or(&self.name)
     }

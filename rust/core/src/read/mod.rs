@@ -85,7 +85,7 @@ impl Archive {
         self.container.format()
     }
 
-    /// How many regular files it holds.
+    /// How many regular files it holds, hard links to them among these.
     pub fn files(&self) -> u64 {
         self.container.files()
     }
@@ -112,16 +112,15 @@ impl Archive {
         })
     }
 
-    /// The member whose bytes one of this name has: itself, or where a hard link leads.
+    /// The member whose bytes this one has: itself, or the file that a hard link leads to. That file's name may be a later
+    /// member's by now.
+    pub fn content_of(&self, member: Member) -> Member {
+        self.container.target(&member).unwrap_or(member)
+    }
+
+    /// The member whose bytes one of this name has.
     pub fn readable(&self, name: &[u8]) -> Result<Member> {
-        let mut member = self.member(name)?;
-        for _ in 0..limits::HARD_LINKS {
-            match (&member.kind, &member.link) {
-                (MemberKind::HardLink, Some(target)) => member = self.member(target)?,
-                _ => break,
-            }
-        }
-        Ok(member)
+        Ok(self.content_of(self.member(name)?))
     }
 
     /// Members in the archive's order; with patterns, those that match one.
@@ -148,12 +147,12 @@ impl Archive {
         self.container.each(&*self.source, each).map_err(|fault| self.explain(fault))
     }
 
-    /// Names of regular files, in the archive's order; with a pattern, those that match it.
+    /// Names of regular files, hard links to them among these, in the archive's order; with a pattern, those that match it.
     pub fn names(&self, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
         let glob = pattern.map(Glob::new);
         let mut names = Vec::new();
         self.each(&mut |member| {
-            if member.kind == MemberKind::File && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
+            if member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
                 names.push(member.name);
             }
             Ok(())

@@ -151,6 +151,48 @@ fn tars_in_forms_that_readers_get_wrong() {
     assert_eq!(read(&archive, "device").unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+fn pax_path(name: &[u8]) -> Vec<u8> {
+    let record = [b" path=", name, b"\n"].concat();
+    let digits = (record.len() + 5).to_string().len();
+    let mut length = digits + record.len();
+    if length.to_string().len() > digits {
+        length += 1;
+    }
+    tar_member(b"pax", b'x', b"", &[length.to_string().as_bytes(), &record].concat())
+}
+
+#[test]
+fn names_beyond_all_measure_are_refused_before_they_fill_memory() {
+    let mut raw = Vec::new();
+    for number in 0..1200 {
+        raw.extend(pax_path(format!("{number:060000}").as_bytes()));
+        raw.extend(tar_member(b"short", b'0', b"", b""));
+    }
+    raw.extend([0; 1024]);
+    let packed = crate::archives::zstd(&raw);
+    let refused = open(packed.clone(), Limits::default()).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    assert!(refused.to_string().contains("--unsafe-limits"), "{refused}");
+    assert_eq!(open(packed, Limits { max_ratio: 0, ..Limits::default() }).unwrap().files(), 1200);
+    // The same names where they take as much room as they seem to.
+    assert_eq!(open(raw, Limits::default()).unwrap().files(), 1200);
+}
+
+#[test]
+fn a_size_of_what_has_no_bytes_is_passed_over() {
+    for flag in b'1'..=b'6' {
+        let mut bytes = crate::archives::tar_header(b"odd", 4096, flag, b"first");
+        bytes.splice(0..0, tar_member(b"first", b'0', b"", b"1"));
+        bytes.extend(tar_member(b"next", b'0', b"", b"2"));
+        bytes.extend([0; 1024]);
+        let archive = open(bytes, Limits::default()).unwrap();
+        assert_eq!(read(&archive, "next").unwrap(), b"2", "{flag}");
+        let odd = &archive.members(None).unwrap()[1];
+        assert_eq!(odd.size, 0);
+        assert!(archive.verify(1, &Progress::default(), &CancelToken::default()).unwrap().is_sound());
+    }
+}
+
 #[test]
 fn frames_too_large_to_keep_are_streamed() {
     let large = vec![7; 17 << 20];

@@ -60,7 +60,7 @@ impl Tar {
             TarStream::Plain => ahead.read_at(source, out, offset),
             packed => packed.read_at(source, out, offset),
         };
-        let table = Table::read(&mut read, limits, cancel)?;
+        let table = Table::read(&mut read, source.length(), limits, cancel)?;
         let (length, trailing) = match &stream {
             TarStream::Plain => (source.length(), None),
             TarStream::Frames(frames) => (frames.len(), None),

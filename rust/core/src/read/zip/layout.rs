@@ -270,6 +270,7 @@ impl<'a> Record<'a> {
             start: None,
             flags: self.flags,
             raw_name,
+            target: None,
         }
     }
 }
