@@ -92,6 +92,14 @@ class Archive(Mapping[str, bytes]):
         """Return the names of all files, in the archive's order."""
         return self._native().names()
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about the archive and keeps nobody from reading it, in sentences.
+
+        A tar has no list of its members, so one without its end mark, or with more behind that, may have lost some.
+        """
+        return self._native().warnings
+
     def members(self, patterns: str | Iterable[str] | None = None) -> list[_engine.Member]:
         """Return what the archive says of its members of every kind, in its order.
 

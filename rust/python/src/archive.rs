@@ -177,6 +177,11 @@ impl Archive {
         self.0.count()
     }
 
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings()
+    }
+
     fn __len__(&self) -> usize {
         usize::try_from(self.0.files()).unwrap_or(usize::MAX)
     }

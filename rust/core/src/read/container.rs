@@ -113,6 +113,24 @@ impl Container {
         }
     }
 
+    /// What is odd about the archive as a whole, a sentence without its full stop.
+    pub fn oddity(&self) -> Option<String> {
+        match self {
+            Self::Zip(_) => None,
+            Self::Tar(tar, _) => tar.oddity.map(tar::Oddity::what),
+        }
+    }
+
+    /// Refuse a tar's member that the stream ends inside of; a zip's was held against the directory's place.
+    pub fn check_extent(&self, member: &Member) -> Result<(), Fault> {
+        match (self, member.start) {
+            (Self::Tar(tar, _), Some(start)) if start.saturating_add(member.size) > tar.length => {
+                Err(Fault::corrupt("the archive ends inside its data"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The file whose bytes a hard link has.
     pub fn target(&self, member: &Member) -> Option<Member> {
         match self {

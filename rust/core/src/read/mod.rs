@@ -95,6 +95,13 @@ impl Archive {
         self.container.members()
     }
 
+    /// What is odd about the archive and does not keep it from being read, whole sentences: a tar without its end mark, or
+    /// with something behind it.
+    pub fn warnings(&self) -> Vec<String> {
+        let sentence = |what: String| format!("{}: {what}.", show(&self.path));
+        self.container.oddity().map(sentence).into_iter().collect()
+    }
+
     fn explain(&self, fault: Fault) -> Error {
         fault.of(&self.path)
     }
@@ -191,6 +198,7 @@ impl Archive {
     /// memory of its size may be taken.
     pub fn check_readable(&self, member: &Member) -> Result<()> {
         content::check(member)
+            .and_then(|()| self.container.check_extent(member))
             .and_then(|()| self.limits.check_bytes(member.size, self.source.length()))
             .map_err(|fault| self.explain_in(member, fault))
     }

@@ -194,8 +194,11 @@ impl Archive {
         {
             report.damaged.push(Damage { name: Vec::new(), offset: *from, reason: reason.clone() });
         }
-        if let Some(at) = tar.trailing {
-            report.warnings.push(format!("What follows byte {at} belongs to no member."));
+        match tar.oddity {
+            Some(oddity) if oddity.is_damage() => {
+                report.damaged.push(Damage { name: Vec::new(), offset: oddity.offset(), reason: oddity.what() });
+            }
+            _ => report.warnings.extend(self.warnings()),
         }
         progress.files.add(members.len() as u64);
         Ok(report)
@@ -243,8 +246,8 @@ impl Archive {
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<Vec<(u64, u64, String)>> {
-        match stream.again(cancel).finish(&*self.source, 0) {
-            Ok((length, ..)) => {
+        match stream.again(cancel).finish(&*self.source, 0, &mut |_, _| ()) {
+            Ok((length, _)) => {
                 progress.bytes_in.add(length);
                 Ok(Vec::new())
             }

@@ -193,6 +193,66 @@ fn a_size_of_what_has_no_bytes_is_passed_over() {
     }
 }
 
+fn verified(archive: &Archive) -> vhpack_core::read::VerifyReport {
+    archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap()
+}
+
+/// The same tar as it is, in gzip, and in zstd with and without a seek table.
+fn wrapped(raw: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("tar", raw.to_vec()),
+        ("tar.gz", crate::archives::gzip(raw)),
+        ("tar.zst", crate::archives::zstd(raw)),
+        ("tar.zst with a seek table", crate::archives::seekable(raw, &[512, 1024])),
+    ]
+}
+
+#[test]
+fn members_behind_an_end_mark_are_damage_and_other_bytes_a_warning() {
+    let one = |name: &str| tar_member(name.as_bytes(), b'0', b"", &noise(700, 1));
+    let end = vec![0; 1024];
+    let wiped_out = [one("a"), vec![0; 512], noise(1024, 2), one("c"), end.clone()].concat();
+    let joined = [one("a"), vec![0; 10_240], one("b"), end.clone()].concat();
+    let wiped_out_last = [one("a"), vec![0; 512], noise(700, 2), vec![0; 324], end.clone()].concat();
+    for (what, raw) in [("wiped out", wiped_out), ("joined", joined), ("wiped out last", wiped_out_last)] {
+        for (format, bytes) in wrapped(&raw) {
+            let archive = open(bytes, Limits::default()).unwrap();
+            assert_eq!(archive.names(None).unwrap(), [b"a"]);
+            assert_eq!(archive.warnings().len(), 1, "{what} {format}");
+            let report = verified(&archive);
+            assert!(report.damaged[0].reason.contains("not listed"), "{what} {format}: {report:?}");
+        }
+    }
+    for (format, bytes) in wrapped(&[one("a"), end.clone(), noise(900, 3)].concat()) {
+        let report = verified(&open(bytes, Limits::default()).unwrap());
+        assert!(report.is_sound() && report.warnings[0].contains("belongs to no member"), "{format}: {report:?}");
+    }
+    for (format, bytes) in wrapped(&[one("a"), vec![0; 300_000]].concat()) {
+        let archive = open(bytes, Limits::default()).unwrap();
+        let report = verified(&archive);
+        assert!(report.is_sound() && report.warnings.is_empty() && archive.warnings().is_empty(), "{format}");
+    }
+}
+
+#[test]
+fn a_tar_without_its_end_lists_what_it_has_and_fails_verification() {
+    let raw = [tar_member(b"a", b'0', b"", b"whole"), tar_member(b"b", b'0', b"", &noise(2000, 1))].concat();
+    for (length, is_whole) in [(raw.len(), true), (raw.len() - 700, false)] {
+        for (format, bytes) in wrapped(&raw[..length]) {
+            let archive = open(bytes, Limits::default()).unwrap();
+            assert_eq!(archive.names(None).unwrap(), [b"a", b"b"], "{format}");
+            assert!(archive.warnings()[0].contains("without its end mark"), "{format}");
+            assert_eq!(read(&archive, "a").unwrap(), b"whole");
+            assert_eq!(read(&archive, "b").is_ok(), is_whole, "{format}");
+            assert!(!verified(&archive).is_sound(), "{format}");
+        }
+    }
+    // The last member claims what the file never had: no memory is taken for it.
+    let huge = [&raw[..], &crate::archives::tar_header(b"huge", 0o7_777_777_777, b'0', b"")].concat();
+    let archive = open(huge, Limits { max_ratio: 0, ..Limits::default() }).unwrap();
+    assert_eq!(read(&archive, "huge").unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
 #[test]
 fn frames_too_large_to_keep_are_streamed() {
     let large = vec![7; 17 << 20];

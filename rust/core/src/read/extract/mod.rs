@@ -148,7 +148,7 @@ impl Archive {
             links: work.links.into_inner(),
             bytes: work.bytes.into_inner(),
             skipped,
-            warnings: plan.warnings,
+            warnings: [self.warnings(), plan.warnings].concat(),
             elapsed: begun.elapsed(),
         })
     }

@@ -100,18 +100,22 @@ impl Sequential {
         Self::new(self.wrap, self.limits, cancel)
     }
 
-    /// Unpack what follows `offset`; where the stream ends unpacked, where in the file, and whether all from `offset` on
-    /// was zeros.
-    pub fn finish(&self, source: &dyn Source, mut offset: u64) -> Result<(u64, u64, bool), Fault> {
+    /// Unpack what follows `offset`, and show it to `see` with its position; where the stream ends unpacked, and where in
+    /// the file.
+    pub fn finish(
+        &self,
+        source: &dyn Source,
+        mut offset: u64,
+        see: &mut dyn FnMut(&[u8], u64),
+    ) -> Result<(u64, u64), Fault> {
         let mut unpacking = self.nearest(offset)?;
         let mut scratch = vec![0; OUTPUT];
-        let mut zeros = true;
         loop {
             let count = unpacking.read_at(self, source, &mut scratch, offset)?;
             if count == 0 {
-                return Ok((offset, unpacking.next - unpacking.unread.len() as u64, zeros));
+                return Ok((unpacking.made, unpacking.next - unpacking.unread.len() as u64));
             }
-            zeros = zeros && scratch[..count].iter().all(|&b| b == 0);
+            see(&scratch[..count], offset);
             offset += count as u64;
         }
     }

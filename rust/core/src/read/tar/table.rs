@@ -37,6 +37,8 @@ pub(crate) struct Table {
     pub files: u64,
     /// Where the end mark begins, in the tar stream.
     pub end: u64,
+    /// Whether there is one; else the stream ends there, or inside the last member.
+    pub is_marked: bool,
 }
 
 /// Reads a tar stream at a position; the count is short only at its end.
@@ -84,7 +86,7 @@ impl Table {
 
     /// Go through the stream from header to header; it lies in a file of `packed` bytes.
     pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let mut survey = Survey { read, packed, records: Vec::new(), names: Vec::new(), total: 0 };
+        let mut survey = Survey { read, packed, records: Vec::new(), names: Vec::new(), total: 0, is_marked: true };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
@@ -92,19 +94,20 @@ impl Table {
                 return Err(Fault::cancelled());
             }
         }
-        let Survey { mut records, mut names, .. } = survey;
+        let Survey { mut records, mut names, is_marked, .. } = survey;
         records.shrink_to_fit();
         names.shrink_to_fit();
         let mut table = Self::of(records, names, at)?;
         if table.drop_repeats() {
             table = Self::of(table.records, table.names, at)?;
         }
+        table.is_marked = is_marked;
         Ok(table)
     }
 
     /// The table of these members, hard links led to their files.
     fn of(records: Vec<Record>, names: Vec<u8>, end: u64) -> Result<Self, Fault> {
-        let mut table = Self { index: Indexing::new().finish(), records, names, files: 0, end };
+        let mut table = Self { index: Indexing::new().finish(), records, names, files: 0, end, is_marked: true };
         let mut indexing = Indexing::new();
         for record in &table.records {
             indexing.push(table.name(record))?;
@@ -159,16 +162,14 @@ struct Survey<'a> {
     records: Vec<Record>,
     names: Vec<u8>,
     total: u64,
+    is_marked: bool,
 }
 
 impl Survey<'_> {
-    fn block(&mut self, at: u64) -> Result<[u8; BLOCK], Fault> {
+    /// The block at `at`; `None` where the stream ends before or inside it.
+    fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, Fault> {
         let mut block = [0; BLOCK];
-        match (self.read)(&mut block, at)? {
-            BLOCK => Ok(block),
-            0 => Err(Fault::corrupt("it ends without its end mark; it was probably cut short").at(at)),
-            _ => Err(Fault::corrupt("it ends inside a header").at(at)),
-        }
+        Ok(((self.read)(&mut block, at)? == BLOCK).then_some(block))
     }
 
     /// The data of a header that speaks of the next one.
@@ -183,12 +184,19 @@ impl Survey<'_> {
         Ok(bytes)
     }
 
-    /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark.
+    /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark, or
+    /// where all ends without one: what stands before is still worth listing.
     fn member(&mut self, first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
         let mut extension = Extension::default();
         let mut at = first;
         loop {
-            let block = self.block(at)?;
+            let Some(block) = self.block(at)? else {
+                if at == first && !self.records.is_empty() {
+                    self.is_marked = false;
+                    return Ok(None);
+                }
+                return Err(cut_short(at));
+            };
             if block == [0; BLOCK] {
                 return if at == first {
                     Ok(None)
@@ -203,7 +211,7 @@ impl Survey<'_> {
                     extension.sparse = true;
                     while more {
                         at += BLOCK as u64;
-                        more = self.block(at)?[504] != 0;
+                        more = self.block(at)?.ok_or_else(|| cut_short(at))?[504] != 0;
                     }
                     return self.take(&header, MemberKind::File, extension, first, at, limits).map(Some);
                 }
@@ -276,6 +284,10 @@ impl Survey<'_> {
         self.names.extend_from_slice(&link);
         Ok(next)
     }
+}
+
+fn cut_short(at: u64) -> Fault {
+    Fault::corrupt("it ends where a header should be; it was probably cut short").at(at)
 }
 
 /// Where the next header stands, behind a header at `at` and its data.
