@@ -72,6 +72,10 @@ impl Archive {
     /// Open an archive that lies in memory, or wherever else `source` reads; `path` names it in errors.
     pub fn from_source(path: &Path, source: Box<dyn Source>, limits: Limits, cancel: &CancelToken) -> Result<Self> {
         let container = Container::open(&*source, &limits, cancel).map_err(|fault| fault.of(path))?;
+        if container.members() == 0 && container.format() == Format::Tar && !may_be_tar(path) {
+            let what = "it is all zeros, which is a tar of nothing, and its name is another format's; make it anew";
+            return Err(Fault::corrupt(what).of(path));
+        }
         Ok(Self { path: path.into(), source, container, limits })
     }
 
@@ -235,6 +239,12 @@ impl Archive {
         self.read_into(member, &mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Zeros say nothing of their format, so the name may.
+fn may_be_tar(path: &Path) -> bool {
+    let name = path.file_name().map_or(&[][..], std::os::unix::ffi::OsStrExt::as_bytes);
+    crate::request::Format::of(name).is_none_or(|format| format == crate::request::Format::Tar)
 }
 
 /// A stored member of a zip that can be read without its record in the directory.

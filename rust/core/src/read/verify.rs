@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::container::Container;
 use super::content::{self, Content};
 use super::fault::Fault;
-use super::tar::{Frames, Sequential, Tar, TarStream};
+use super::tar::{Frames, Sequential, Sums, Tar, TarStream};
 use super::zip::Zip;
 use super::{Archive, Member, MemberKind};
 use crate::cancel::CancelToken;
@@ -246,13 +246,24 @@ impl Archive {
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<Vec<(u64, u64, String)>> {
-        match stream.again(cancel).finish(&*self.source, 0, &mut |_, _| ()) {
+        let mut bad = Vec::new();
+        let mut sums = stream.table().map(Sums::new);
+        let finished = stream.again(cancel).finish(&*self.source, 0, &mut |bytes, at| {
+            if let Some(from) = sums.as_mut().and_then(|sums| sums.see(bytes, at)) {
+                let what = "the frame that begins here has another checksum than the seek table says";
+                bad.push((from, at + bytes.len() as u64, what.to_owned()));
+            }
+        });
+        match finished {
             Ok((length, _)) => {
                 progress.bytes_in.add(length);
-                Ok(Vec::new())
+                Ok(bad)
             }
             Err(fault) if matches!(fault.kind(), ErrorKind::Io | ErrorKind::Cancelled) => Err(self.explain(fault)),
-            Err(fault) => Ok(vec![(fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned())]),
+            Err(fault) => {
+                bad.push((fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned()));
+                Ok(bad)
+            }
         }
     }
 }

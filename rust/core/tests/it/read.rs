@@ -234,6 +234,92 @@ fn members_behind_an_end_mark_are_damage_and_other_bytes_a_warning() {
     }
 }
 
+/// A seek table of these frames, with checksums where there are any.
+fn table(frames: &[(u32, u32)], sums: &[u32]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (number, frame) in frames.iter().enumerate() {
+        content.extend([frame.0.to_le_bytes(), frame.1.to_le_bytes()].concat());
+        content.extend(sums.get(number).into_iter().flat_map(|sum| sum.to_le_bytes()));
+    }
+    let count = frames.len() as u32;
+    let length = content.len() as u32 + 9;
+    let head = [0x184D_2A5E_u32.to_le_bytes(), length.to_le_bytes()].concat();
+    let descriptor = if sums.is_empty() { 0 } else { 0x80 };
+    [head, content, count.to_le_bytes().to_vec(), vec![descriptor], 0x8F92_EAB1_u32.to_le_bytes().to_vec()].concat()
+}
+
+#[test]
+fn a_seek_table_that_lies_is_damage() {
+    let hidden = tar_member(b"hidden", b'0', b"", b"1");
+    let last = [tar_member(b"last", b'0', b"", b"2"), vec![0; 1024]].concat();
+    // Frames above 16 MiB are streamed, smaller ones read by themselves.
+    for size in [17 << 20, 4096] {
+        let first = tar_member(b"first", b'0', b"", &vec![7; size]);
+        let (one, two) =
+            (crate::archives::zstd(&[first.clone(), hidden.clone()].concat()), crate::archives::zstd(&last));
+        let (one_packed, two_packed) = (one.len() as u32, two.len() as u32);
+        let with = |frames: &[(u32, u32)], sums: &[u32]| [&one[..], &two, &table(frames, sums)].concat();
+        let real = (first.len() + hidden.len()) as u32;
+        let honest = [(one_packed, real), (two_packed, last.len() as u32)];
+        let lie = [(one_packed, first.len() as u32), honest[1]];
+        let longer = [honest[0], (two_packed, last.len() as u32 + 512)];
+        for frames in [lie, longer] {
+            let is_told =
+                open(with(&frames, &[]), Limits::default()).map_or(true, |lying| !verified(&lying).is_sound());
+            assert!(is_told, "{frames:?}");
+        }
+        let sum = |raw: &[u8]| twox_hash::XxHash64::oneshot(0, raw) as u32;
+        let sums = [sum(&[first.clone(), hidden.clone()].concat()), sum(&last)];
+        assert!(verified(&open(with(&honest, &sums), Limits::default()).unwrap()).is_sound());
+        // The first frame's is asked for only when its bytes are.
+        let wrong = open(with(&honest, &[sums[0] ^ 1, sums[1]]), Limits::default());
+        assert!(wrong.is_err() || !verified(&wrong.unwrap()).is_sound());
+    }
+}
+
+#[test]
+fn zeros_are_an_empty_tar_only_where_a_writer_would_have_made_them() {
+    let named = |name: &str, bytes: Vec<u8>| {
+        Archive::from_source(Path::new(name), Box::new(bytes), Limits::default(), &CancelToken::default())
+    };
+    for (name, length) in [("a.tar", 1024), ("a.tar", 10_240), ("memory", 1024)] {
+        assert_eq!(named(name, vec![0; length]).unwrap().count(), 0);
+    }
+    let beginning = [vec![0; 512], tar_member(b"a", b'0', b"", b"1")].concat();
+    let files =
+        [("a.zip", vec![0; 1024]), ("a.tar.gz", vec![0; 10_240]), ("a.tar", vec![0; 20_480]), ("a.tar", beginning)];
+    for (name, bytes) in files {
+        assert_eq!(named(name, bytes).err().unwrap().kind(), ErrorKind::Corrupt, "{name}");
+    }
+}
+
+#[test]
+fn a_zip64_record_that_contradicts_the_end_record_is_refused() {
+    let bytes = zip(&[("seen", b"1"), ("hidden", b"2")], Packed::Stored, false);
+    let end = bytes.len() - 22;
+    let word = |at: usize| u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()));
+    let wide = |count: u64, length: u64, offset: u64| {
+        let mut record = b"PK\x06\x06".to_vec();
+        record.extend(44_u64.to_le_bytes());
+        record.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        record.extend([count, count, length, offset].map(u64::to_le_bytes).concat());
+        record.extend(b"PK\x06\x07\0\0\0\0");
+        record.extend((end as u64).to_le_bytes());
+        record.extend(1_u32.to_le_bytes());
+        [&bytes[..end], &record, &bytes[end..]].concat()
+    };
+    let (length, offset) = (word(end + 12), word(end + 16));
+    assert_eq!(open(wide(2, length, offset), Limits::default()).unwrap().files(), 2);
+    // A directory of its second record alone, which readers without zip64 would not see so.
+    let half = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap() as u64;
+    let hidden = wide(1, offset + length - half, half);
+    assert!(open(hidden.clone(), Limits::default()).err().unwrap().to_string().contains("contradicts"));
+    let mut full = hidden;
+    let end = full.len() - 22;
+    full[end + 8..end + 20].fill(0xff);
+    assert!(open(full, Limits::default()).is_ok());
+}
+
 #[test]
 fn a_tar_without_its_end_lists_what_it_has_and_fails_verification() {
     let raw = [tar_member(b"a", b'0', b"", b"whole"), tar_member(b"b", b'0', b"", &noise(2000, 1))].concat();

@@ -8,7 +8,7 @@ mod table;
 
 use behind::Behind;
 pub(crate) use behind::Oddity;
-pub(crate) use frames::{Frames, seek_table};
+pub(crate) use frames::{Frames, Sums, seek_table};
 pub(crate) use layout::is_header;
 pub(crate) use sequential::{Sequential, Wrap};
 use table::Table;
