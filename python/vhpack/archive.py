@@ -28,7 +28,7 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
     """Open a zip, tar, tar.gz or tar.zst for reading, whoever wrote it; its content says which it is.
 
     Opening reads the list of members, not the members: the directory of a zip, the seek table of our own tar.zst, one
-    pass over any other tar. What contradicts itself, and what claims to unpack to absurd amounts, is refused.
+    pass over any other tar. What contradicts itself is refused; what claims to unpack to absurd amounts, when it is unpacked.
 
     Args:
         source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.

@@ -185,9 +185,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(work: Path) -> None:
     with zipfile.ZipFile(work / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as writer, writer.open("zeros", "w") as member:
         for _ in range(1100):
             member.write(bytes(1 << 20))
-    with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
-        opened(work / "bomb.zip")
-    assert len(opened(work / "bomb.zip", max_ratio=0)) == 1
+    bomb = opened(work / "bomb.zip")
+    assert [member.size for member in bomb.members()] == [1100 << 20]
+    for use in (lambda: bomb.read("zeros"), lambda: bomb.extract(os.fsencode(work / "out")), bomb.verify):
+        with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
+            use()
+    assert not (work / "out").exists()
+    assert opened(work / "bomb.zip", max_ratio=0).verify().ok
 
 
 def test_a_size_without_bytes_takes_no_memory(work: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import vhpack
 from tests.conftest import needs
-from tests.engine.read.archives import opened, special, tar_of, zip_of
+from tests.engine.read.archives import link_in_zip, opened, special, tar_of, zip_of
 from tests.engine.trees import noise, prose, write_tree
 
 KIB = 1 << 10
@@ -308,6 +308,24 @@ def test_a_hard_link_has_the_bytes_that_its_target_had_when_it_was_packed(work: 
         assert not archive.contains(dangling)
         with pytest.raises(vhpack.UnsupportedArchiveError, match="leads to no file"):
             archive.read(dangling)
+
+
+def test_symbolic_links_read_as_the_file_that_they_lead_to(work: Path) -> None:
+    links = {"a/up": "../b", "a/twice": "up", "out": "/b", "above": "../b", "none": "c", "round": "round", "folder": "a"}
+    for form in ("zip", "tar", "dotted tar"):
+        if form == "zip":
+            path = zip_of(work / "a.zip", ("b", b"content"), *(link_in_zip(name, target) for name, target in links.items()))
+        else:
+            dot = "./" if form == "dotted tar" else ""
+            symbolic = [special(dot + name, tarfile.SYMTYPE, target) for name, target in links.items()]
+            path = tar_of(work / "a.tar", (dot + "b", b"content"), *symbolic)
+        archive, dot = opened(path), "./" if form == "dotted tar" else ""
+        assert [archive.read(dot + name) for name in ("a/up", "a/twice")] == [b"content"] * 2
+        assert archive.open(dot + "a/up").read_at(3, 9) == b"tent"
+        assert archive.names() == [dot + "b"]
+        for name in ("out", "above", "none", "round", "folder"):
+            with pytest.raises(vhpack.UnsupportedArchiveError, match="link"):
+                archive.read(dot + name)
 
 
 def test_a_file_that_gnu_tar_was_given_twice_is_one_member(work: Path) -> None:

@@ -39,7 +39,7 @@ fn zstd_stream(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Re
         return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits, cancel)));
     };
     if let Some((_, raw)) = table.starts.last() {
-        limits.check_bytes(*raw, source.length())?;
+        limits.check_total(*raw)?;
     }
     Ok(match Frames::new(&table) {
         Some(frames) => TarStream::Frames(frames),

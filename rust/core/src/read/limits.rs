@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_total: u64,
     /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked; and whether a tar's names are bounded
     /// by its size. Default 200: deflate can be driven to
-    /// 1032 and zstd far beyond, and no dataset of that size should come near.
+    /// 1032 and zstd far beyond, and no dataset of that size should come near. What is listed without being unpacked may claim anything.
     pub max_ratio: u64,
 }
 
@@ -43,6 +43,9 @@ pub(crate) const LINK_BYTES: u64 = 4096;
 /// The next step for whoever meets a limit.
 const TRUST: &str = "if you trust it, lift the limits with --unsafe-limits, or unsafe_limits=True in Python";
 
+/// How many symbolic links may lead to each other, as on Linux.
+pub(crate) const LINKS: usize = 40;
+
 impl Limits {
     /// Refuse the next member after `count`.
     pub(crate) fn check_members(&self, count: u64) -> Result<(), Fault> {
@@ -63,12 +66,18 @@ impl Limits {
         Err(Fault::new(ErrorKind::LimitExceeded, what))
     }
 
-    /// Refuse `raw` bytes that were packed into `packed`.
-    pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+    /// Refuse `raw` bytes, which nobody has asked to unpack yet.
+    pub(crate) fn check_total(&self, raw: u64) -> Result<(), Fault> {
         if self.max_total != 0 && raw > self.max_total {
             let what = format!("it unpacks to {raw} bytes, more than {}; {TRUST}", self.max_total);
             return Err(Fault::new(ErrorKind::LimitExceeded, what));
         }
+        Ok(())
+    }
+
+    /// Refuse to unpack `raw` bytes that were packed into `packed`.
+    pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+        self.check_total(raw)?;
         if self.max_ratio != 0 && raw > FREE_BYTES && raw / self.max_ratio > packed {
             let what = format!(
                 "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; {TRUST}",

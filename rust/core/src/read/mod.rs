@@ -129,9 +129,24 @@ impl Archive {
         self.container.target(&member).unwrap_or(member)
     }
 
-    /// The member whose bytes one of this name has.
+    /// The member whose bytes one of this name has: itself, the file of a hard link, or where a symbolic link leads inside the
+    /// archive.
     pub fn readable(&self, name: &[u8]) -> Result<Member> {
-        Ok(self.content_of(self.member(name)?))
+        let first = self.content_of(self.member(name)?);
+        let mut member = first.clone();
+        for _ in 0..limits::LINKS {
+            if member.kind != MemberKind::Link {
+                return Ok(member);
+            }
+            let target = self.link_target(&member)?;
+            let path = member.path_of_target(&target);
+            let Some(next) = path.map(|path| self.find(&path)).transpose()?.flatten() else {
+                let what = format!("it is a link to {}, which is no member of the archive", show_bytes(&target));
+                return Err(self.explain_in(&first, Fault::unsupported(what)));
+            };
+            member = self.content_of(next);
+        }
+        Err(self.explain_in(&first, Fault::unsupported("it is one of many links that lead to each other")))
     }
 
     /// Members in the archive's order; with patterns, those that match one.

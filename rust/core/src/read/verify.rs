@@ -80,6 +80,8 @@ impl Archive {
             members.push(member);
             Ok(())
         })?;
+        let bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
+        self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         progress.total_files.set(members.len() as u64);
         let mut report = match &self.container {
             Container::Zip(zip) => self.verify_zip(zip, &members, jobs, progress, cancel)?,
@@ -87,7 +89,7 @@ impl Archive {
         };
         report.members = members.len() as u64;
         report.files = self.files();
-        report.bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
+        report.bytes = bytes;
         report.damaged.sort_by_key(|damage| damage.offset);
         report.elapsed = begun.elapsed();
         Ok(report)

@@ -128,7 +128,15 @@ fn a_zip_of_a_gib_of_zeros_is_taken_for_a_bomb_unless_trusted() {
     let mut bytes = zip(&[("zeros", &vec![0; 100_000])], Packed::Deflated, true);
     let record = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     bytes[record + 24..record + 28].copy_from_slice(&(3_u32 << 29).to_le_bytes());
-    assert_eq!(open(bytes.clone(), Limits::default()).err().unwrap().kind(), ErrorKind::LimitExceeded);
+    let archive = open(bytes.clone(), Limits::default()).unwrap();
+    assert_eq!(archive.members(None).unwrap()[0].size, 3 << 29);
+    assert_eq!(read(&archive, "zeros").unwrap_err().kind(), ErrorKind::Corrupt, "deflate cannot do that");
+    let many = archive.read_many(&[b"zeros".to_vec()], 1, &CancelToken::default());
+    assert_eq!(many.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let verified = archive.verify(1, &Progress::default(), &CancelToken::default());
+    assert_eq!(verified.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(extract(&archive, folder.path(), Existing::Error).unwrap_err().kind(), ErrorKind::Corrupt);
     let trusted = open(bytes, Limits { max_ratio: 0, ..Limits::default() }).unwrap();
     assert_eq!(read(&trusted, "zeros").unwrap_err().kind(), ErrorKind::Corrupt);
 }

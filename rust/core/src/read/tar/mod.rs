@@ -77,8 +77,9 @@ impl Tar {
                 (length, (file_end < source.length()).then_some(Oddity::Unpacked(file_end)))
             }
         };
-        limits.check_bytes(length, source.length())?;
+        limits.check_total(length)?;
         if stream.is_random() {
+            limits.check_bytes(length.saturating_sub(table.end), source.length())?;
             look_behind(source, &stream, length, &mut behind, cancel)?;
         }
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));

@@ -261,7 +261,7 @@ impl Survey<'_> {
         limits.check_members(self.records.len() as u64 + 1).map_err(refused)?;
         let next = after(at, size).map_err(refused)?;
         self.total = self.total.saturating_add(size);
-        limits.check_bytes(self.total, u64::MAX).map_err(refused)?;
+        limits.check_total(self.total).map_err(refused)?;
         let names = (name.len() + link.len()) as u64;
         limits.check_names(self.names.len() as u64 + names, self.packed).map_err(refused)?;
         self.make_room(name.len() + link.len()).map_err(refused)?;

@@ -145,7 +145,7 @@ impl Zip {
         if !spans.in_order {
             check_overlaps(source, directory, directory_end, shift)?;
         }
-        limits.check_bytes(total, source.length())?;
+        limits.check_total(total)?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
         Ok(Self { index, places, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
