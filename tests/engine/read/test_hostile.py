@@ -40,6 +40,7 @@ def refused(archive: Path, work: Path, error: type[vhpack.PackError] = vhpack.Un
 def test_names_that_lead_outside_are_refused_in_zips(work: Path, name: str) -> None:
     said = refused(zip_of(work / "bad.zip", ("good", b"1"), (name, b"2")), work)
     assert "at offset 35" in said
+    assert "would refuse 1 of the members" in opened(work / "bad.zip").verify().warnings[0]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -57,6 +58,9 @@ def test_a_nul_in_a_name_is_refused(work: Path) -> None:
 def test_links_that_lead_outside_are_refused(work: Path, target: str) -> None:
     refused(zip_of(work / "bad.zip", link_in_zip("link", target)), work)
     refused(tar_of(work / "bad.tar", special("link", tarfile.SYMTYPE, target)), work)
+    for name in ("bad.zip", "bad.tar"):
+        report = opened(work / name).verify()
+        assert (report.ok, "the link " in report.warnings[0]) == (True, True)
 
 
 def test_nothing_is_written_through_a_link_of_the_archive(work: Path) -> None:

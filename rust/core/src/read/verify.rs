@@ -8,9 +8,9 @@ use super::content::{self, Content};
 use super::fault::Fault;
 use super::tar::{Frames, Sequential, Sums, Tar, TarStream};
 use super::zip::Zip;
-use super::{Archive, Member, MemberKind};
+use super::{Archive, Member, MemberKind, extract};
 use crate::cancel::CancelToken;
-use crate::error::{ErrorKind, Result, Stage};
+use crate::error::{ErrorKind, Result, Stage, show_bytes};
 use crate::progress::{Phase, Progress};
 use crate::threads::on_threads;
 
@@ -87,12 +87,26 @@ impl Archive {
             Container::Zip(zip) => self.verify_zip(zip, &members, jobs, progress, cancel)?,
             Container::Tar(tar, _) => self.verify_tar(tar, &members, jobs, progress, cancel)?,
         };
+        report.warnings.extend(self.unsafe_members(&members));
         report.members = members.len() as u64;
         report.files = self.files();
         report.bytes = bytes;
         report.damaged.sort_by_key(|damage| damage.offset);
         report.elapsed = begun.elapsed();
         Ok(report)
+    }
+
+    /// What extraction would refuse is no damage, and yet whoever verifies wants to know of it.
+    fn unsafe_members(&self, members: &[Member]) -> Option<String> {
+        let mut refused = members.iter().filter_map(|member| {
+            let is_link = member.kind == MemberKind::Link;
+            let target = if is_link { self.link_target(member).ok() } else { None };
+            extract::refused(member, target.as_deref()).map(|reason| (member, reason))
+        });
+        let (first, reason) = refused.next()?;
+        let count = refused.count() + 1;
+        let name = show_bytes(&first.name);
+        Some(format!("Extraction would refuse {count} of the members; the first is {name}: {reason}."))
     }
 
     fn verify_zip(

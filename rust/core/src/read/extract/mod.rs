@@ -162,6 +162,15 @@ impl Archive {
     }
 }
 
+/// Why a member with this target, where it is a link, has no place below a destination, if it has none.
+pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static str> {
+    match (names::parts(&member.name), target) {
+        (Err(reason), _) => Some(reason),
+        (Ok(parts), Some(target)) => names::refuse_link(target, parts.len().saturating_sub(1)),
+        (Ok(_), None) => None,
+    }
+}
+
 /// Say what is there now, where a call ended half-way.
 fn after_some(error: Error, files: u64, dest: &std::path::Path) -> Error {
     if files == 0 || error.kind() == crate::ErrorKind::Cancelled {
