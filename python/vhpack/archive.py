@@ -28,7 +28,7 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
     """Open a zip, tar, tar.gz or tar.zst for reading, whoever wrote it; its content says which it is.
 
     Opening reads the list of members, not the members: the directory of a zip, the seek table of our own tar.zst, one
-    pass over any other tar. What contradicts itself, and what claims to unpack to absurd amounts, is refused.
+    pass over any other tar. What contradicts itself is refused; what claims to unpack to absurd amounts, when it is unpacked.
 
     Args:
         source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.
@@ -91,6 +91,14 @@ class Archive(Mapping[str, bytes]):
     def names(self) -> list[str]:
         """Return the names of all files, in the archive's order."""
         return self._native().names()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about the archive and keeps nobody from reading it, in sentences.
+
+        A tar has no list of its members, so one without its end mark, or with more behind that, may have lost some.
+        """
+        return self._native().warnings
 
     def members(self, patterns: str | Iterable[str] | None = None) -> list[_engine.Member]:
         """Return what the archive says of its members of every kind, in its order.

@@ -34,6 +34,16 @@ def test_globs_choose(work: Path) -> None:
     assert "*.jpeg" in nothing.err
 
 
+def test_a_tar_that_may_have_lost_members_is_listed_with_a_warning(work: Path) -> None:
+    make(work / "made.tar")
+    (work / "joined.tar").write_bytes((work / "made.tar").read_bytes() * 2)
+    done = vhpack("list", "joined.tar", cwd=work)
+    assert (done.code, done.out.splitlines()) == (0, ["folder/", *contents()])
+    assert "behind the end mark" in done.err
+    assert vhpack("verify", "joined.tar", cwd=work).code == 1
+    assert "behind the end mark" in vhpack("extract", "joined.tar", "-d", "out", cwd=work).err
+
+
 def test_names_go_into_pipes_as_they_are_and_to_terminals_as_they_can_be_shown(work: Path) -> None:
     make(work / "made.zip", {HOSTILE: b"", os.fsdecode(b"plain"): b""})
     assert vhpack("list", "made.zip", cwd=work).out == f"folder/\n{HOSTILE}\nplain\n"

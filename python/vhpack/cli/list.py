@@ -74,6 +74,9 @@ def list(**arguments: Any) -> int:  # noqa: A001, ANN401
 def _list(wanted: _Wanted) -> int:
     with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits) as archive:
         members = archive.members(wanted.globs or None)
+        warnings = archive.warnings
+    for warning in warnings:
+        screen.say(f"Warning: {screen.visible(warning)}")
     if wanted.globs and not members:
         raise MemberNotFoundError(f"no member of {wanted.archive} matches {' or '.join(wanted.globs)}")
     if wanted.json:

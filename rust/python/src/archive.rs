@@ -177,6 +177,11 @@ impl Archive {
         self.0.count()
     }
 
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings()
+    }
+
     fn __len__(&self) -> usize {
         usize::try_from(self.0.files()).unwrap_or(usize::MAX)
     }
@@ -201,7 +206,7 @@ impl Archive {
     fn contains(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
         let name = name_bytes(name)?;
         let found = py.detach(|| self.0.find(&name)).map_err(|error| exception(py, &error))?;
-        Ok(found.is_some_and(|member| member.kind == read::MemberKind::File))
+        Ok(found.is_some_and(|member| member.is_file()))
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {

@@ -40,6 +40,7 @@ def refused(archive: Path, work: Path, error: type[vhpack.PackError] = vhpack.Un
 def test_names_that_lead_outside_are_refused_in_zips(work: Path, name: str) -> None:
     said = refused(zip_of(work / "bad.zip", ("good", b"1"), (name, b"2")), work)
     assert "at offset 35" in said
+    assert "would refuse 1 of the members" in opened(work / "bad.zip").verify().warnings[0]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -57,6 +58,9 @@ def test_a_nul_in_a_name_is_refused(work: Path) -> None:
 def test_links_that_lead_outside_are_refused(work: Path, target: str) -> None:
     refused(zip_of(work / "bad.zip", link_in_zip("link", target)), work)
     refused(tar_of(work / "bad.tar", special("link", tarfile.SYMTYPE, target)), work)
+    for name in ("bad.zip", "bad.tar"):
+        report = opened(work / name).verify()
+        assert (report.ok, "the link " in report.warnings[0]) == (True, True)
 
 
 def test_nothing_is_written_through_a_link_of_the_archive(work: Path) -> None:
@@ -185,9 +189,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(work: Path) -> None:
     with zipfile.ZipFile(work / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as writer, writer.open("zeros", "w") as member:
         for _ in range(1100):
             member.write(bytes(1 << 20))
-    with pytest.raises(vhpack.LimitExceededError, match="raise the limit"):
-        opened(work / "bomb.zip")
-    assert len(opened(work / "bomb.zip", max_ratio=0)) == 1
+    bomb = opened(work / "bomb.zip")
+    assert [member.size for member in bomb.members()] == [1100 << 20]
+    for use in (lambda: bomb.read("zeros"), lambda: bomb.extract(os.fsencode(work / "out")), bomb.verify):
+        with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
+            use()
+    assert not (work / "out").exists()
+    assert opened(work / "bomb.zip", max_ratio=0).verify().ok
 
 
 def test_a_size_without_bytes_takes_no_memory(work: Path) -> None:

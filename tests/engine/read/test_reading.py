@@ -18,7 +18,7 @@ import pytest
 
 import vhpack
 from tests.conftest import needs
-from tests.engine.read.archives import opened, tar_of, zip_of
+from tests.engine.read.archives import link_in_zip, opened, special, tar_of, zip_of
 from tests.engine.trees import noise, prose, write_tree
 
 KIB = 1 << 10
@@ -289,9 +289,57 @@ def test_hard_links_read_as_what_they_lead_to(work: Path) -> None:
     os.link(work / "tree" / "a", work / "tree" / "b")
     subprocess.run(["tar", "-cf", "a.tar", "-C", "tree", "a", "b"], check=True, cwd=work)
     archive = opened(work / "a.tar")
-    assert (archive.names(), archive.contains("b"), archive.member("b").link) == (["a"], False, "a")
+    assert (archive.names(), archive.contains("b"), archive.member("b").link) == (["a", "b"], True, "a")
+    assert (len(archive), archive.glob("*"), archive.verify().files) == (2, ["a", "b"], 2)
     assert archive.read("b") == b"content"
     assert archive.read_many(["b", "a"]) == [b"content"] * 2
+
+
+def test_a_hard_link_has_the_bytes_that_its_target_had_when_it_was_packed(work: Path) -> None:
+    hard = [special(name, tarfile.LNKTYPE, target) for name, target in (("b", "a"), ("c", "b"), ("d", "later"), ("e", "link"))]
+    link = special("link", tarfile.SYMTYPE, "a")
+    path = tar_of(
+        work / "a.tar", ("a", b"first"), link, *hard[:2], ("a", b"second"), special("f", tarfile.LNKTYPE, "a"), *hard[2:]
+    )
+    archive = opened(path)
+    assert [archive.read(name) for name in "abcf"] == [b"second", b"first", b"first", b"second"]
+    assert archive.names() == ["a", "b", "c", "a", "f"]
+    for dangling in "de":
+        assert not archive.contains(dangling)
+        with pytest.raises(vhpack.UnsupportedArchiveError, match="leads to no file"):
+            archive.read(dangling)
+
+
+def test_symbolic_links_read_as_the_file_that_they_lead_to(work: Path) -> None:
+    links = {"a/up": "../b", "a/twice": "up", "out": "/b", "above": "../b", "none": "c", "round": "round", "folder": "a"}
+    for form in ("zip", "tar", "dotted tar"):
+        if form == "zip":
+            path = zip_of(work / "a.zip", ("b", b"content"), *(link_in_zip(name, target) for name, target in links.items()))
+        else:
+            dot = "./" if form == "dotted tar" else ""
+            symbolic = [special(dot + name, tarfile.SYMTYPE, target) for name, target in links.items()]
+            path = tar_of(work / "a.tar", (dot + "b", b"content"), *symbolic)
+        archive, dot = opened(path), "./" if form == "dotted tar" else ""
+        assert [archive.read(dot + name) for name in ("a/up", "a/twice")] == [b"content"] * 2
+        assert archive.open(dot + "a/up").read_at(3, 9) == b"tent"
+        assert archive.names() == [dot + "b"]
+        for name in ("out", "above", "none", "round", "folder"):
+            with pytest.raises(vhpack.UnsupportedArchiveError, match="link"):
+                archive.read(dot + name)
+
+
+def test_a_file_that_gnu_tar_was_given_twice_is_one_member(work: Path) -> None:
+    write_tree(work / "d", {"a": b"content", "b": b"other"})
+    os.link(work / "d" / "b", work / "d" / "c")
+    subprocess.run(["tar", "-cf", "dup.tar", "d", "d/a", "d/c"], check=True, cwd=work)
+    assert (
+        "link to d/a" in subprocess.run(["tar", "-tvf", "dup.tar"], check=True, cwd=work, capture_output=True, text=True).stdout
+    )
+    archive = opened(work / "dup.tar")
+    assert sorted(archive.names()) == ["d/a", "d/b", "d/c"]
+    assert archive.extract(os.fsencode(work / "out")).files == 2
+    assert (work / "out" / "d" / "a").read_bytes() == b"content"
+    assert (work / "out" / "d" / "c").read_bytes() == b"other"
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz"])

@@ -39,12 +39,21 @@ fn zstd_stream(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Re
         return Ok(TarStream::Sequential(Sequential::new(Wrap::Zstd, *limits, cancel)));
     };
     if let Some((_, raw)) = table.starts.last() {
-        limits.check_bytes(*raw, source.length())?;
+        limits.check_total(*raw)?;
     }
     Ok(match Frames::new(&table) {
         Some(frames) => TarStream::Frames(frames),
-        None => TarStream::Sequential(Sequential::with_points(Wrap::Zstd, *limits, cancel, &table.starts)),
+        None => TarStream::Sequential(Sequential::with_table(Wrap::Zstd, *limits, cancel, table)),
     })
+}
+
+/// Two blocks of zeros, or the 10,240 bytes that writers fill up to, are a tar of nothing. More of them are a file whose
+/// bytes never came.
+fn is_empty_tar(source: &dyn Source) -> Result<bool, Fault> {
+    const TAPE_RECORD: usize = 10_240;
+    let mut bytes = vec![0; TAPE_RECORD + 1];
+    let count = source.read_at(&mut bytes, 0)?;
+    Ok((512..=TAPE_RECORD).contains(&count) && bytes.iter().all(|&byte| byte == 0))
 }
 
 /// An opened archive of one format or another.
@@ -62,7 +71,7 @@ impl Container {
             return Ok(Self::Zip(Zip::open(source, limits, cancel)?));
         }
         // A tar is asked first: one that holds a zip may look like a zip from its end.
-        if tar::is_header(&head) || (count == head.len() && head == [0; 512]) {
+        if tar::is_header(&head) || (head == [0; 512] && is_empty_tar(source)?) {
             return tar(TarStream::Plain, Format::Tar);
         }
         if head[..count].starts_with(b"\x1f\x8b") {
@@ -74,6 +83,9 @@ impl Container {
         // Bytes may stand in front of a zip, as in archives that unpack themselves.
         if zip::has_end(source)? {
             return Ok(Self::Zip(Zip::open(source, limits, cancel)?));
+        }
+        if count > 0 && head == [0; 512] {
+            return Err(Fault::corrupt("it begins with zeros, as a file does that was never filled; make it anew"));
         }
         Err(Fault::unsupported("it is no archive that vhpack reads: zip, tar, tar.gz, tar.zst; or it is cut short"))
     }
@@ -110,6 +122,32 @@ impl Container {
         match self {
             Self::Zip(zip) => zip.each(source, each),
             Self::Tar(tar, _) => tar.each(each),
+        }
+    }
+
+    /// What is odd about the archive as a whole, a sentence without its full stop.
+    pub fn oddity(&self) -> Option<String> {
+        match self {
+            Self::Zip(_) => None,
+            Self::Tar(tar, _) => tar.oddity.map(tar::Oddity::what),
+        }
+    }
+
+    /// Refuse a tar's member that the stream ends inside of; a zip's was held against the directory's place.
+    pub fn check_extent(&self, member: &Member) -> Result<(), Fault> {
+        match (self, member.start) {
+            (Self::Tar(tar, _), Some(start)) if start.saturating_add(member.size) > tar.length => {
+                Err(Fault::corrupt("the archive ends inside its data"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file whose bytes a hard link has.
+    pub fn target(&self, member: &Member) -> Option<Member> {
+        match self {
+            Self::Zip(_) => None,
+            Self::Tar(tar, _) => tar.table.member(member.target? as usize),
         }
     }
 

@@ -16,6 +16,9 @@ const SKIP: usize = 64 << 10;
 /// Refuse a member that has no bytes to give, or none that can be read.
 pub(crate) fn check(member: &Member) -> Result<(), Fault> {
     match member.kind {
+        MemberKind::Link if member.packing == Packing::Tar => {
+            Err(Fault::unsupported("it is a symbolic link, and has no bytes of its own; read what it leads to"))
+        }
         MemberKind::File | MemberKind::Link => zip::check_readable(member),
         MemberKind::Directory => Err(Fault::unsupported("it is a folder, and has no bytes to read")),
         MemberKind::HardLink => Err(Fault::unsupported("it is a hard link that leads to no file; read another member")),

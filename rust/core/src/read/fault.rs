@@ -31,6 +31,11 @@ impl Fault {
         Self::new(ErrorKind::Unsupported, what)
     }
 
+    /// What an honest archive of that size needs is not there.
+    pub fn no_memory(what: &str) -> Self {
+        Self::new(ErrorKind::LimitExceeded, format!("there is no memory for {what}; split the archive"))
+    }
+
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }

@@ -35,6 +35,9 @@ impl Indexing {
             return Err(Fault::unsupported("it has more members than 32 bits count; split it"));
         };
         let hash = XxHash3_64::oneshot_with_seed(self.seed, name);
+        if self.entries.try_reserve(1).is_err() {
+            return Err(Fault::no_memory("the list of its members"));
+        }
         self.entries.push(hash >> HALF << HALF | u64::from(number));
         Ok(())
     }
@@ -56,6 +59,14 @@ impl Index {
         let hash = (XxHash3_64::oneshot_with_seed(self.seed, name) >> HALF) as u32;
         let end = self.first_at(u64::from(hash) + 1);
         let same = self.entries[..end].iter().rev().take_while(move |&&entry| (entry >> HALF) as u32 == hash);
+        same.map(|&entry| entry as u32 as usize)
+    }
+
+    /// Numbers below `number` of members that may bear the name, the last first.
+    pub fn before(&self, name: &[u8], number: usize) -> impl Iterator<Item = usize> {
+        let hash = XxHash3_64::oneshot_with_seed(self.seed, name) >> HALF;
+        let end = self.entries.partition_point(|&entry| entry < hash << HALF | number as u64);
+        let same = self.entries[..end].iter().rev().take_while(move |&&entry| entry >> HALF == hash);
         same.map(|&entry| entry as u32 as usize)
     }
 
@@ -104,6 +115,7 @@ mod tests {
                 assert!(found.contains(&number));
             }
             assert_eq!(index.candidates(b"member 0").next(), Some(count));
+            assert_eq!(index.before(b"member 0", count).next(), (count > 0).then_some(0));
             assert!(index.candidates(b"none").count() <= 1);
         }
     }

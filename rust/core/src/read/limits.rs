@@ -6,6 +6,12 @@ use crate::error::ErrorKind;
 /// What [`Limits::max_ratio`] leaves alone: so much does no harm, and small archives of zeros are common.
 const FREE_BYTES: u64 = 1 << 30;
 
+/// Names of a tar's members may take this much, and [`NAME_RATIO`] bytes more for each byte of the file.
+const FREE_NAMES: u64 = 64 << 20;
+
+/// A header of 512 bytes packs to 40 or more where each member has another name, which is 60 bytes long as a rule.
+const NAME_RATIO: u64 = 16;
+
 /// Bounds on what an archive may unpack to. Zero lifts a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -13,8 +19,9 @@ pub struct Limits {
     pub max_members: u64,
     /// Bytes of all members together. Default 16 TiB, the largest file of ext4.
     pub max_total: u64,
-    /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked. Default 200: deflate can be driven to
-    /// 1032 and zstd far beyond, and no dataset of that size should come near.
+    /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked; and whether a tar's names are bounded
+    /// by its size. Default 200: deflate can be driven to
+    /// 1032 and zstd far beyond, and no dataset of that size should come near. What is listed without being unpacked may claim anything.
     pub max_ratio: u64,
 }
 
@@ -30,11 +37,14 @@ pub(crate) const NAME_BYTES: usize = 65_535;
 /// The deepest member, in folders: each is one open descriptor away from the last.
 pub(crate) const DEPTH: usize = 512;
 
-/// How many hard links may lead to each other; writers make one.
-pub(crate) const HARD_LINKS: usize = 8;
-
 /// The longest target of a link; `PATH_MAX`.
 pub(crate) const LINK_BYTES: u64 = 4096;
+
+/// The next step for whoever meets a limit.
+const TRUST: &str = "if you trust it, lift the limits with --unsafe-limits, or unsafe_limits=True in Python";
+
+/// How many symbolic links may lead to each other, as on Linux.
+pub(crate) const LINKS: usize = 40;
 
 impl Limits {
     /// Refuse the next member after `count`.
@@ -42,21 +52,35 @@ impl Limits {
         if self.max_members == 0 || count <= self.max_members {
             return Ok(());
         }
-        let what = format!("it has more than {} members; raise the limit if you trust it", self.max_members);
+        let what = format!("it has more than {} members; {TRUST}", self.max_members);
         Err(Fault::new(ErrorKind::LimitExceeded, what))
     }
 
-    /// Refuse `raw` bytes that were packed into `packed`.
-    pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+    /// Refuse names of `bytes` together in a file of `packed`: a tar's table holds them all.
+    pub(crate) fn check_names(&self, bytes: u64, packed: u64) -> Result<(), Fault> {
+        let most = FREE_NAMES.saturating_add(packed.saturating_mul(NAME_RATIO));
+        if self.max_ratio == 0 || bytes <= most {
+            return Ok(());
+        }
+        let what = format!("the names of its members take more than {most} bytes; {TRUST}");
+        Err(Fault::new(ErrorKind::LimitExceeded, what))
+    }
+
+    /// Refuse `raw` bytes, which nobody has asked to unpack yet.
+    pub(crate) fn check_total(&self, raw: u64) -> Result<(), Fault> {
         if self.max_total != 0 && raw > self.max_total {
-            let what =
-                format!("it unpacks to {raw} bytes, more than {}; raise the limit if you trust it", self.max_total);
+            let what = format!("it unpacks to {raw} bytes, more than {}; {TRUST}", self.max_total);
             return Err(Fault::new(ErrorKind::LimitExceeded, what));
         }
+        Ok(())
+    }
+
+    /// Refuse to unpack `raw` bytes that were packed into `packed`.
+    pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+        self.check_total(raw)?;
         if self.max_ratio != 0 && raw > FREE_BYTES && raw / self.max_ratio > packed {
             let what = format!(
-                "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; raise the \
-                 limit if you trust it",
+                "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; {TRUST}",
                 self.max_ratio
             );
             return Err(Fault::new(ErrorKind::LimitExceeded, what));

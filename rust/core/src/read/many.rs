@@ -14,6 +14,8 @@ impl Archive {
     /// The bytes of each named member, in the order of the names. The first failure ends it.
     pub fn read_many(&self, names: &[Vec<u8>], jobs: usize, cancel: &CancelToken) -> Result<Vec<Vec<u8>>> {
         let members = in_parallel(names.len(), jobs, cancel, |number| self.readable(&names[number]))?;
+        let bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
+        self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_unstable_by_key(|&number| members[number].offset);
         let read = in_parallel(order.len(), jobs, cancel, |place| {

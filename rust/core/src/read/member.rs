@@ -88,9 +88,37 @@ pub struct Member {
     pub(crate) flags: u16,
     /// The name as the directory has it, where that is not how it reads.
     pub(crate) raw_name: Option<Vec<u8>>,
+    /// The number of the file whose bytes a hard link has.
+    pub(crate) target: Option<u32>,
 }
 
 impl Member {
+    /// Whether it is a file: with bytes of its own or, as a hard link, with those of a member before it.
+    pub fn is_file(&self) -> bool {
+        self.kind == MemberKind::File || self.target.is_some()
+    }
+
+    /// The name of what a symbolic link with this target means; `None` outside the archive. Folders on the way are taken for
+    /// real ones.
+    pub(crate) fn path_of_target(&self, target: &[u8]) -> Option<Vec<u8>> {
+        if target.starts_with(b"/") {
+            return None;
+        }
+        let folder = self.name.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &self.name[..slash]);
+        let mut path = Vec::new();
+        let all = [folder, target].join(&b'/');
+        for part in all.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
+            if part == b".." {
+                path.pop()?;
+            } else {
+                path.push(part);
+            }
+        }
+        // `tar cf all.tar .` writes names that begin with `./`.
+        let beginning = if self.name.starts_with(b"./") { &b"./"[..] } else { b"" };
+        Some([beginning, &path.join(&b'/')].concat())
+    }
+
     pub(crate) fn raw_name(&self) -> &[u8] {
         self.raw_name.as_deref().unwrap_or(&self.name)
     }

@@ -72,6 +72,10 @@ impl Archive {
     /// Open an archive that lies in memory, or wherever else `source` reads; `path` names it in errors.
     pub fn from_source(path: &Path, source: Box<dyn Source>, limits: Limits, cancel: &CancelToken) -> Result<Self> {
         let container = Container::open(&*source, &limits, cancel).map_err(|fault| fault.of(path))?;
+        if container.members() == 0 && container.format() == Format::Tar && !may_be_tar(path) {
+            let what = "it is all zeros, which is a tar of nothing, and its name is another format's; make it anew";
+            return Err(Fault::corrupt(what).of(path));
+        }
         Ok(Self { path: path.into(), source, container, limits })
     }
 
@@ -85,7 +89,7 @@ impl Archive {
         self.container.format()
     }
 
-    /// How many regular files it holds.
+    /// How many regular files it holds, hard links to them among these.
     pub fn files(&self) -> u64 {
         self.container.files()
     }
@@ -93,6 +97,13 @@ impl Archive {
     /// How many members of any kind it holds.
     pub fn count(&self) -> u64 {
         self.container.members()
+    }
+
+    /// What is odd about the archive and does not keep it from being read, whole sentences: a tar without its end mark, or
+    /// with something behind it.
+    pub fn warnings(&self) -> Vec<String> {
+        let sentence = |what: String| format!("{}: {what}.", show(&self.path));
+        self.container.oddity().map(sentence).into_iter().collect()
     }
 
     fn explain(&self, fault: Fault) -> Error {
@@ -112,16 +123,30 @@ impl Archive {
         })
     }
 
-    /// The member whose bytes one of this name has: itself, or where a hard link leads.
+    /// The member whose bytes this one has: itself, or the file that a hard link leads to. That file's name may be a later
+    /// member's by now.
+    pub fn content_of(&self, member: Member) -> Member {
+        self.container.target(&member).unwrap_or(member)
+    }
+
+    /// The member whose bytes one of this name has: itself, the file of a hard link, or where a symbolic link leads inside the
+    /// archive.
     pub fn readable(&self, name: &[u8]) -> Result<Member> {
-        let mut member = self.member(name)?;
-        for _ in 0..limits::HARD_LINKS {
-            match (&member.kind, &member.link) {
-                (MemberKind::HardLink, Some(target)) => member = self.member(target)?,
-                _ => break,
+        let first = self.content_of(self.member(name)?);
+        let mut member = first.clone();
+        for _ in 0..limits::LINKS {
+            if member.kind != MemberKind::Link {
+                return Ok(member);
             }
+            let target = self.link_target(&member)?;
+            let path = member.path_of_target(&target);
+            let Some(next) = path.map(|path| self.find(&path)).transpose()?.flatten() else {
+                let what = format!("it is a link to {}, which is no member of the archive", show_bytes(&target));
+                return Err(self.explain_in(&first, Fault::unsupported(what)));
+            };
+            member = self.content_of(next);
         }
-        Ok(member)
+        Err(self.explain_in(&first, Fault::unsupported("it is one of many links that lead to each other")))
     }
 
     /// Members in the archive's order; with patterns, those that match one.
@@ -148,12 +173,12 @@ impl Archive {
         self.container.each(&*self.source, each).map_err(|fault| self.explain(fault))
     }
 
-    /// Names of regular files, in the archive's order; with a pattern, those that match it.
+    /// Names of regular files, hard links to them among these, in the archive's order; with a pattern, those that match it.
     pub fn names(&self, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
         let glob = pattern.map(Glob::new);
         let mut names = Vec::new();
         self.each(&mut |member| {
-            if member.kind == MemberKind::File && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
+            if member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
                 names.push(member.name);
             }
             Ok(())
@@ -192,6 +217,7 @@ impl Archive {
     /// memory of its size may be taken.
     pub fn check_readable(&self, member: &Member) -> Result<()> {
         content::check(member)
+            .and_then(|()| self.container.check_extent(member))
             .and_then(|()| self.limits.check_bytes(member.size, self.source.length()))
             .map_err(|fault| self.explain_in(member, fault))
     }
@@ -228,6 +254,12 @@ impl Archive {
         self.read_into(member, &mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Zeros say nothing of their format, so the name may.
+fn may_be_tar(path: &Path) -> bool {
+    let name = path.file_name().map_or(&[][..], std::os::unix::ffi::OsStrExt::as_bytes);
+    crate::request::Format::of(name).is_none_or(|format| format == crate::request::Format::Tar)
 }
 
 /// A stored member of a zip that can be read without its record in the directory.

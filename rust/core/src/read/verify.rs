@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::container::Container;
 use super::content::{self, Content};
 use super::fault::Fault;
-use super::tar::{Frames, Sequential, Tar, TarStream};
+use super::tar::{Frames, Sequential, Sums, Tar, TarStream};
 use super::zip::Zip;
-use super::{Archive, Member, MemberKind};
+use super::{Archive, Member, MemberKind, extract};
 use crate::cancel::CancelToken;
-use crate::error::{ErrorKind, Result, Stage};
+use crate::error::{ErrorKind, Result, Stage, show_bytes};
 use crate::progress::{Phase, Progress};
 use crate::threads::on_threads;
 
@@ -80,17 +80,33 @@ impl Archive {
             members.push(member);
             Ok(())
         })?;
+        let bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
+        self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         progress.total_files.set(members.len() as u64);
         let mut report = match &self.container {
             Container::Zip(zip) => self.verify_zip(zip, &members, jobs, progress, cancel)?,
             Container::Tar(tar, _) => self.verify_tar(tar, &members, jobs, progress, cancel)?,
         };
+        report.warnings.extend(self.unsafe_members(&members));
         report.members = members.len() as u64;
         report.files = self.files();
-        report.bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
+        report.bytes = bytes;
         report.damaged.sort_by_key(|damage| damage.offset);
         report.elapsed = begun.elapsed();
         Ok(report)
+    }
+
+    /// What extraction would refuse is no damage, and yet whoever verifies wants to know of it.
+    fn unsafe_members(&self, members: &[Member]) -> Option<String> {
+        let mut refused = members.iter().filter_map(|member| {
+            let is_link = member.kind == MemberKind::Link;
+            let target = if is_link { self.link_target(member).ok() } else { None };
+            extract::refused(member, target.as_deref()).map(|reason| (member, reason))
+        });
+        let (first, reason) = refused.next()?;
+        let count = refused.count() + 1;
+        let name = show_bytes(&first.name);
+        Some(format!("Extraction would refuse {count} of the members; the first is {name}: {reason}."))
     }
 
     fn verify_zip(
@@ -194,8 +210,11 @@ impl Archive {
         {
             report.damaged.push(Damage { name: Vec::new(), offset: *from, reason: reason.clone() });
         }
-        if let Some(at) = tar.trailing {
-            report.warnings.push(format!("What follows byte {at} belongs to no member."));
+        match tar.oddity {
+            Some(oddity) if oddity.is_damage() => {
+                report.damaged.push(Damage { name: Vec::new(), offset: oddity.offset(), reason: oddity.what() });
+            }
+            _ => report.warnings.extend(self.warnings()),
         }
         progress.files.add(members.len() as u64);
         Ok(report)
@@ -243,13 +262,24 @@ impl Archive {
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<Vec<(u64, u64, String)>> {
-        match stream.again(cancel).finish(&*self.source, 0) {
-            Ok((length, ..)) => {
+        let mut bad = Vec::new();
+        let mut sums = stream.table().map(Sums::new);
+        let finished = stream.again(cancel).finish(&*self.source, 0, &mut |bytes, at| {
+            if let Some(from) = sums.as_mut().and_then(|sums| sums.see(bytes, at)) {
+                let what = "the frame that begins here has another checksum than the seek table says";
+                bad.push((from, at + bytes.len() as u64, what.to_owned()));
+            }
+        });
+        match finished {
+            Ok((length, _)) => {
                 progress.bytes_in.add(length);
-                Ok(Vec::new())
+                Ok(bad)
             }
             Err(fault) if matches!(fault.kind(), ErrorKind::Io | ErrorKind::Cancelled) => Err(self.explain(fault)),
-            Err(fault) => Ok(vec![(fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned())]),
+            Err(fault) => {
+                bad.push((fault.offset().unwrap_or(0), u64::MAX, fault.what().to_owned()));
+                Ok(bad)
+            }
         }
     }
 }

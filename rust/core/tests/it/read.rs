@@ -128,7 +128,15 @@ fn a_zip_of_a_gib_of_zeros_is_taken_for_a_bomb_unless_trusted() {
     let mut bytes = zip(&[("zeros", &vec![0; 100_000])], Packed::Deflated, true);
     let record = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     bytes[record + 24..record + 28].copy_from_slice(&(3_u32 << 29).to_le_bytes());
-    assert_eq!(open(bytes.clone(), Limits::default()).err().unwrap().kind(), ErrorKind::LimitExceeded);
+    let archive = open(bytes.clone(), Limits::default()).unwrap();
+    assert_eq!(archive.members(None).unwrap()[0].size, 3 << 29);
+    assert_eq!(read(&archive, "zeros").unwrap_err().kind(), ErrorKind::Corrupt, "deflate cannot do that");
+    let many = archive.read_many(&[b"zeros".to_vec()], 1, &CancelToken::default());
+    assert_eq!(many.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let verified = archive.verify(1, &Progress::default(), &CancelToken::default());
+    assert_eq!(verified.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(extract(&archive, folder.path(), Existing::Error).unwrap_err().kind(), ErrorKind::Corrupt);
     let trusted = open(bytes, Limits { max_ratio: 0, ..Limits::default() }).unwrap();
     assert_eq!(read(&trusted, "zeros").unwrap_err().kind(), ErrorKind::Corrupt);
 }
@@ -149,6 +157,194 @@ fn tars_in_forms_that_readers_get_wrong() {
     assert_eq!(kinds, ["file", "directory", "link", "special", "file"]);
     assert_eq!(read(&archive, "sparse").unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(read(&archive, "device").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+fn pax_path(name: &[u8]) -> Vec<u8> {
+    let record = [b" path=", name, b"\n"].concat();
+    let digits = (record.len() + 5).to_string().len();
+    let mut length = digits + record.len();
+    if length.to_string().len() > digits {
+        length += 1;
+    }
+    tar_member(b"pax", b'x', b"", &[length.to_string().as_bytes(), &record].concat())
+}
+
+#[test]
+fn names_beyond_all_measure_are_refused_before_they_fill_memory() {
+    let mut raw = Vec::new();
+    for number in 0..1200 {
+        raw.extend(pax_path(format!("{number:060000}").as_bytes()));
+        raw.extend(tar_member(b"short", b'0', b"", b""));
+    }
+    raw.extend([0; 1024]);
+    let packed = crate::archives::zstd(&raw);
+    let refused = open(packed.clone(), Limits::default()).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    assert!(refused.to_string().contains("--unsafe-limits"), "{refused}");
+    assert_eq!(open(packed, Limits { max_ratio: 0, ..Limits::default() }).unwrap().files(), 1200);
+    // The same names where they take as much room as they seem to.
+    assert_eq!(open(raw, Limits::default()).unwrap().files(), 1200);
+}
+
+#[test]
+fn a_size_of_what_has_no_bytes_is_passed_over() {
+    for flag in b'1'..=b'6' {
+        let mut bytes = crate::archives::tar_header(b"odd", 4096, flag, b"first");
+        bytes.splice(0..0, tar_member(b"first", b'0', b"", b"1"));
+        bytes.extend(tar_member(b"next", b'0', b"", b"2"));
+        bytes.extend([0; 1024]);
+        let archive = open(bytes, Limits::default()).unwrap();
+        assert_eq!(read(&archive, "next").unwrap(), b"2", "{flag}");
+        let odd = &archive.members(None).unwrap()[1];
+        assert_eq!(odd.size, 0);
+        assert!(archive.verify(1, &Progress::default(), &CancelToken::default()).unwrap().is_sound());
+    }
+}
+
+fn verified(archive: &Archive) -> vhpack_core::read::VerifyReport {
+    archive.verify(2, &Progress::default(), &CancelToken::default()).unwrap()
+}
+
+/// The same tar as it is, in gzip, and in zstd with and without a seek table.
+fn wrapped(raw: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("tar", raw.to_vec()),
+        ("tar.gz", crate::archives::gzip(raw)),
+        ("tar.zst", crate::archives::zstd(raw)),
+        ("tar.zst with a seek table", crate::archives::seekable(raw, &[512, 1024])),
+    ]
+}
+
+#[test]
+fn members_behind_an_end_mark_are_damage_and_other_bytes_a_warning() {
+    let one = |name: &str| tar_member(name.as_bytes(), b'0', b"", &noise(700, 1));
+    let end = vec![0; 1024];
+    let wiped_out = [one("a"), vec![0; 512], noise(1024, 2), one("c"), end.clone()].concat();
+    let joined = [one("a"), vec![0; 10_240], one("b"), end.clone()].concat();
+    let wiped_out_last = [one("a"), vec![0; 512], noise(700, 2), vec![0; 324], end.clone()].concat();
+    for (what, raw) in [("wiped out", wiped_out), ("joined", joined), ("wiped out last", wiped_out_last)] {
+        for (format, bytes) in wrapped(&raw) {
+            let archive = open(bytes, Limits::default()).unwrap();
+            assert_eq!(archive.names(None).unwrap(), [b"a"]);
+            assert_eq!(archive.warnings().len(), 1, "{what} {format}");
+            let report = verified(&archive);
+            assert!(report.damaged[0].reason.contains("not listed"), "{what} {format}: {report:?}");
+        }
+    }
+    for (format, bytes) in wrapped(&[one("a"), end.clone(), noise(900, 3)].concat()) {
+        let report = verified(&open(bytes, Limits::default()).unwrap());
+        assert!(report.is_sound() && report.warnings[0].contains("belongs to no member"), "{format}: {report:?}");
+    }
+    for (format, bytes) in wrapped(&[one("a"), vec![0; 300_000]].concat()) {
+        let archive = open(bytes, Limits::default()).unwrap();
+        let report = verified(&archive);
+        assert!(report.is_sound() && report.warnings.is_empty() && archive.warnings().is_empty(), "{format}");
+    }
+}
+
+/// A seek table of these frames, with checksums where there are any.
+fn table(frames: &[(u32, u32)], sums: &[u32]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (number, frame) in frames.iter().enumerate() {
+        content.extend([frame.0.to_le_bytes(), frame.1.to_le_bytes()].concat());
+        content.extend(sums.get(number).into_iter().flat_map(|sum| sum.to_le_bytes()));
+    }
+    let count = frames.len() as u32;
+    let length = content.len() as u32 + 9;
+    let head = [0x184D_2A5E_u32.to_le_bytes(), length.to_le_bytes()].concat();
+    let descriptor = if sums.is_empty() { 0 } else { 0x80 };
+    [head, content, count.to_le_bytes().to_vec(), vec![descriptor], 0x8F92_EAB1_u32.to_le_bytes().to_vec()].concat()
+}
+
+#[test]
+fn a_seek_table_that_lies_is_damage() {
+    let hidden = tar_member(b"hidden", b'0', b"", b"1");
+    let last = [tar_member(b"last", b'0', b"", b"2"), vec![0; 1024]].concat();
+    // Frames above 16 MiB are streamed, smaller ones read by themselves.
+    for size in [17 << 20, 4096] {
+        let first = tar_member(b"first", b'0', b"", &vec![7; size]);
+        let (one, two) =
+            (crate::archives::zstd(&[first.clone(), hidden.clone()].concat()), crate::archives::zstd(&last));
+        let (one_packed, two_packed) = (one.len() as u32, two.len() as u32);
+        let with = |frames: &[(u32, u32)], sums: &[u32]| [&one[..], &two, &table(frames, sums)].concat();
+        let real = (first.len() + hidden.len()) as u32;
+        let honest = [(one_packed, real), (two_packed, last.len() as u32)];
+        let lie = [(one_packed, first.len() as u32), honest[1]];
+        let longer = [honest[0], (two_packed, last.len() as u32 + 512)];
+        for frames in [lie, longer] {
+            let is_told =
+                open(with(&frames, &[]), Limits::default()).map_or(true, |lying| !verified(&lying).is_sound());
+            assert!(is_told, "{frames:?}");
+        }
+        let sum = |raw: &[u8]| twox_hash::XxHash64::oneshot(0, raw) as u32;
+        let sums = [sum(&[first.clone(), hidden.clone()].concat()), sum(&last)];
+        assert!(verified(&open(with(&honest, &sums), Limits::default()).unwrap()).is_sound());
+        // The first frame's is asked for only when its bytes are.
+        let wrong = open(with(&honest, &[sums[0] ^ 1, sums[1]]), Limits::default());
+        assert!(wrong.is_err() || !verified(&wrong.unwrap()).is_sound());
+    }
+}
+
+#[test]
+fn zeros_are_an_empty_tar_only_where_a_writer_would_have_made_them() {
+    let named = |name: &str, bytes: Vec<u8>| {
+        Archive::from_source(Path::new(name), Box::new(bytes), Limits::default(), &CancelToken::default())
+    };
+    for (name, length) in [("a.tar", 1024), ("a.tar", 10_240), ("memory", 1024)] {
+        assert_eq!(named(name, vec![0; length]).unwrap().count(), 0);
+    }
+    let beginning = [vec![0; 512], tar_member(b"a", b'0', b"", b"1")].concat();
+    let files =
+        [("a.zip", vec![0; 1024]), ("a.tar.gz", vec![0; 10_240]), ("a.tar", vec![0; 20_480]), ("a.tar", beginning)];
+    for (name, bytes) in files {
+        assert_eq!(named(name, bytes).err().unwrap().kind(), ErrorKind::Corrupt, "{name}");
+    }
+}
+
+#[test]
+fn a_zip64_record_that_contradicts_the_end_record_is_refused() {
+    let bytes = zip(&[("seen", b"1"), ("hidden", b"2")], Packed::Stored, false);
+    let end = bytes.len() - 22;
+    let word = |at: usize| u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()));
+    let wide = |count: u64, length: u64, offset: u64| {
+        let mut record = b"PK\x06\x06".to_vec();
+        record.extend(44_u64.to_le_bytes());
+        record.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        record.extend([count, count, length, offset].map(u64::to_le_bytes).concat());
+        record.extend(b"PK\x06\x07\0\0\0\0");
+        record.extend((end as u64).to_le_bytes());
+        record.extend(1_u32.to_le_bytes());
+        [&bytes[..end], &record, &bytes[end..]].concat()
+    };
+    let (length, offset) = (word(end + 12), word(end + 16));
+    assert_eq!(open(wide(2, length, offset), Limits::default()).unwrap().files(), 2);
+    // A directory of its second record alone, which readers without zip64 would not see so.
+    let half = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap() as u64;
+    let hidden = wide(1, offset + length - half, half);
+    assert!(open(hidden.clone(), Limits::default()).err().unwrap().to_string().contains("contradicts"));
+    let mut full = hidden;
+    let end = full.len() - 22;
+    full[end + 8..end + 20].fill(0xff);
+    assert!(open(full, Limits::default()).is_ok());
+}
+
+#[test]
+fn a_tar_without_its_end_lists_what_it_has_and_fails_verification() {
+    let raw = [tar_member(b"a", b'0', b"", b"whole"), tar_member(b"b", b'0', b"", &noise(2000, 1))].concat();
+    for (length, is_whole) in [(raw.len(), true), (raw.len() - 700, false)] {
+        for (format, bytes) in wrapped(&raw[..length]) {
+            let archive = open(bytes, Limits::default()).unwrap();
+            assert_eq!(archive.names(None).unwrap(), [b"a", b"b"], "{format}");
+            assert!(archive.warnings()[0].contains("without its end mark"), "{format}");
+            assert_eq!(read(&archive, "a").unwrap(), b"whole");
+            assert_eq!(read(&archive, "b").is_ok(), is_whole, "{format}");
+            assert!(!verified(&archive).is_sound(), "{format}");
+        }
+    }
+    // The last member claims what the file never had: no memory is taken for it.
+    let huge = [&raw[..], &crate::archives::tar_header(b"huge", 0o7_777_777_777, b'0', b"")].concat();
+    let archive = open(huge, Limits { max_ratio: 0, ..Limits::default() }).unwrap();
+    assert_eq!(read(&archive, "huge").unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]

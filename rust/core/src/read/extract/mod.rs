@@ -148,7 +148,7 @@ impl Archive {
             links: work.links.into_inner(),
             bytes: work.bytes.into_inner(),
             skipped,
-            warnings: plan.warnings,
+            warnings: [self.warnings(), plan.warnings].concat(),
             elapsed: begun.elapsed(),
         })
     }
@@ -159,6 +159,15 @@ impl Archive {
             Container::Zip(_) => true,
             Container::Tar(tar, _) => tar.stream.is_random(),
         }
+    }
+}
+
+/// Why a member with this target, where it is a link, has no place below a destination, if it has none.
+pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static str> {
+    match (names::parts(&member.name), target) {
+        (Err(reason), _) => Some(reason),
+        (Ok(parts), Some(target)) => names::refuse_link(target, parts.len().saturating_sub(1)),
+        (Ok(_), None) => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! A tar in zstd frames with a seek table: any frame is unpacked by itself, and recent ones are kept.
 
 use std::collections::VecDeque;
+use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use twox_hash::XxHash64;
 use zstd_safe::DCtx;
 
 use crate::read::fault::Fault;
@@ -30,6 +32,50 @@ const MOST_RATIO: u64 = 32_768;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeekTable {
     pub starts: Vec<(u64, u64)>,
+    /// Of what each frame unpacks to, the low half of its XXH64; empty where the table has none.
+    sums: Vec<u32>,
+}
+
+impl SeekTable {
+    /// Whether the table has no checksum of this frame, or this one. A frame of nothing may have any.
+    fn agrees(&self, number: usize, sum: u64, length: u64) -> bool {
+        length == 0 || self.sums.get(number).is_none_or(|told| *told == sum as u32)
+    }
+}
+
+/// Holds a stream against the checksums of its seek table.
+pub(crate) struct Sums<'a> {
+    table: &'a SeekTable,
+    number: usize,
+    hash: XxHash64,
+}
+
+impl<'a> Sums<'a> {
+    pub fn new(table: &'a SeekTable) -> Self {
+        Self { table, number: 0, hash: XxHash64::with_seed(0) }
+    }
+
+    /// Take in the next bytes, which stand at `at`; where a frame begins whose checksum is another.
+    pub fn see(&mut self, mut bytes: &[u8], mut at: u64) -> Option<u64> {
+        let mut wrong = None;
+        while let Some(&[from, to]) =
+            self.table.starts.get(self.number..self.number + 2).and_then(|pair| pair.first_chunk())
+            && (!bytes.is_empty() || at == to.1)
+        {
+            let count = bytes.len().min(usize::try_from(to.1.saturating_sub(at)).unwrap_or(usize::MAX));
+            self.hash.write(&bytes[..count]);
+            (bytes, at) = (&bytes[count..], at + count as u64);
+            if at < to.1 {
+                break;
+            }
+            let hash = std::mem::replace(&mut self.hash, XxHash64::with_seed(0));
+            if !self.table.agrees(self.number, hash.finish(), to.1 - from.1) {
+                wrong.get_or_insert(from.1);
+            }
+            self.number += 1;
+        }
+        wrong
+    }
 }
 
 /// Read the seek table at the end of a zstd file; `None` where there is none that accounts for the whole file.
@@ -56,17 +102,18 @@ pub(crate) fn seek_table(source: &dyn Source) -> Result<Option<SeekTable>, Fault
         return Ok(None);
     }
     let mut at = (0_u64, 0_u64);
-    let mut starts = vec![at];
+    let (mut starts, mut sums) = (vec![at], Vec::new());
     for entry in table[HEAD..].chunks_exact(entry as usize) {
         at = (at.0 + u64::from(word(entry)), at.1 + u64::from(word(&entry[4..])));
         starts.push(at);
+        sums.extend(entry.get(8..).filter(|sum| !sum.is_empty()).map(word));
     }
-    Ok((at.0 == table_at).then_some(SeekTable { starts }))
+    Ok((at.0 == table_at).then_some(SeekTable { starts, sums }))
 }
 
 /// The frames of a file with a seek table.
 pub(crate) struct Frames {
-    starts: Vec<(u64, u64)>,
+    table: SeekTable,
     kept: Mutex<VecDeque<(usize, Arc<Vec<u8>>)>>,
 }
 
@@ -74,11 +121,11 @@ impl Frames {
     /// `None` where a frame is too large to be unpacked whole.
     pub fn new(table: &SeekTable) -> Option<Self> {
         let fits = table.starts.windows(2).all(|pair| pair[1].1 - pair[0].1 <= LARGEST_FRAME);
-        fits.then(|| Self { starts: table.starts.clone(), kept: Mutex::default() })
+        fits.then(|| Self { table: table.clone(), kept: Mutex::default() })
     }
 
     pub fn len(&self) -> u64 {
-        self.starts.last().map_or(0, |last| last.1)
+        self.table.starts.last().map_or(0, |last| last.1)
     }
 
     /// Fill `out` from `offset` of what the frames unpack to; short only at the end.
@@ -86,9 +133,9 @@ impl Frames {
         let mut filled = 0;
         while filled < out.len() && offset + (filled as u64) < self.len() {
             let at = offset + filled as u64;
-            let number = self.starts.partition_point(|start| start.1 <= at) - 1;
+            let number = self.table.starts.partition_point(|start| start.1 <= at) - 1;
             let frame = self.frame(source, number)?;
-            let rest = &frame[(at - self.starts[number].1) as usize..];
+            let rest = &frame[(at - self.table.starts[number].1) as usize..];
             let count = rest.len().min(out.len() - filled);
             out[filled..filled + count].copy_from_slice(&rest[..count]);
             filled += count;
@@ -119,7 +166,7 @@ impl Frames {
 
     /// Unpack one frame, and check it against the table and its own checksum.
     pub fn unpack(&self, source: &dyn Source, number: usize) -> Result<Vec<u8>, Fault> {
-        let ((from, raw_from), (to, raw_to)) = (self.starts[number], self.starts[number + 1]);
+        let ((from, raw_from), (to, raw_to)) = (self.table.starts[number], self.table.starts[number + 1]);
         let (length, raw_length) = (to - from, raw_to - raw_from);
         let damaged =
             |what: String| Fault::corrupt(format!("the frame at byte {from} of the file {what}")).at(raw_from);
@@ -133,7 +180,12 @@ impl Frames {
         let mut raw = vec![0; raw_length as usize];
         let mut context = DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
         match context.decompress(&mut raw[..], &packed) {
-            Ok(count) if count == raw.len() => Ok(raw),
+            Ok(count) if count == raw.len() => {
+                if self.table.agrees(number, XxHash64::oneshot(0, &raw), raw_length) {
+                    return Ok(raw);
+                }
+                Err(damaged("has another checksum than the seek table says".into()))
+            }
             Ok(_) => Err(damaged("holds another number of bytes than the seek table says".into())),
             Err(code) => Err(damaged(format!("is damaged: {}", zstd_safe::get_error_name(code)))),
         }
@@ -141,10 +193,10 @@ impl Frames {
 
     /// Where what a frame holds begins and ends, unpacked.
     pub fn span(&self, number: usize) -> (u64, u64) {
-        (self.starts[number].1, self.starts[number + 1].1)
+        (self.table.starts[number].1, self.table.starts[number + 1].1)
     }
 
     pub fn count(&self) -> usize {
-        self.starts.len() - 1
+        self.table.starts.len() - 1
     }
 }

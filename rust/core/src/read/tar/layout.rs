@@ -30,6 +30,8 @@ pub(super) enum Purpose {
 pub(super) struct Header {
     pub name: Vec<u8>,
     pub link: Vec<u8>,
+    /// Whether bytes follow, `size` of them. A writer may state a size of a link's end or a folder, where none do.
+    pub has_data: bool,
     pub size: u64,
     pub mode: u32,
     pub mtime: i64,
@@ -59,10 +61,12 @@ impl Header {
             name = [text(&block[345..500]), b"/", &name].concat();
         }
         let purpose = purpose(block[156], &name, block[482] != 0);
-        let size = if purpose == Purpose::Member(MemberKind::HardLink) { 0 } else { size };
+        let has_data = !matches!(block[156], b'1'..=b'6');
+        let size = if has_data { size } else { 0 };
         Ok(Self {
             name,
             link: text(&block[157..257]).to_vec(),
+            has_data,
             size,
             mode: number(&block[100..108]).map_or(0o644, |mode| (mode & 0o7777).cast_unsigned() as u32),
             mtime: number(&block[136..148]).unwrap_or(0),

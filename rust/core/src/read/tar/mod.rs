@@ -1,11 +1,14 @@
 //! Tar, plain or packed: a table of members made by one pass, and a stream that is read at positions.
 
+mod behind;
 mod frames;
 mod layout;
 mod sequential;
 mod table;
 
-pub(crate) use frames::{Frames, seek_table};
+use behind::Behind;
+pub(crate) use behind::Oddity;
+pub(crate) use frames::{Frames, Sums, seek_table};
 pub(crate) use layout::is_header;
 pub(crate) use sequential::{Sequential, Wrap};
 use table::Table;
@@ -15,9 +18,13 @@ use super::limits::Limits;
 use super::member::Member;
 use super::source::Source;
 use crate::cancel::CancelToken;
+use crate::error::ErrorKind;
 
 /// Read with a header of a plain tar, so that small members need no call of their own.
 const AHEAD: usize = 2048;
+
+/// Read at a time behind the end mark.
+const BEHIND: usize = 256 << 10;
 
 /// Where a tar's bytes come from.
 pub(crate) enum TarStream {
@@ -48,9 +55,8 @@ pub(crate) struct Tar {
     pub table: Table,
     /// How long the stream is, unpacked.
     pub length: u64,
-    /// Behind the end mark there is something else than zeros, or behind the packed stream anything: from here on, in
-    /// the tar or in the file.
-    pub trailing: Option<u64>,
+    /// What is odd behind the last member.
+    pub oddity: Option<Oddity>,
 }
 
 impl Tar {
@@ -60,23 +66,55 @@ impl Tar {
             TarStream::Plain => ahead.read_at(source, out, offset),
             packed => packed.read_at(source, out, offset),
         };
-        let table = Table::read(&mut read, limits, cancel)?;
-        let (length, trailing) = match &stream {
+        let table = Table::read(&mut read, source.length(), limits, cancel)?;
+        let mut behind = Behind::new(table.end);
+        let (length, unpacked) = match &stream {
             TarStream::Plain => (source.length(), None),
             TarStream::Frames(frames) => (frames.len(), None),
             TarStream::Sequential(sequential) => {
-                let (length, file_end, zeros) = sequential.finish(source, table.end)?;
-                let rest = if file_end < source.length() { Some(file_end) } else { None };
-                (length, rest.or((!zeros).then_some(table.end)))
+                let (length, file_end) =
+                    sequential.finish(source, table.end, &mut |bytes, at| behind.see(bytes, at))?;
+                (length, (file_end < source.length()).then_some(Oddity::Unpacked(file_end)))
             }
         };
-        limits.check_bytes(length, source.length())?;
-        Ok(Self { stream, table, length, trailing })
+        limits.check_total(length)?;
+        if stream.is_random() {
+            limits.check_bytes(length.saturating_sub(table.end), source.length())?;
+            look_behind(source, &stream, length, &mut behind, cancel)?;
+        }
+        let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));
+        let oddity = unmarked.or_else(|| behind.oddity()).or(unpacked);
+        Ok(Self { stream, table, length, oddity })
     }
 
     pub fn each(&self, each: &mut dyn FnMut(Member) -> Result<(), Fault>) -> Result<(), Fault> {
         (0..).map_while(|number| self.table.member(number)).try_for_each(each)
     }
+}
+
+/// Read all that follows the end mark. Damage there hides no member that a header would tell of; verifying tells of it.
+fn look_behind(
+    source: &dyn Source,
+    stream: &TarStream,
+    length: u64,
+    behind: &mut Behind,
+    cancel: &CancelToken,
+) -> Result<(), Fault> {
+    let mut at = behind.end();
+    let mut bytes = vec![0; BEHIND.min(usize::try_from(length.saturating_sub(at)).unwrap_or(BEHIND))];
+    while at < length {
+        if cancel.is_cancelled() {
+            return Err(Fault::cancelled());
+        }
+        match stream.read_at(source, &mut bytes, at) {
+            Ok(0) => break,
+            Ok(count) => behind.see(&bytes[..count], at),
+            Err(fault) if fault.kind() == ErrorKind::Corrupt => {}
+            Err(fault) => return Err(fault),
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(())
 }
 
 /// Serves headers of small members that lie close to each other from one read.

@@ -1,7 +1,8 @@
 //! A tar packed as one stream, which can only be unpacked from a beginning: of the file, a frame, or a gzip member.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::frames::SeekTable;
 use crate::cancel::CancelToken;
 use crate::read::decode::Decoder;
 use crate::read::fault::Fault;
@@ -38,6 +39,10 @@ pub(crate) struct Sequential {
     /// Where one can begin: in the file, and in what it unpacks to. Grows while the stream is read for the first time.
     points: Mutex<Vec<(u64, u64)>>,
     waiting: Mutex<Vec<Unpacking>>,
+    /// Says where beginnings are.
+    table: Option<Arc<SeekTable>>,
+    /// Which of the table's beginnings is to come next, while it is checked.
+    checking: Option<Mutex<usize>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -48,12 +53,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Sequential {
     pub fn new(wrap: Wrap, limits: Limits, cancel: &CancelToken) -> Self {
         let points = Mutex::new(vec![(0, 0)]);
-        Self { wrap, limits, cancel: cancel.clone(), points, waiting: Mutex::default() }
+        let (waiting, table, checking) = (Mutex::default(), None, None);
+        Self { wrap, limits, cancel: cancel.clone(), points, waiting, table, checking }
     }
 
-    /// With beginnings that are known.
-    pub fn with_points(wrap: Wrap, limits: Limits, cancel: &CancelToken, points: &[(u64, u64)]) -> Self {
-        Self { points: Mutex::new(points.to_vec()), ..Self::new(wrap, limits, cancel) }
+    /// With the beginnings that a seek table knows.
+    pub fn with_table(wrap: Wrap, limits: Limits, cancel: &CancelToken, table: SeekTable) -> Self {
+        let points = Mutex::new(table.starts.clone());
+        Self { points, table: Some(Arc::new(table)), ..Self::new(wrap, limits, cancel) }
+    }
+
+    pub fn table(&self) -> Option<&SeekTable> {
+        self.table.as_deref()
     }
 
     /// Fill `out` from `offset` of what the stream unpacks to; short only at its end.
@@ -95,23 +106,45 @@ impl Sequential {
         }
     }
 
-    /// The same stream, of which nothing has been read.
+    /// The same stream, of which nothing has been read and no beginning is believed; [`finish`](Self::finish) holds its
+    /// seek table against it.
     pub fn again(&self, cancel: &CancelToken) -> Self {
-        Self::new(self.wrap, self.limits, cancel)
+        let (table, checking) = (self.table.clone(), Some(Mutex::default()));
+        Self { table, checking, ..Self::new(self.wrap, self.limits, cancel) }
     }
 
-    /// Unpack what follows `offset`; where the stream ends unpacked, where in the file, and whether all from `offset` on
-    /// was zeros.
-    pub fn finish(&self, source: &dyn Source, mut offset: u64) -> Result<(u64, u64, bool), Fault> {
+    /// Refuse a seek table whose beginnings up to this one, which is real, are not all real themselves. The last of them
+    /// is where the table itself begins, and so says how long all is.
+    fn check_point(&self, point: (u64, u64)) -> Result<(), Fault> {
+        let (Some(table), Some(checking)) = (&self.table, &self.checking) else { return Ok(()) };
+        let mut next = lock(checking);
+        while let Some(&told) = table.starts.get(*next).filter(|told| told.0 <= point.0) {
+            if told != point {
+                let what =
+                    format!("the seek table is wrong: byte {} of the file is not byte {} of the tar", told.0, told.1);
+                return Err(Fault::corrupt(what).at(told.1.min(point.1)));
+            }
+            *next += 1;
+        }
+        Ok(())
+    }
+
+    /// Unpack what follows `offset`, and show it to `see` with its position; where the stream ends unpacked, and where in
+    /// the file.
+    pub fn finish(
+        &self,
+        source: &dyn Source,
+        mut offset: u64,
+        see: &mut dyn FnMut(&[u8], u64),
+    ) -> Result<(u64, u64), Fault> {
         let mut unpacking = self.nearest(offset)?;
         let mut scratch = vec![0; OUTPUT];
-        let mut zeros = true;
         loop {
             let count = unpacking.read_at(self, source, &mut scratch, offset)?;
             if count == 0 {
-                return Ok((offset, unpacking.next - unpacking.unread.len() as u64, zeros));
+                return Ok((unpacking.made, unpacking.next - unpacking.unread.len() as u64));
             }
-            zeros = zeros && scratch[..count].iter().all(|&b| b == 0);
+            see(&scratch[..count], offset);
             offset += count as u64;
         }
     }
@@ -264,6 +297,7 @@ impl Unpacking {
             return Ok(());
         }
         stream.note_point(point);
+        stream.check_point(point)?;
         if stream.wrap == Wrap::Gzip {
             self.gzip_header(source)?;
             self.crc = crc32fast::Hasher::new();

@@ -23,7 +23,11 @@ struct Record {
     link_length: u16,
     kind: MemberKind,
     sparse: bool,
+    /// Of a hard link: the number of the file whose bytes it has, or [`NONE`].
+    target: u32,
 }
+
+const NONE: u32 = u32::MAX;
 
 /// All members.
 pub(crate) struct Table {
@@ -33,6 +37,8 @@ pub(crate) struct Table {
     pub files: u64,
     /// Where the end mark begins, in the tar stream.
     pub end: u64,
+    /// Whether there is one; else the stream ends there, or inside the last member.
+    pub is_marked: bool,
 }
 
 /// Reads a tar stream at a position; the count is short only at its end.
@@ -47,10 +53,13 @@ impl Table {
         &self.names[record.names_at as usize..][..record.name_length.into()]
     }
 
+    fn link(&self, record: &Record) -> &[u8] {
+        &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()]
+    }
+
     pub fn member(&self, number: usize) -> Option<Member> {
         let record = self.records.get(number)?;
-        let link =
-            &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()];
+        let link = self.link(record);
         let has_link = matches!(record.kind, MemberKind::Link | MemberKind::HardLink);
         Some(Member {
             name: self.name(record).to_vec(),
@@ -66,6 +75,7 @@ impl Table {
             start: Some(record.start),
             flags: 0,
             raw_name: None,
+            target: (record.target != NONE).then_some(record.target),
         })
     }
 
@@ -74,10 +84,9 @@ impl Table {
         numbers.find(|&number| self.name(&self.records[number]) == name).and_then(|number| self.member(number))
     }
 
-    /// Go through the stream from header to header.
-    pub fn read(read: ReadAt<'_>, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let mut survey =
-            Survey { read, indexing: Indexing::new(), records: Vec::new(), names: Vec::new(), files: 0, total: 0 };
+    /// Go through the stream from header to header; it lies in a file of `packed` bytes.
+    pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
+        let mut survey = Survey { read, packed, records: Vec::new(), names: Vec::new(), total: 0, is_marked: true };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
@@ -85,30 +94,82 @@ impl Table {
                 return Err(Fault::cancelled());
             }
         }
-        let Survey { indexing, mut records, mut names, files, .. } = survey;
+        let Survey { mut records, mut names, is_marked, .. } = survey;
         records.shrink_to_fit();
         names.shrink_to_fit();
-        Ok(Self { index: indexing.finish(), records, names, files, end: at })
+        let mut table = Self::of(records, names, at)?;
+        if table.drop_repeats() {
+            table = Self::of(table.records, table.names, at)?;
+        }
+        table.is_marked = is_marked;
+        Ok(table)
+    }
+
+    /// The table of these members, hard links led to their files.
+    fn of(records: Vec<Record>, names: Vec<u8>, end: u64) -> Result<Self, Fault> {
+        let mut table = Self { index: Indexing::new().finish(), records, names, files: 0, end, is_marked: true };
+        let mut indexing = Indexing::new();
+        for record in &table.records {
+            indexing.push(table.name(record))?;
+        }
+        table.index = indexing.finish();
+        for number in 0..table.records.len() {
+            if table.records[number].kind == MemberKind::HardLink {
+                table.records[number].target = table.target(number).unwrap_or(NONE);
+            }
+            let record = &table.records[number];
+            table.files += u64::from(record.kind == MemberKind::File || record.target != NONE);
+        }
+        Ok(table)
+    }
+
+    /// The file that a hard link means: when it was packed, its target was what the last member before it says, whatever
+    /// a later one of the same name may be.
+    fn target(&self, number: usize) -> Option<u32> {
+        let link = self.link(&self.records[number]);
+        let found = self.index.before(link, number).find(|&before| self.name(&self.records[before]) == link)?;
+        match self.records[found].kind {
+            MemberKind::File => Some(found as u32),
+            _ => Some(self.records[found].target).filter(|target| *target != NONE),
+        }
+    }
+
+    /// Drop hard links that say nothing new, as GNU tar writes them where a file is named twice: to the file of their own
+    /// name, or once more to where the last one of their name leads.
+    fn drop_repeats(&mut self) -> bool {
+        let repeats: Vec<u64> = (0..self.records.len())
+            .filter(|&number| self.is_repeat(number))
+            .map(|number| self.records[number].header)
+            .collect();
+        self.records.retain(|record| repeats.binary_search(&record.header).is_err());
+        !repeats.is_empty()
+    }
+
+    fn is_repeat(&self, number: usize) -> bool {
+        let record = &self.records[number];
+        if record.target == NONE {
+            return false;
+        }
+        let name = self.name(record);
+        let last = self.index.before(name, number).find(|&before| self.name(&self.records[before]) == name);
+        last.is_some_and(|last| last == record.target as usize || self.records[last].target == record.target)
     }
 }
 
 struct Survey<'a> {
     read: ReadAt<'a>,
-    indexing: Indexing,
+    packed: u64,
     records: Vec<Record>,
     names: Vec<u8>,
-    files: u64,
     total: u64,
+    is_marked: bool,
 }
 
 impl Survey<'_> {
-    fn block(&mut self, at: u64) -> Result<[u8; BLOCK], Fault> {
+    /// The block at `at`; `None` where the stream ends before or inside it.
+    fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, Fault> {
         let mut block = [0; BLOCK];
-        match (self.read)(&mut block, at)? {
-            BLOCK => Ok(block),
-            0 => Err(Fault::corrupt("it ends without its end mark; it was probably cut short").at(at)),
-            _ => Err(Fault::corrupt("it ends inside a header").at(at)),
-        }
+        Ok(((self.read)(&mut block, at)? == BLOCK).then_some(block))
     }
 
     /// The data of a header that speaks of the next one.
@@ -123,12 +184,19 @@ impl Survey<'_> {
         Ok(bytes)
     }
 
-    /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark.
+    /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark, or
+    /// where all ends without one: what stands before is still worth listing.
     fn member(&mut self, first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
         let mut extension = Extension::default();
         let mut at = first;
         loop {
-            let block = self.block(at)?;
+            let Some(block) = self.block(at)? else {
+                if at == first && !self.records.is_empty() {
+                    self.is_marked = false;
+                    return Ok(None);
+                }
+                return Err(cut_short(at));
+            };
             if block == [0; BLOCK] {
                 return if at == first {
                     Ok(None)
@@ -143,7 +211,7 @@ impl Survey<'_> {
                     extension.sparse = true;
                     while more {
                         at += BLOCK as u64;
-                        more = self.block(at)?[504] != 0;
+                        more = self.block(at)?.ok_or_else(|| cut_short(at))?[504] != 0;
                     }
                     return self.take(&header, MemberKind::File, extension, first, at, limits).map(Some);
                 }
@@ -165,6 +233,12 @@ impl Survey<'_> {
         }
     }
 
+    /// Memory for one more member, so that a lack of it is an error and not the end of the process.
+    fn make_room(&mut self, names: usize) -> Result<(), Fault> {
+        let enough = self.records.try_reserve(1).is_ok() && self.names.try_reserve(names).is_ok();
+        if enough { Ok(()) } else { Err(Fault::no_memory("the list of its members")) }
+    }
+
     fn take(
         &mut self,
         header: &Header,
@@ -179,10 +253,7 @@ impl Survey<'_> {
             name.push(b'/');
         }
         let link = extension.link.unwrap_or_else(|| header.link.clone());
-        let size = match kind {
-            MemberKind::HardLink => 0,
-            _ => extension.size.unwrap_or(header.size),
-        };
+        let size = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
         let refused = |fault: Fault| fault.at(first).in_member(&name);
         if name.is_empty() || name.len() > NAME_BYTES || link.len() > NAME_BYTES {
             return Err(refused(Fault::corrupt("its name, or its link's, has no byte or more than 65,535")));
@@ -190,10 +261,11 @@ impl Survey<'_> {
         limits.check_members(self.records.len() as u64 + 1).map_err(refused)?;
         let next = after(at, size).map_err(refused)?;
         self.total = self.total.saturating_add(size);
-        limits.check_bytes(self.total, u64::MAX).map_err(refused)?;
-        self.files += u64::from(kind == MemberKind::File);
+        limits.check_total(self.total).map_err(refused)?;
+        let names = (name.len() + link.len()) as u64;
+        limits.check_names(self.names.len() as u64 + names, self.packed).map_err(refused)?;
+        self.make_room(name.len() + link.len()).map_err(refused)?;
         let (mtime, nanoseconds) = extension.mtime.unwrap_or((header.mtime, 0));
-        self.indexing.push(&name)?;
         self.records.push(Record {
             header: first,
             start: at + BLOCK as u64,
@@ -206,11 +278,16 @@ impl Survey<'_> {
             link_length: link.len() as u16,
             kind,
             sparse: extension.sparse,
+            target: NONE,
         });
         self.names.extend_from_slice(&name);
         self.names.extend_from_slice(&link);
         Ok(next)
     }
+}
+
+fn cut_short(at: u64) -> Fault {
+    Fault::corrupt("it ends where a header should be; it was probably cut short").at(at)
 }
 
 /// Where the next header stands, behind a header at `at` and its data.

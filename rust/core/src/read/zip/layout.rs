@@ -110,6 +110,18 @@ impl End {
         self.count == FULL_16.into() || self.length == FULL_32.into() || self.offset == FULL_32.into()
     }
 
+    /// Whether a zip64 record repeats every field that is not full, as readers without zip64 go by these.
+    pub fn agrees(&self, wide: &Self) -> bool {
+        let half = |narrow: u64, wide: u64| narrow == FULL_16.into() || narrow == wide;
+        let word = |narrow: u64, wide: u64| narrow == FULL_32.into() || narrow == wide;
+        half(self.disk.into(), wide.disk.into())
+            && half(self.directory_disk.into(), wide.directory_disk.into())
+            && half(self.count_here, wide.count_here)
+            && half(self.count, wide.count)
+            && word(self.length, wide.length)
+            && word(self.offset, wide.offset)
+    }
+
     /// The zip64 end record.
     pub fn parse64(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
@@ -270,6 +282,7 @@ impl<'a> Record<'a> {
             start: None,
             flags: self.flags,
             raw_name,
+            target: None,
         }
     }
 }

@@ -58,6 +58,9 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
             return Err(multi_disk());
         }
         match end64(source, record_at, tail_start + locator_at as u64)? {
+            Some((wide, wide_at)) if !end.agrees(&wide) => {
+                return Err(Fault::corrupt("the zip64 end record contradicts the end record").at(wide_at));
+            }
             Some((wide, wide_at)) => (end, directory_end, zip64) = (wide, wide_at, true),
             None if end.is_full() => {
                 return Err(Fault::corrupt("the zip64 end record is not where its locator says").at(record_at));
@@ -142,7 +145,7 @@ impl Zip {
         if !spans.in_order {
             check_overlaps(source, directory, directory_end, shift)?;
         }
-        limits.check_bytes(total, source.length())?;
+        limits.check_total(total)?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
         Ok(Self { index, places, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
