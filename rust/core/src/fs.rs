@@ -309,9 +309,14 @@ pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
 
 /// A file without a name in `directory`, where the file system can make one and it can be given a name later.
 pub(crate) fn create_unnamed(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    create_unnamed_member(directory, 0o666)
+}
+
+/// The same, with these modes less the umask.
+pub(crate) fn create_unnamed_member(directory: impl AsFd, mode: u32) -> io::Result<Option<OwnedFd>> {
     use rustix::io::Errno;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(0o666)) {
+    match rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(mode & 0o777)) {
         Ok(file) => Ok(rustix::fs::access(fd_path(&file), rustix::fs::Access::EXISTS).is_ok().then_some(file)),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
