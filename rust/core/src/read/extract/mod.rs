@@ -164,7 +164,8 @@ fn after_some(error: Error, files: u64, dest: &std::path::Path) -> Error {
     if files == 0 || error.kind() == crate::ErrorKind::Cancelled {
         return error;
     }
-    let message = format!("{error}; {files} files were extracted to {} before", show(dest));
+    let counted = if files == 1 { "1 file was".to_owned() } else { format!("{files} files were") };
+    let message = format!("{error}; {counted} extracted to {} before", show(dest));
     error.with_message(message)
 }
 
