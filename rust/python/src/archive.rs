@@ -208,13 +208,7 @@ impl Archive {
     fn contains(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
         let name = name_bytes(name)?;
         let found = py.detach(|| self.0.find(&name)).map_err(|error| exception(py, &error))?;
-        Ok(match found.map(|member| member.kind) {
-            Some(read::MemberKind::File) => true,
-            Some(read::MemberKind::HardLink) => {
-                self.0.readable(&name).is_ok_and(|member| member.kind == read::MemberKind::File)
-            }
-            _ => false,
-        })
+        Ok(found.is_some_and(|member| member.kind == read::MemberKind::File))
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {

@@ -52,7 +52,6 @@ def test_hard_links_taken_alone_are_copies_of_what_they_lead_to(work: Path) -> N
     assert contents(work / "one") == {"c": b"v1"}
     report = extracted(archive, work / "two", names=["c", "d"])
     assert (report.files, report.links, contents(work / "two")) == (1, 1, {"c": b"v1", "d": b"v1"})
-    assert [opened(archive).contains(name) for name in "abcx"] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "a/../../.."])

@@ -6,9 +6,6 @@ use crate::error::ErrorKind;
 /// What [`Limits::max_ratio`] leaves alone: so much does no harm, and small archives of zeros are common.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// Ends every message about a limit.
-pub(crate) const WAY_OUT: &str = "raise the limit if you trust it (--unsafe-limits, unsafe_limits=True)";
-
 /// Bounds on what an archive may unpack to. Zero lifts a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -45,19 +42,21 @@ impl Limits {
         if self.max_members == 0 || count <= self.max_members {
             return Ok(());
         }
-        let what = format!("it has more than {} members; {WAY_OUT}", self.max_members);
+        let what = format!("it has more than {} members; raise the limit if you trust it", self.max_members);
         Err(Fault::new(ErrorKind::LimitExceeded, what))
     }
 
     /// Refuse `raw` bytes that were packed into `packed`.
     pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
         if self.max_total != 0 && raw > self.max_total {
-            let what = format!("it unpacks to {raw} bytes, more than {}; {WAY_OUT}", self.max_total);
+            let what =
+                format!("it unpacks to {raw} bytes, more than {}; raise the limit if you trust it", self.max_total);
             return Err(Fault::new(ErrorKind::LimitExceeded, what));
         }
         if self.max_ratio != 0 && raw > FREE_BYTES && raw / self.max_ratio > packed {
             let what = format!(
-                "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; {WAY_OUT}",
+                "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; raise the \
+                 limit if you trust it",
                 self.max_ratio
             );
             return Err(Fault::new(ErrorKind::LimitExceeded, what));

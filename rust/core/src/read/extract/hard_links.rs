@@ -6,8 +6,10 @@ use super::Archive;
 use super::names::parts;
 use super::plan::{Job, Planning};
 use crate::error::{Result, show_bytes};
-use crate::read::limits::HARD_LINKS;
 use crate::read::{Member, MemberKind, Packing, content};
+
+/// How many hard links may lead to each other; writers make one.
+const LONGEST_CHAIN: usize = 8;
 
 impl Planning<'_> {
     /// Decide what each hard link is made of. A file whose name a later member has taken, or that nobody asked for, is
@@ -52,7 +54,7 @@ impl Planning<'_> {
                 sought.extend(path(target).map(|path| (number, path, link.job.member.offset)));
             }
         }
-        for _ in 0..HARD_LINKS {
+        for _ in 0..LONGEST_CHAIN {
             if sought.is_empty() {
                 break;
             }

@@ -149,10 +149,10 @@ impl Archive {
             dest: request.dest.clone(),
             files,
             directories: plan.folders.len() as u64 - 1,
+            refused: plan.refused,
             links: work.links.into_inner(),
             bytes: work.bytes.into_inner(),
             skipped,
-            refused: plan.refused,
             warnings: plan.warnings,
             elapsed: begun.elapsed(),
         })

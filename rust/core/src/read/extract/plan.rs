@@ -11,7 +11,6 @@ use super::{Archive, Existing, ExtractRequest};
 use crate::error::{ErrorKind, Result, show_bytes};
 use crate::read::fault::Fault;
 use crate::read::glob::Glob;
-use crate::read::limits::WAY_OUT;
 use crate::read::{Format, Limits, Member, MemberKind, Packing, content};
 use crate::report::Remark;
 
@@ -244,7 +243,10 @@ impl<'a> Planning<'a> {
                 Entry::Vacant(free) => {
                     let most = IMPLIED_FOLDERS + self.members;
                     if self.limits.max_members != 0 && next as usize > most {
-                        let what = format!("the archive asks for more than {most} folders; {WAY_OUT}");
+                        let what = format!(
+                            "the archive asks for more than {most} folders; if you trust it, lift the limits with \
+                             --unsafe-limits, or unsafe_limits=True in Python"
+                        );
                         return Err(Fault::new(ErrorKind::LimitExceeded, what).in_member(&member.name));
                     }
                     free.insert(Place::Folder(next));
