@@ -96,10 +96,16 @@ impl<'a> Reach<'a> {
     /// The folder's descriptor; it and those above it are made where they are not there.
     pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
         if self.opened(number).is_none() {
-            let mut missing = self.missing(number);
+            let missing = self.missing(number);
             if self.open.len() + missing.len() > KEPT_OPEN {
-                self.open.clear();
-                missing = self.missing(number);
+                // Not those above it: a deep folder would be reached anew for each that is in it.
+                let mut kept = HashMap::new();
+                let mut above = number;
+                while above != 0 {
+                    kept.extend(self.open.remove_entry(&above));
+                    above = self.destination.folders[above as usize].parent;
+                }
+                self.open = kept;
             }
             for number in missing.into_iter().rev() {
                 self.enter(number, make).map_err(|cause| {
