@@ -153,6 +153,7 @@ class Archive:
         existing: Literal["error", "overwrite", "skip"] = "error",
         strip: int = 0,
         links: bool = True,
+        allow_collisions: bool = False,
         jobs: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> ExtractReport: ...
@@ -177,6 +178,8 @@ class ExtractReport:
     def bytes(self) -> int: ...
     @property
     def skipped(self) -> list[tuple[str, str]]: ...
+    @property
+    def refused(self) -> int: ...
     @property
     def warnings(self) -> list[str]: ...
     @property

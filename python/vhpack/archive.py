@@ -142,14 +142,15 @@ class Archive(Mapping[str, bytes]):
     def open(self, name: str) -> io.BufferedReader:
         """Open a member as a binary file that can seek; it stays readable when the archive is closed.
 
-        Seeking backwards in a compressed member unpacks it again from its start. Its checksum is checked when the end is
-        reached without a gap.
+        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz, or a tar.zst without our seek
+        table, the way to any member may be all that lies before it. Its checksum is checked when the end is reached without a
+        gap.
 
         Raises:
             MemberNotFoundError: there is no such member.
             CorruptArchiveError: on a read, when what is read contradicts itself or its checksum.
         """
-        return io.BufferedReader(_MemberFile(self._native().open(name)), _BUFFER_BYTES)
+        return io.BufferedReader(_MemberFile(self, name), _BUFFER_BYTES)
 
     def read_many(self, names: Iterable[str], jobs: int | None = None) -> list[bytes]:
         """Return the bytes of many files, read and unpacked on several threads.
@@ -172,13 +173,19 @@ class Archive(Mapping[str, bytes]):
         existing: Literal["error", "overwrite", "skip"] = "error",
         strip: int = 0,
         links: bool = True,
+        allow_collisions: bool = False,
         jobs: int | None = None,
         progress: Watch = None,
     ) -> _engine.ExtractReport:
         """Write members below the folder `dest`, and nothing outside it, whatever their names and links say.
 
-        Names, links, limits and, unless told otherwise, existing files are checked before anything is written. A file appears
-        complete, with its checksum checked; those written before a failure stay.
+        Names, limits and, unless told otherwise, existing files are checked before anything is written. A file's checksum is
+        checked before its call ends, and those written before a failure stay. Whatever ends the process, no file above 1 MiB is
+        ever seen incomplete; a smaller one is written with a single call.
+
+        Devices, links that lead out of `dest` or to an absolute path, sparse files and hard links to nothing are left out and
+        reported. Of a name that a tar has twice the last counts; a hard link has the bytes that its target had before it, and
+        where that is not extracted, a copy of them.
 
         Args:
             dest: The folder; made where it is not there.
@@ -187,17 +194,19 @@ class Archive(Mapping[str, bytes]):
                 `"skip"` keeps them and says so in the report.
             strip: How many folders to take off the front of each name; what has no more than these is left out.
             links: Whether to make symbolic and hard links. None that leads out of `dest` is made in any case.
+            allow_collisions: Whether to write names that differ in case or accents alone, and would be one file on systems
+                that do not tell them apart. By default they are refused; members can also be extracted one by one.
             jobs: Number of threads; by default one for each core.
             progress: `True` for a bar on a terminal, or a function; see `vhpack.pack`.
 
         Returns:
             What was done: `dest` (absolute), `files`, `directories`, `links`, `bytes`, `skipped` as pairs of path and reason,
-            `warnings` and `seconds`.
+            `refused` (how many of those cannot be extracted, whoever asks), `warnings` and `seconds`.
 
         Raises:
             TargetExistsError: a file is there already, and `existing` is `"error"`.
             MemberNotFoundError: one of `members` is not there and matches nothing.
-            UnsafeMemberError: a member would be written outside `dest`, or over another.
+            UnsafeMemberError: a member would be written outside `dest` or over another, or cannot have its name.
             CorruptArchiveError: a member fails its checksum or contradicts the archive's list.
             LimitExceededError: the members claim more bytes than the limits allow.
             NoSpaceError: the disk is full.
@@ -229,6 +238,7 @@ class Archive(Mapping[str, bytes]):
                 existing=existing,
                 strip=strip,
                 links=links,
+                allow_collisions=allow_collisions,
                 jobs=checked_jobs(jobs),
                 progress=watch,
             )
@@ -305,6 +315,11 @@ class Archive(Mapping[str, bytes]):
         # child. A zip's has none.
         return self._open()
 
+    def _twin(self) -> Archive:
+        """The same archive, not opened yet."""
+        self._native()
+        return _reopen(self._path, self._unsafe_limits, self._stamp)
+
     def _open(self) -> _engine.Archive:
         from vhpack import _engine
 
@@ -323,11 +338,15 @@ class Archive(Mapping[str, bytes]):
 class _MemberFile(io.RawIOBase):
     """A member, read where the position is."""
 
-    def __init__(self, reader: _engine.MemberReader) -> None:
-        self._reader = reader
+    def __init__(self, archive: Archive, name: str) -> None:
+        # An archive of its own to reopen, since this file may outlive the one that made it.
+        self._archive = archive._twin()  # noqa: SLF001
+        self._reader = archive._native().open(name)  # noqa: SLF001
+        self._process = os.getpid()
         self._position = 0
-        self.name = reader.member.name
-        self._size = reader.member.size
+        self._asked = name
+        self.name = self._reader.member.name
+        self._size = self._reader.member.size
 
     def readable(self) -> bool:
         return True
@@ -347,6 +366,10 @@ class _MemberFile(io.RawIOBase):
     def _read(self, length: int) -> bytes:
         if self.closed:
             raise ValueError("I/O operation on closed file")
+        if self._process != os.getpid():
+            # The reader has a lock, and one that was held in the moment of the fork is held here for ever.
+            self._reader = self._archive._native().open(self._asked)  # noqa: SLF001
+            self._process = os.getpid()
         content = self._reader.read_at(self._position, length)
         self._position += len(content)
         return content

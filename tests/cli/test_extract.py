@@ -74,3 +74,26 @@ def test_nothing_is_written_outside_the_folder(work: Path) -> None:
     assert done.code == 1
     assert json.loads(done.out)["error"]["kind"] == "unsafe_member"
     assert not (work / "outside").exists()
+
+
+def test_what_cannot_be_extracted_is_reported_and_the_rest_is_there(work: Path) -> None:
+    with tarfile.open(work / "venv.tar", "w") as archive:
+        link = tarfile.TarInfo("python")
+        link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/python3"
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("file"))
+    done = vhpack("extract", "venv.tar", "-d", "there", cwd=work)
+    assert done.code == 1
+    assert "1 member of venv.tar could not be extracted" in done.err
+    assert "absolute path: `/usr/bin/python3`" in done.err
+    assert on_disk(work / "there") == {"file": b""}
+
+
+def test_names_that_fold_together_have_a_way_out(work: Path) -> None:
+    make(work / "made.tar", {"Makefile": b"1", "makefile": b"2"})
+    refused = vhpack("extract", "made.tar", "-d", "there", cwd=work)
+    assert refused.code == 1
+    assert "--allow-collisions" in refused.err
+    assert not (work / "there").exists()
+    assert vhpack("extract", "made.tar", "-d", "there", "--allow-collisions", cwd=work).code == 0
+    assert on_disk(work / "there") == {"Makefile": b"1", "makefile": b"2"}

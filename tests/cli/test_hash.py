@@ -284,3 +284,14 @@ def test_a_signal_ends_it_with_its_status(source: str, algorithm: str, number: s
     out, said = process.communicate()
     assert (process.returncode, out) == (128 + number, b"")
     assert said == b"Error: interrupted\n"
+
+
+def test_a_list_of_md5_is_told_from_files_that_changed(work: Path) -> None:
+    Path("a").write_bytes(b"content")
+    Path("sums").write_text(f"{hashlib.md5(b'content').hexdigest()}  a\n")
+    done = vhpack("hash", "--check", "sums", cwd=work)
+    assert done.code == 1
+    assert "md5sum -c" in done.err
+    Path("sums").write_text(f"{xxhash.xxh3_128(b'other').hexdigest()}  a\n{xxhash.xxh3_128(b'').hexdigest()}  b\n")
+    Path("b").write_bytes(b"")
+    assert "md5sum" not in vhpack("hash", "--check", "sums", cwd=work).err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -400,3 +401,55 @@ def test_a_list_without_its_shard_stands_in_nobodys_way(work: Path) -> None:
     assert ended.code == 0, ended
     assert contents(work / "data") == {}
     assert not list(work.glob(".out-*"))
+
+
+@pytest.mark.parametrize("elsewhere", ["moved", "through a link", "copied", "renamed"])
+def test_what_a_removal_left_is_not_new_by_another_path(work: Path, elsewhere: str) -> None:
+    """The archive holds the others, wherever the project lies now and whatever the file is called."""
+    write_tree(work, {f"one/data/{name}": body for name, body in FILES.items()})
+    write_tree(work, {"ext/e.json": b"e"})
+    (work / "one/data/link").symlink_to(work / "ext")
+    first = compress("one/data", "-o", "one/out.zip", "--remove-originals", cwd=work)
+    assert first.code == 1, first
+    archive = (work / "one/out.zip").read_bytes()
+    if elsewhere == "moved":
+        (work / "one").rename(work / "two")
+    elif elsewhere == "through a link":
+        (work / "two").symlink_to("one")
+    elif elsewhere == "copied":
+        shutil.copytree(work / "one", work / "two", symlinks=True)
+    else:
+        (work / "ext/e.json").rename(work / "ext/f.json")
+        (work / "two").symlink_to("one")
+
+    for options in (["--remove-originals"], [], ["--on-change", "skip"]):
+        ended = compress("two/data", "-o", "two/out.zip", "--force", *options, cwd=work)
+        assert ended.code == 1, ended
+        assert (work / "two/out.zip").read_bytes() == archive
+
+
+def test_a_copied_project_does_not_go_by_what_became_of_the_first(cut_off: Path) -> None:
+    shutil.copytree(cut_off, cut_off.parent / "second", symlinks=True)
+    second = cut_off.parent / "second"
+    assert compress(*SAME_CALL, cwd=cut_off).code == 0
+    archive = (second / "out.zip").read_bytes()
+
+    for options in (["--force"], ["--force", "--remove-originals"]):
+        check_failed(compress("data", "-o", "out.zip", *options, cwd=second), ["out.zip"])
+        assert (second / "out.zip").read_bytes() == archive
+
+
+def test_a_new_folder_in_the_place_of_the_old_is_not_taken_for_it(cut_off: Path) -> None:
+    """It may even get the same inode, when the old one has gone to another disk."""
+    left = contents(cut_off / "data")
+    shutil.copytree(cut_off / "data", cut_off.parent / "kept")
+    shutil.rmtree(cut_off / "data")
+    (cut_off / "data").mkdir()
+    archive = (cut_off / "out.zip").read_bytes()
+
+    check_failed(compress(*SAME_CALL, "--force", cwd=cut_off))
+
+    assert (cut_off / LIST).exists()
+    write_tree(cut_off / "data", left)
+    check_failed(compress(*SAME_CALL, "--force", cwd=cut_off))
+    assert (cut_off / "out.zip").read_bytes() == archive

@@ -1,10 +1,14 @@
 """`vhpack.open`: a read-only mapping that survives threads, forks, pickling and closing."""
 
+import gzip
 import io
 import multiprocessing
 import os
 import pickle
 import random
+import subprocess
+import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -201,6 +205,71 @@ def test_a_fork_while_another_thread_reads_leaves_the_child_free(path: Path) -> 
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_file_object_goes_on_in_a_fork_while_another_thread_reads(path: Path) -> None:
+    archive, stop = vhpack.open(path), threading.Event()
+    file = archive.open(LARGE)
+    file.read(1)
+    small = archive.open("ü ä.txt")
+    archive.close()
+
+    def keep_reading() -> None:
+        while not stop.is_set():
+            file.seek(0)
+            file.read()
+
+    thread = threading.Thread(target=keep_reading)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                small.seek(0)
+                os._exit(0 if small.read() == contents()["ü ä.txt"] else 1)
+            end = time.monotonic() + 60
+            while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+                assert time.monotonic() < end, "the child hangs"
+                time.sleep(0.002)
+            assert ended[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+READS = {
+    "mapping": "archive['z-last']",
+    "many": "archive.read_many(['z-last', 'a-large'])",
+    "file": "archive.open('a-large').read()",
+    "far": "archive.open('z-last').read(1)",
+}
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tar.gz that takes a second or more to unpack."""
+    folder = tmp_path_factory.mktemp("slow")
+    digits = random.Random(1).randbytes(1 << 20).hex().encode()
+    with gzip.open(folder / "slow.tar.gz", "wb", compresslevel=1) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+        header = tarfile.TarInfo("a-large")
+        header.size = 256 * len(digits)
+        archive.addfile(header, io.BytesIO(digits * 256))
+        archive.addfile(tarfile.TarInfo("z-last"))
+    return folder / "slow.tar.gz"
+
+
+@pytest.mark.parametrize("read", READS)
+def test_ctrl_c_ends_a_long_read_of_a_packed_tar(slow: Path, read: str) -> None:
+    code = (
+        "import os, signal, threading, time, vhpack\n"
+        f"archive = vhpack.open({str(slow)!r})\n"
+        "def strike():\n    time.sleep(0.3)\n    global struck\n    struck = time.monotonic()\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=strike).start()\n"
+        f"try:\n    {READS[read]}\nexcept KeyboardInterrupt:\n    print(time.monotonic() - struck)\nelse:\n    print('done')"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    # 0.2 seconds are the promise; a busy machine takes its share.
+    assert float(said) < 1.0
 
 
 def on_disk(folder: Path) -> dict[str, bytes]:

@@ -39,6 +39,7 @@ class _Wanted:
     overwrite: bool
     skip_existing: bool
     strip: int
+    allow_collisions: bool
     jobs: int | None
     unsafe_limits: bool
     json: bool
@@ -52,6 +53,7 @@ class _Wanted:
 @_files("--overwrite", is_flag=True, help="Replace files that are there already.")
 @_files("--skip-existing", is_flag=True, help="Keep files that are there already.")
 @_files("--strip", type=click.IntRange(0, 512), metavar="N", default=0, help="Take N folders off the front of each name.")
+@_files("--allow-collisions", is_flag=True, help="Write names that differ in case or accents alone, too.")
 @_files("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Threads. [default: one for each core]")
 @_files("--unsafe-limits", is_flag=True, help="Extract what claims to be absurdly large, too.")
 @_output("--json", is_flag=True, help="Print the report as one JSON object on stdout.")
@@ -60,7 +62,8 @@ def extract(**arguments: Any) -> int:  # noqa: ANN401
     """Extract a zip or tar, or the members, folders and quoted patterns that are named.
 
     Nothing is ever written outside DIR, whatever the archive says. A file that is there already ends the call before
-    anything is written, unless it is to be replaced or kept.
+    anything is written, unless it is to be replaced or kept. Devices, sparse files and links that lead outside DIR are left
+    out and reported, and the exit status is 1.
     """
     wanted = _Wanted(**arguments)
     if wanted.overwrite and wanted.skip_existing:
@@ -75,9 +78,12 @@ def _extract(wanted: _Wanted) -> int:
             wanted.globs or None,
             existing="overwrite" if wanted.overwrite else "skip" if wanted.skip_existing else "error",
             strip=wanted.strip,
+            allow_collisions=wanted.allow_collisions,
             jobs=wanted.jobs,
             progress=not wanted.quiet,
         )
+    if report.refused:
+        screen.fail(f"{screen.counted(report.refused, 'member')} of {wanted.archive} could not be extracted")
     if not wanted.quiet:
         for warning in report.warnings:
             screen.say(f"Warning: {screen.visible(warning)}")
@@ -86,10 +92,11 @@ def _extract(wanted: _Wanted) -> int:
         screen.say(_closing(report))
     if wanted.json:
         fields = {
-            name: getattr(report, name) for name in ("dest", "files", "directories", "links", "bytes", "warnings", "seconds")
+            name: getattr(report, name)
+            for name in ("dest", "files", "directories", "links", "bytes", "refused", "warnings", "seconds")
         }
         screen.put_json({**fields, "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped]})
-    return 0
+    return 1 if report.refused else 0
 
 
 def _closing(report: ExtractReport) -> str:

@@ -127,6 +127,10 @@ def _check(wanted: _Wanted, source: str) -> int:
         screen.put_json({**counts, "failed": failed})
     else:
         _say_failures(report.differing, report.unreadable, report.malformed)
+    if report.differing and not report.same and wanted.algorithm is None and _may_be_md5(lines):
+        screen.say(
+            "Digests of 32 digits were taken for xxh3-128. Those of MD5 are as long, and vhpack cannot check them: md5sum -c can."
+        )
     return 1 if report.failed or report.malformed else 0
 
 
@@ -137,6 +141,12 @@ def _say_failures(differing: int, unreadable: int, malformed: list[int]) -> None
         screen.fail(f"{screen.counted(unreadable, 'listed file')} missing or unreadable")
     if malformed:
         screen.fail(f"{screen.counted(len(malformed), 'line')} without a digest and a name; the first is line {malformed[0]}")
+
+
+def _may_be_md5(lines: bytes) -> bool:
+    import re
+
+    return re.search(rb"^\\?[0-9A-Fa-f]{32} [ *]", lines, re.MULTILINE) is not None
 
 
 def _read(source: str) -> bytes:

@@ -146,6 +146,20 @@ pub(crate) fn enter_same(path: &[u8], expected: (u64, u64)) -> io::Result<Option
     Ok(same.then_some(directory))
 }
 
+/// What tells a folder from one that has its place and its numbers: when it was made, where the file system keeps that,
+/// and which file system it is on. Inodes are used again, and device numbers, too.
+pub(crate) type Origin = (i64, u32, u64);
+
+/// The folder's origin, where it is there.
+pub(crate) fn origin(path: &[u8]) -> Option<Origin> {
+    let flags = rustix::fs::StatxFlags::BTIME;
+    let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), flags).ok()?;
+    let volume = rustix::fs::statvfs(path).ok()?.f_fsid;
+    let has_birth = rustix::fs::StatxFlags::from_bits_retain(stat.stx_mask).contains(flags);
+    let birth = if has_birth { (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { (0, 0) };
+    Some((birth.0, birth.1, volume))
+}
+
 fn open_folder(path: &[u8], how: OFlags) -> io::Result<OwnedFd> {
     let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if path.len() <= PATH_MAX {
@@ -309,9 +323,14 @@ pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
 
 /// A file without a name in `directory`, where the file system can make one and it can be given a name later.
 pub(crate) fn create_unnamed(directory: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    create_unnamed_member(directory, 0o666)
+}
+
+/// The same, with these modes less the umask.
+pub(crate) fn create_unnamed_member(directory: impl AsFd, mode: u32) -> io::Result<Option<OwnedFd>> {
     use rustix::io::Errno;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(0o666)) {
+    match rustix::fs::openat(&directory, ".", flags, Mode::from_raw_mode(mode & 0o777)) {
         Ok(file) => Ok(rustix::fs::access(fd_path(&file), rustix::fs::Access::EXISTS).is_ok().then_some(file)),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),

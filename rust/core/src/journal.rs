@@ -80,9 +80,14 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Create the empty list, which keeps other packs away; fails where there is one.
+    /// Create the empty list, which keeps other packs away. Where there is one, that goes on to protect its archive until
+    /// [`settle`](Self::settle) puts this in its place.
     pub fn claim(folder: &OwnedFd, target: &[u8]) -> io::Result<Self> {
-        let name = name_for(target);
+        let mut name = name_for(target);
+        if beside(folder, target).is_some() {
+            name = next_name(&name);
+            let _ = fs::unlink(folder, &name);
+        }
         let file = fs::create_private(folder, &name)?;
         // Who looks at it in this moment lets go of it at once. A file system without locks keeps others away by the
         // list's presence alone.
@@ -92,6 +97,16 @@ impl Journal {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Self { folder: folder.try_clone()?, name, file, listed: None })
+    }
+
+    /// The archive has its name: what is known of an earlier one is of no use any more.
+    pub fn settle(&mut self, target: &[u8]) -> io::Result<()> {
+        let name = name_for(target);
+        if self.name != name {
+            fs::replace(&self.folder, &self.name, &name)?;
+            self.name = name;
+        }
+        Ok(())
     }
 
     /// Write the list, and return when it is on disk.
@@ -199,6 +214,8 @@ pub(crate) struct Unfinished {
     pub target: Target,
     /// Whether it came to its end, and left something.
     pub ended: bool,
+    /// The archive has its bytes and is another file: a copy, of which nobody knows what its like elsewhere was used for.
+    pub copied: bool,
 }
 
 impl Earlier {
@@ -252,10 +269,16 @@ impl Earlier {
         };
         let Some((listed, _)) = list::decode(&bytes) else { return distrusted("is damaged".into()) };
         let Some(now) = target.replaces else { return Ok(Self::Nothing) };
-        let found = Unfinished { folder, name, file: Some(file), bytes, listed, target: target.clone(), ended };
+        let found =
+            Unfinished { folder, name, file: Some(file), bytes, listed, target: target.clone(), ended, copied: false };
         // A copy that was put in its place, or a file system that was mounted again, has another stamp and the same bytes.
-        let same = listed.archive == now || (listed.archive.size == now.size && found.check_archive(|| Ok(())).is_ok());
-        if same { Ok(Self::Unfinished(found)) } else { distrusted("is about an archive of other content".into()) }
+        if listed.archive == now {
+            return Ok(Self::Unfinished(found));
+        }
+        if listed.archive.size == now.size && found.check_archive(|| Ok(())).is_ok() {
+            return Ok(Self::Unfinished(Unfinished { copied: true, ..found }));
+        }
+        distrusted("is about an archive of other content".into())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::fs::Stamp;
 use crate::remove::{Original, Standing};
 
-const MAGIC: &[u8] = b"vhpack removing 2\n";
+const MAGIC: &[u8] = b"vhpack removing 3\n";
 const SEAL: usize = 16;
 const FOLDER: u8 = 0;
 
@@ -75,6 +75,10 @@ pub(crate) fn encode(state: State, listed: Listed, originals: &[Original<'_>]) -
             let (device, inode) = original.folder_identity;
             out.extend_from_slice(&device.to_le_bytes());
             out.extend_from_slice(&inode.to_le_bytes());
+            let (seconds, nanoseconds, volume) = original.folder_origin.unwrap_or((0, u32::MAX, 0));
+            out.extend_from_slice(&seconds.to_le_bytes());
+            out.extend_from_slice(&nanoseconds.to_le_bytes());
+            out.extend_from_slice(&volume.to_le_bytes());
         }
         out.push(original.standing as u8);
         put_text(&mut out, original.name);
@@ -101,17 +105,27 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Original<'_>>)> {
     let mut rest = &listed[MAGIC.len() + 1..];
     let header = Listed { archive: take_stamp(&mut rest)?, digest: u128::from_le_bytes(take(&mut rest)?) };
     let mut originals = Vec::new();
-    let (mut folder, mut folder_identity): (&[u8], _) = (b"", (0, 0));
+    let (mut folder, mut folder_identity, mut folder_origin): (&[u8], _, _) = (b"", (0, 0), None);
     while let Some((&tag, after)) = rest.split_first() {
         rest = after;
         let text = take_text(&mut rest)?;
         if tag == FOLDER {
             folder = text;
             folder_identity = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
+            let birth = (i64::from_le_bytes(take(&mut rest)?), u32::from_le_bytes(take(&mut rest)?));
+            let volume = u64::from_le_bytes(take(&mut rest)?);
+            folder_origin = (birth.1 != u32::MAX).then_some((birth.0, birth.1, volume));
             continue;
         }
         let stamp = take_stamp(&mut rest)?;
-        originals.push(Original { folder, folder_identity, name: text, standing: Standing::of(tag)?, stamp });
+        originals.push(Original {
+            folder,
+            folder_identity,
+            folder_origin,
+            name: text,
+            standing: Standing::of(tag)?,
+            stamp,
+        });
     }
     Some((header, originals))
 }
@@ -169,7 +183,14 @@ mod tests {
     #[test]
     fn a_list_is_whole_or_nothing() {
         let stamp = Stamp { dev: 1, ino: 2, size: 3, mtime: -4, mtime_ns: 5 };
-        let original = |folder, name, standing| Original { folder, folder_identity: (7, 8), name, standing, stamp };
+        let original = |folder, name, standing| Original {
+            folder,
+            folder_identity: (7, 8),
+            folder_origin: Some((9, 1, 2)),
+            name,
+            standing,
+            stamp,
+        };
         let originals = [
             original(&b"/a"[..], &b"1"[..], Standing::File),
             original(b"/a", b"2", Standing::Link),

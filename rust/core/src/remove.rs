@@ -27,6 +27,8 @@ pub(crate) struct Original<'a> {
     pub folder: &'a [u8],
     /// Device and inode of the folder.
     pub folder_identity: (u64, u64),
+    /// `None` where the folder was gone already when the list was made.
+    pub folder_origin: Option<fs::Origin>,
     pub name: &'a [u8],
     pub standing: Standing,
     /// The file as it was when it was read.
@@ -74,6 +76,11 @@ pub(crate) enum Presence {
     Unknown,
 }
 
+/// Whether a folder made at another time has the place, and even the inode, of the one that was packed from.
+fn is_another_folder(original: &Original<'_>) -> bool {
+    original.folder_origin.is_some_and(|origin| fs::origin(original.folder).is_some_and(|now| now != origin))
+}
+
 /// Look for every original, by the folder that it was packed from.
 pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
     let mut remover = Remover::<'a>::default();
@@ -82,6 +89,7 @@ pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
         found.push(match original.standing {
             Standing::LeftOut if fs::lstat(fs::path(&original.path())).is_ok() => Presence::There,
             Standing::LeftOut => Presence::Gone,
+            _ if is_another_folder(original) => Presence::Unknown,
             _ => match remover.look_up(original) {
                 Ok(Some(_)) => Presence::There,
                 Ok(None) => Presence::Gone,
@@ -131,10 +139,11 @@ pub(crate) fn remove_originals(
         return Ok(removal);
     }
     for (journal, (list, _)) in journals.into_iter().zip(lists) {
-        let left = left(&originals[list], &removal.kept);
+        let list = &originals[list];
+        let left = left(list, &removal.kept);
         // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
         // put an archive of the rest in its place.
-        if left.is_empty() || removal.removed == 0 { journal.forget() } else { journal.end(&left) }
+        if left.is_empty() || left.len() == list.len() { journal.forget() } else { journal.end(&left) }
     }
     removal.kept.extend(reached(&originals));
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -159,9 +168,14 @@ pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item =
 
 /// The sources of one archive: what was packed, and what changed and was left out.
 fn gather<'p>(committed: &'p Committed, plan: &'p Plan, originals: &mut Vec<Original<'p>>) {
+    let mut origin: Option<(u32, Option<fs::Origin>)> = None;
     for record in &committed.records {
         let entry = &plan.entries()[record.entry as usize];
         let directory = plan.directory(entry);
+        if origin.is_none_or(|(index, _)| index != entry.directory) {
+            origin = Some((entry.directory, fs::origin(&directory.path)));
+        }
+        let folder_origin = origin.and_then(|(_, origin)| origin);
         let standing = match entry.kind {
             EntryKind::EmptyDirectory => continue,
             _ if directory.through_link => Standing::Reached,
@@ -171,6 +185,7 @@ fn gather<'p>(committed: &'p Committed, plan: &'p Plan, originals: &mut Vec<Orig
         originals.push(Original {
             folder: &directory.path,
             folder_identity: directory.identity,
+            folder_origin,
             name: plan.name(entry),
             standing,
             stamp: record.stamp,
@@ -179,7 +194,14 @@ fn gather<'p>(committed: &'p Committed, plan: &'p Plan, originals: &mut Vec<Orig
     for remark in &committed.skipped {
         let (folder, name) = list::split(&remark.path);
         let stamp = Stamp::default();
-        originals.push(Original { folder, folder_identity: (0, 0), name, standing: Standing::LeftOut, stamp });
+        originals.push(Original {
+            folder,
+            folder_identity: (0, 0),
+            folder_origin: None,
+            name,
+            standing: Standing::LeftOut,
+            stamp,
+        });
     }
 }
 

@@ -67,14 +67,25 @@ impl Backlog {
         }
         let named = paths(plan);
         let listed: HashSet<Vec<u8>> = self.originals().iter().map(Original::path).collect();
-        // Where a removal has ended, new files make a new archive, as without a list.
-        let is_new = named.iter().any(|path| !listed.contains(path));
+        let known: HashSet<(u64, u64)> =
+            self.originals().iter().map(|original| (original.stamp.dev, original.stamp.ino)).collect();
+        // Where a removal has ended, new files make a new archive, as without a list. A file that is on the list is not
+        // new by another path.
+        let is_new = named.iter().any(|path| {
+            let identity = || fs::stat(fs::path(path)).map(|stat| fs::identity(&stat));
+            !listed.contains(path) && identity().is_ok_and(|identity| !known.contains(&identity))
+        });
         for list in &self.unfinished {
             let originals = list.originals();
             let holds_all = || originals.iter().all(|original| named.contains(&original.path()));
             // Cut off between the last original and its list, it is finished.
             let all_gone = || presence(&originals).iter().all(|found| *found == Presence::Gone);
-            let may_replace = if list.ended { is_new } else { holds_all() || all_gone() };
+            let may_replace = match (list.copied, list.ended) {
+                // The originals of its like elsewhere may be the ones that are missing here.
+                (true, _) => !list.ended && holds_all(),
+                (false, true) => is_new,
+                (false, false) => holds_all() || all_gone(),
+            };
             if !may_replace {
                 return Err(replaces_only_copy(list));
             }
@@ -85,7 +96,7 @@ impl Backlog {
     /// What [`protect`](Self::protect) has seen in the plan must be in the archive, too: files that were left out while
     /// it was packed may be the last copies.
     pub fn protect_from(&self, left_out: bool) -> Result<()> {
-        match self.unfinished.iter().find(|list| !list.ended) {
+        match self.unfinished.first() {
             Some(list) if left_out => Err(replaces_only_copy(list)),
             _ => Ok(()),
         }
@@ -96,7 +107,7 @@ fn replaces_only_copy(list: &Unfinished) -> Error {
     let (target, path) = (show(&list.target.shown), show(&list.path()));
     let message = if list.ended {
         format!(
-            "{target} holds files whose originals an earlier pack has removed, and this pack would replace it by one of what that pack kept or left out; choose another name, or remove {path} to go on"
+            "{target} holds files whose originals an earlier pack has removed, and this pack would replace it by one of what that pack kept or left out; move it away or choose another name ({path} lists what is left)"
         )
     } else {
         format!(

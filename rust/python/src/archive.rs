@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use vhpack_core::read;
+use vhpack_core::{CancelToken, read};
 
 use crate::call::run;
 use crate::convert::{self, exception, remarks, text};
@@ -114,20 +114,27 @@ impl MemberReader {
     fn read_at<'py>(&self, py: Python<'py>, offset: u64, length: usize) -> PyResult<Bound<'py, PyBytes>> {
         let left = self.0.member().size.saturating_sub(offset);
         let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
-        filled(py, length, |out| self.0.read_at(out, offset).map(|_| ()))
+        let is_long = self.0.takes_long(offset, length as u64);
+        filled(py, length, is_long, |out, cancel| self.0.read_at_in_steps(out, offset, cancel).map(|_| ()))
     }
 }
 
-/// Bytes of a known length, written in place while other threads run.
+/// Bytes of a known length, written in place while other threads run. Long work can be interrupted, at the price of a thread.
 fn filled(
     py: Python<'_>,
     length: usize,
-    fill: impl FnOnce(&mut [u8]) -> vhpack_core::Result<()> + Send,
+    is_long: bool,
+    fill: impl FnOnce(&mut [u8], &CancelToken) -> vhpack_core::Result<()> + Send,
 ) -> PyResult<Bound<'_, PyBytes>> {
     if isize::try_from(length).is_err() {
         return Err(PyMemoryError::new_err(()));
     }
-    PyBytes::new_with(py, length, |out| py.detach(|| fill(out)).map_err(|error| exception(py, &error)))
+    PyBytes::new_with(py, length, |out| {
+        if is_long {
+            return run(py, None, |_, cancel| fill(out, cancel));
+        }
+        py.detach(|| fill(out, &CancelToken::default())).map_err(|error| exception(py, &error))
+    })
 }
 
 /// An archive that is open for reading.
@@ -213,7 +220,7 @@ impl Archive {
         let bytes = name_bytes(name)?;
         if let Some(direct) = self.0.direct(&bytes) {
             let mut is_read = false;
-            let content = filled(py, direct.size(), |out| {
+            let content = filled(py, direct.size(), false, |out, _| {
                 is_read = self.0.read_direct(&bytes, direct, out)?;
                 Ok(())
             })?;
@@ -224,7 +231,8 @@ impl Archive {
         let member = self.readable(py, name)?;
         self.0.check_readable(&member).map_err(|error| exception(py, &error))?;
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
-        filled(py, length, |out| self.0.read_into(&member, out))
+        let is_long = self.0.takes_long(&member, 0, member.size);
+        filled(py, length, is_long, |out, cancel| self.0.read_into_in_steps(&member, out, cancel))
     }
 
     #[pyo3(signature = (names, jobs=None))]
@@ -262,7 +270,8 @@ impl Archive {
     }
 
     #[pyo3(signature = (
-        dest, *, names=None, patterns=None, existing="error", strip=0, links=true, jobs=None, progress=None,
+        dest, *, names=None, patterns=None, existing="error", strip=0, links=true, allow_collisions=false, jobs=None,
+        progress=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
     fn extract(
@@ -274,6 +283,7 @@ impl Archive {
         existing: &str,
         strip: usize,
         links: bool,
+        allow_collisions: bool,
         jobs: Option<usize>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<ExtractReport> {
@@ -284,6 +294,7 @@ impl Archive {
             existing: convert::existing(existing)?,
             strip,
             links,
+            allow_collisions,
             jobs: threads(jobs)?,
         };
         run(py, progress, |progress, cancel| self.0.extract(&request, progress, cancel)).map(ExtractReport)
@@ -335,6 +346,10 @@ impl ExtractReport {
     #[getter]
     fn skipped(&self) -> Vec<(OsString, String)> {
         remarks(&self.0.skipped)
+    }
+    #[getter]
+    fn refused(&self) -> u64 {
+        self.0.refused
     }
     #[getter]
     fn warnings(&self) -> Vec<String> {

@@ -55,12 +55,16 @@ def test_a_nul_in_a_name_is_refused(work: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc", "../..", "..", "a/../../..", ""])
-def test_links_that_lead_outside_are_refused(work: Path, target: str) -> None:
-    refused(zip_of(work / "bad.zip", link_in_zip("link", target)), work)
-    refused(tar_of(work / "bad.tar", special("link", tarfile.SYMTYPE, target)), work)
-    for name in ("bad.zip", "bad.tar"):
-        report = opened(work / name).verify()
-        assert (report.ok, "the link " in report.warnings[0]) == (True, True)
+def test_links_that_lead_outside_are_not_made(work: Path, target: str) -> None:
+    for archive in (
+        zip_of(work / "bad.zip", link_in_zip("link", target)),
+        tar_of(work / "bad.tar", special("link", tarfile.SYMTYPE, target)),
+    ):
+        report = opened(archive).extract(os.fsencode(work / "out"))
+        assert ([name for name, _ in report.skipped], report.refused) == (["link"], 1)
+        assert everything_below(work / "out") == set()
+        checked = opened(archive).verify()
+        assert (checked.ok, "the link " in checked.warnings[0]) == (True, True)
 
 
 def test_nothing_is_written_through_a_link_of_the_archive(work: Path) -> None:
@@ -91,7 +95,9 @@ def test_nothing_is_written_through_links_that_were_there_before(work: Path) -> 
 def test_hard_links_reach_only_what_was_extracted(work: Path) -> None:
     (work / "secret").write_text("secret")
     for target in ("../secret", str(work / "secret"), "not-there"):
-        refused(tar_of(work / "bad.tar", ("a", b"1"), special("link", tarfile.LNKTYPE, target)), work)
+        archive = tar_of(work / "bad.tar", ("a", b"1"), special("link", tarfile.LNKTYPE, target))
+        report = opened(archive).extract(os.fsencode(work / "bad"), existing="overwrite")
+        assert ([name for name, _ in report.skipped], everything_below(work / "bad")) == (["link"], {"a"})
     archive = tar_of(work / "good.tar", ("a", b"1"), special("link", tarfile.LNKTYPE, "a"))
     report = opened(archive).extract(os.fsencode(work / "out"))
     assert report.links == 1
@@ -135,13 +141,6 @@ def test_one_path_in_two_spellings_is_one_path(work: Path) -> None:
 def test_a_file_that_is_also_a_folder_is_refused(work: Path) -> None:
     refused(zip_of(work / "bad.zip", ("a", b"1"), ("a/b", b"2")), work)
     refused(tar_of(work / "bad.tar", ("a/b", b"1"), ("a", b"2")), work)
-
-
-@pytest.mark.parametrize("pair", [("Readme", "README"), ("ä", "a\u0308"), ("d/É", "D/e\u0301")])
-def test_names_that_other_systems_take_for_one_are_told(work: Path, pair: tuple[str, str]) -> None:
-    report = opened(zip_of(work / "a.zip", (pair[0], b"1"), (pair[1], b"2"))).extract(os.fsencode(work / "out"))
-    assert report.files == 2
-    assert "case or accents" in report.warnings[0]
 
 
 def test_members_that_share_bytes_are_refused(work: Path) -> None:

@@ -18,9 +18,11 @@ impl Archive {
         self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_unstable_by_key(|&number| members[number].offset);
+        // One stream has one place at a time.
+        let jobs = if self.is_random() { jobs } else { 1 };
         let read = in_parallel(order.len(), jobs, cancel, |place| {
             let member: &Member = &members[order[place]];
-            self.read(member)
+            self.read_in_steps(member, cancel)
         })?;
         let mut results: Vec<Vec<u8>> = Vec::new();
         results.resize_with(read.len(), Vec::new);

@@ -18,6 +18,7 @@ mod index;
 mod limits;
 mod many;
 mod member;
+mod paced;
 mod source;
 mod tar;
 mod verify;
@@ -243,6 +244,11 @@ impl Archive {
 
     /// A member's bytes, checked.
     pub fn read(&self, member: &Member) -> Result<Vec<u8>> {
+        self.read_in_steps(member, &CancelToken::default())
+    }
+
+    /// The same, ended by `cancel` between two steps.
+    pub fn read_in_steps(&self, member: &Member, cancel: &CancelToken) -> Result<Vec<u8>> {
         self.check_readable(member)?;
         let mut bytes = Vec::new();
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
@@ -251,7 +257,7 @@ impl Archive {
             return Err(self.explain_in(member, Fault::new(ErrorKind::LimitExceeded, what)));
         }
         bytes.resize(length, 0);
-        self.read_into(member, &mut bytes)?;
+        self.read_into_in_steps(member, &mut bytes, cancel)?;
         Ok(bytes)
     }
 }

@@ -109,11 +109,7 @@ impl StagedFile {
             );
             return Err(Error::new(ErrorKind::TargetExists, Stage::Commit, message).at(&self.target));
         }
-        if replace || there.is_none() {
-            // What it is about is gone, or is replaced now by what holds all of it.
-            journal::clear(&self.folder, &self.target_name);
-        }
-        let journal = if claim { Some(self.claim()?) } else { None };
+        let mut journal = if claim { Some(self.claim()?) } else { None };
         let published = self.give_name(replace);
         published.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists if !replace => {
@@ -124,6 +120,11 @@ impl StagedFile {
             _ => self.failed("name", error),
         })?;
         self.name = None;
+        // What an earlier list was about has been replaced, by what holds all that it must.
+        match &mut journal {
+            Some(journal) => journal.settle(&self.target_name).map_err(|error| self.failed("write", error))?,
+            None => journal::clear(&self.folder, &self.target_name),
+        }
         let duplicate = |file: &OwnedFd| file.try_clone().map_err(|error| self.failed("sync", error));
         let identity =
             fs::fstat(&self.file).map(|stat| fs::identity(&stat)).map_err(|error| self.failed("check", error))?;

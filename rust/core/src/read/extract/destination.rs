@@ -96,10 +96,16 @@ impl<'a> Reach<'a> {
     /// The folder's descriptor; it and those above it are made where they are not there.
     pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
         if self.opened(number).is_none() {
-            let mut missing = self.missing(number);
+            let missing = self.missing(number);
             if self.open.len() + missing.len() > KEPT_OPEN {
-                self.open.clear();
-                missing = self.missing(number);
+                // Not those above it: a deep folder would be reached anew for each that is in it.
+                let mut kept = HashMap::new();
+                let mut above = number;
+                while above != 0 {
+                    kept.extend(self.open.remove_entry(&above));
+                    above = self.destination.folders[above as usize].parent;
+                }
+                self.open = kept;
             }
             for number in missing.into_iter().rev() {
                 self.enter(number, make).map_err(|cause| {
@@ -153,28 +159,34 @@ impl<'a> Reach<'a> {
             Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(false),
             Err(error) => return Err(error),
         };
-        match fs::lstat_at(folder, job.name()) {
+        match fs::lstat_at(folder, &job.name) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(cause) => Err(failed("look at", &destination.path(job.folder, job.name()), cause)),
+            Err(cause) => Err(failed("look at", &destination.path(job.folder, &job.name), cause)),
         }
     }
 
     /// Refuse a job whose name is taken already.
     pub fn check_free(&mut self, job: &Job) -> Result<()> {
-        if self.is_taken(job)? { Err(exists(&self.destination.path(job.folder, job.name()))) } else { Ok(()) }
+        if self.is_taken(job)? { Err(exists(&self.destination.path(job.folder, &job.name))) } else { Ok(()) }
     }
 
     /// Make something new under the job's name with `make`, which is given a folder and a name that nothing has.
     ///
     /// What is there already is replaced by a rename once the new is complete, so that a link is replaced and never
-    /// written through.
+    /// written through. What is known to be replaced is made once: a large file would fail to take its name at its end only.
     pub fn put(&mut self, job: &Job, existing: Existing, make: Make<'_>) -> Result<Written> {
         let destination = self.destination;
         let folder = self.folder(job.folder, true)?;
-        let name = job.name();
+        let name = &job.name[..];
         let path = || destination.path(job.folder, name);
-        let outcome = match make(folder, name) {
+        let look = existing == Existing::Overwrite && !destination.is_new;
+        let there = if look { fs::lstat_at(folder, name).ok() } else { None };
+        let first = match there {
+            Some(_) => Err(Failure::Io("create", io::ErrorKind::AlreadyExists.into())),
+            None => make(folder, name),
+        };
+        let outcome = match first {
             Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists => match existing {
                 Existing::Error => return Err(exists(&path())),
                 Existing::Skip => return Ok(Written::WasThere),
@@ -204,9 +216,37 @@ pub(super) enum Failure {
     Archive(Error),
 }
 
+/// A name for what is not complete yet; two stages of one file differ in `stage`.
+fn staged_name(name: &[u8], stage: &str) -> Vec<u8> {
+    let process = std::process::id();
+    crate::target::dot_name(name, &format!("{stage}.{process}"), crate::target::STAGED_SUFFIX)
+}
+
+/// Make a file that has its name only once `write` is done with it: a call that is killed leaves nothing under the name,
+/// and where the file system can make files without one, nothing at all.
+pub(super) fn make_whole(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    mode: u32,
+    write: &mut dyn FnMut(&OwnedFd) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |cause| Failure::Io("create", cause);
+    if let Some(file) = fs::create_unnamed_member(folder, mode).map_err(failed)? {
+        write(&file)?;
+        return fs::link_unnamed(&file, folder, name).map_err(failed);
+    }
+    let staged = staged_name(name, ".new");
+    let _ = fs::unlink(folder, &staged);
+    let file = fs::create_member(folder, &staged, mode).map_err(failed)?;
+    let named = write(&file).and_then(|()| fs::rename_new(folder, &staged, name).map_err(failed));
+    if named.is_err() {
+        let _ = fs::unlink(folder, &staged);
+    }
+    named
+}
+
 fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Failure> {
-    let process = std::process::id().to_string();
-    let staged = crate::target::dot_name(name, &format!(".{process}"), crate::target::STAGED_SUFFIX);
+    let staged = staged_name(name, "");
     // Left by a process of the same number that was killed; nothing else makes such names.
     let _ = fs::unlink(folder, &staged);
     make(folder, &staged)?;

@@ -2,6 +2,9 @@
 
 use crate::read::limits::DEPTH;
 
+/// `NAME_MAX`.
+const LONGEST_PART: usize = 255;
+
 /// The parts of a member's name below the destination, or why it has no place there. Empty for the destination itself.
 pub(super) fn parts(name: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
     if name.contains(&0) {
@@ -21,6 +24,9 @@ pub(super) fn parts(name: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
         return Err("its name leads outside the destination by `..`");
     }
     let parts: Vec<&[u8]> = name.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    if parts.iter().any(|part| part.len() > LONGEST_PART) {
+        return Err("a part of its name is longer than 255 bytes, which no file system takes");
+    }
     if parts.len() > DEPTH {
         return Err("its name is nested deeper than 512 folders");
     }
@@ -77,6 +83,8 @@ mod tests {
             assert_eq!(parts(good.as_bytes()).map(|parts| parts.len()), Ok(count), "{good:?}");
         }
         assert!(parts(&b"d/".repeat(DEPTH + 1)).is_err());
+        assert!(parts(&[b"d/".as_slice(), &b"n".repeat(LONGEST_PART)].concat()).is_ok());
+        assert!(parts(&[b"d/".as_slice(), &b"n".repeat(LONGEST_PART + 1)].concat()).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an extraction will write, decided before anything is written.
 
+use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
-use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use unicode_normalization::UnicodeNormalization as _;
@@ -11,8 +11,11 @@ use super::{Archive, Existing, ExtractRequest};
 use crate::error::{ErrorKind, Result, show_bytes};
 use crate::read::fault::Fault;
 use crate::read::glob::Glob;
-use crate::read::{Format, Member, MemberKind, content};
+use crate::read::{Format, Limits, Member, MemberKind, Packing, content};
 use crate::report::Remark;
+
+/// Folders that no member stands for may be this many: a name of 64 KiB can ask for 500, and costs its writer nothing.
+const IMPLIED_FOLDERS: usize = 1 << 20;
 
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
 #[derive(Debug)]
@@ -21,23 +24,28 @@ pub(super) struct Folder {
     pub name: Vec<u8>,
     /// Of the member that the archive has for it.
     pub attributes: Option<(u32, Option<(i64, u32)>)>,
+    /// The first folder that it is one with where case and accents do not count; itself, mostly.
+    folds_to: u32,
 }
 
-/// A member and the folder it goes to; its name there is the last part of its own.
+/// A member, and where it goes.
 #[derive(Debug)]
 pub(super) struct Job {
     pub member: Member,
     pub folder: u32,
+    pub name: Vec<u8>,
+    /// A later member has its place.
+    pub is_superseded: bool,
 }
 
-impl Job {
-    pub fn name(&self) -> &[u8] {
-        last_part(&self.member.name)
-    }
-}
-
-fn last_part(name: &[u8]) -> &[u8] {
-    name.rsplit(|&b| b == b'/').next().unwrap_or(name)
+/// Another name for a file.
+#[derive(Debug)]
+pub(super) struct HardLink {
+    pub job: Job,
+    /// Which of [`Plan::files`], while they stand in the archive's order.
+    pub file: Option<usize>,
+    /// Where that file is written.
+    pub target: (u32, Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -46,9 +54,10 @@ pub(super) struct Plan {
     /// By offset.
     pub files: Vec<Job>,
     pub links: Vec<Job>,
-    /// Each with the folder and name of the file that it is another name of.
-    pub hard_links: Vec<(Job, u32, Vec<u8>)>,
+    pub hard_links: Vec<HardLink>,
     pub skipped: Vec<Remark>,
+    /// How many of those nobody asked to leave out.
+    pub refused: u64,
     pub warnings: Vec<String>,
     pub bytes: u64,
 }
@@ -79,23 +88,25 @@ impl Wanted {
 }
 
 /// Builds a [`Plan`] member by member.
-struct Planning<'a> {
+pub(super) struct Planning<'a> {
     request: &'a ExtractRequest,
+    limits: Limits,
     format: Format,
-    plan: Plan,
-    folder_numbers: HashMap<Vec<u8>, u32>,
-    /// Hash of each path that is no folder's, and where its job stands.
-    taken: HashMap<u64, Place>,
-    /// Hash of each path as it reads where case and accents do not count.
-    folded: HashMap<u64, Vec<u8>>,
-    folded_collisions: u64,
-    first_folded: Option<(Vec<u8>, Vec<u8>)>,
+    pub plan: Plan,
+    members: usize,
+    /// What stands where, by the hash of its folder and name.
+    places: HashMap<u64, Place>,
+    /// The same where case and accents do not count.
+    folded: HashMap<u64, Place>,
+    collisions: u64,
+    first_collision: Option<(Vec<u8>, Vec<u8>)>,
     repeated: u64,
     hasher: RandomState,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Place {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Folder(u32),
     File(usize),
     Link(usize),
     HardLink(usize),
@@ -106,7 +117,7 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
         archive.member(name)?;
     }
     let wanted = Wanted::new(request);
-    let mut planning = Planning::new(request, archive.format());
+    let mut planning = Planning::new(request, archive.limits, archive.format());
     let mut links = Vec::new();
     archive.each(&mut |member| {
         if !wanted.takes(&member.name) {
@@ -123,55 +134,67 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
         member.link = Some(archive.link_target(&member)?);
         planning.add(member).map_err(|fault| archive.explain(fault))?;
     }
-    planning.finish().map_err(|fault| archive.explain(fault))
+    planning.find_link_targets(archive)?;
+    Ok(planning.finish())
+}
+
+fn unsafe_member(member: &Member, what: &str) -> Fault {
+    let fault = Fault::new(ErrorKind::UnsafeMember, format!("{what}; leave it out to extract the rest"));
+    fault.in_member(&member.name).at(member.offset)
 }
 
 impl<'a> Planning<'a> {
-    fn new(request: &'a ExtractRequest, format: Format) -> Self {
-        let root = Folder { parent: 0, name: Vec::new(), attributes: None };
+    fn new(request: &'a ExtractRequest, limits: Limits, format: Format) -> Self {
+        let root = Folder { parent: 0, name: Vec::new(), attributes: None, folds_to: 0 };
         let plan = Plan {
             folders: vec![root],
             files: Vec::new(),
             links: Vec::new(),
             hard_links: Vec::new(),
             skipped: Vec::new(),
+            refused: 0,
             warnings: Vec::new(),
             bytes: 0,
         };
         Self {
             request,
+            limits,
             format,
             plan,
-            folder_numbers: HashMap::new(),
-            taken: HashMap::new(),
+            members: 0,
+            places: HashMap::new(),
             folded: HashMap::new(),
-            folded_collisions: 0,
-            first_folded: None,
+            collisions: 0,
+            first_collision: None,
             repeated: 0,
             hasher: RandomState::new(),
         }
     }
 
-    fn skip(&mut self, member: &Member, reason: &str) {
+    fn skip(&mut self, member: &Member, reason: impl Into<String>) {
         self.plan.skipped.push(Remark { path: crate::fs::path(&member.name).into(), reason: reason.into() });
     }
 
+    /// Leave a member out that was to be extracted.
+    pub fn refuse(&mut self, member: &Member, reason: impl Into<String>) {
+        self.plan.refused += 1;
+        self.skip(member, reason);
+    }
+
     fn add(&mut self, member: Member) -> Result<(), Fault> {
-        let unsafe_member = |what: &str| {
-            let fault = Fault::new(ErrorKind::UnsafeMember, format!("{what}; leave it out to extract the rest"));
-            fault.in_member(&member.name).at(member.offset)
-        };
-        let parts = parts(&member.name).map_err(unsafe_member)?;
+        self.members += 1;
+        let parts = parts(&member.name).map_err(|what| unsafe_member(&member, what))?;
         if parts.len() <= self.request.strip {
             if parts.is_empty() && member.kind != MemberKind::Directory {
-                return Err(unsafe_member("its name is empty"));
+                return Err(unsafe_member(&member, "its name is empty"));
             }
             return Ok(());
         }
         let parts = &parts[self.request.strip..];
+        let mut file = None;
         match member.kind {
             MemberKind::Special => {
-                self.skip(&member, "a device, FIFO or socket");
+                self.refuse(&member, "a device, FIFO or socket");
                 return Ok(());
             }
             MemberKind::Link | MemberKind::HardLink if !self.request.links => {
@@ -181,133 +204,186 @@ impl<'a> Planning<'a> {
             MemberKind::Link => {
                 let target = member.link.as_deref().unwrap_or_default();
                 if let Some(reason) = refuse_link(target, parts.len() - 1) {
-                    return Err(unsafe_member(&format!("{reason}: {}", show_bytes(target))));
+                    self.refuse(&member, format!("{reason}: {}", show_bytes(target)));
+                    return Ok(());
                 }
             }
             MemberKind::Directory => {
-                let number = self.folder(parts);
+                let number = self.folder(&member, parts)?;
                 self.plan.folders[number as usize].attributes = Some((member.mode, member.mtime));
+                return Ok(());
+            }
+            MemberKind::File if member.packing == Packing::Sparse => {
+                self.refuse(&member, "a sparse file of a kind that vhpack cannot read");
                 return Ok(());
             }
             MemberKind::File => {
                 content::check(&member).map_err(|fault| fault.in_member(&member.name).at(member.offset))?;
-                self.plan.bytes += member.size;
+                self.plan.bytes = self.plan.bytes.saturating_add(member.size);
             }
-            MemberKind::HardLink => {}
+            // Now, since a later member of the target's name is another file.
+            MemberKind::HardLink => file = self.file_at(member.link.as_deref().unwrap_or_default()),
         }
-        let folder = self.folder(&parts[..parts.len() - 1]);
-        let path = parts.join(&b'/');
-        self.place(Job { member, folder }, &path)
+        let folder = self.folder(&member, &parts[..parts.len() - 1])?;
+        let name = parts[parts.len() - 1].to_vec();
+        self.place(Job { member, folder, name, is_superseded: false }, file)
     }
 
-    fn folder(&mut self, parts: &[&[u8]]) -> u32 {
-        if parts.is_empty() {
-            return 0;
-        }
-        let path = parts.join(&b'/');
-        if let Some(&number) = self.folder_numbers.get(&path) {
-            return number;
-        }
-        let parent = self.folder(&parts[..parts.len() - 1]);
-        let number = self.plan.folders.len() as u32;
-        self.plan.folders.push(Folder { parent, name: parts[parts.len() - 1].to_vec(), attributes: None });
-        self.folder_numbers.insert(path, number);
-        number
-    }
-
-    /// Give the job its place among its like; of two members with one name a tar's later one wins, as in every reader.
-    fn place(&mut self, job: Job, path: &[u8]) -> Result<(), Fault> {
-        self.note_folded(path);
-        let (files, links, hard_links) = (self.plan.files.len(), self.plan.links.len(), self.plan.hard_links.len());
-        let place = match job.member.kind {
-            MemberKind::Link => Place::Link(links),
-            MemberKind::HardLink => Place::HardLink(hard_links),
-            _ => Place::File(files),
-        };
-        match self.taken.entry(self.hasher.hash_one(path)) {
-            Entry::Vacant(free) => {
-                free.insert(place);
-            }
-            Entry::Occupied(_) if self.format == Format::Zip => {
-                let what = "two members would become this file; the archive is malformed or meant to deceive";
-                return Err(Fault::new(ErrorKind::UnsafeMember, what)
-                    .in_member(&job.member.name)
-                    .at(job.member.offset));
-            }
-            Entry::Occupied(mut old) => {
-                self.repeated += 1;
-                match old.insert(place) {
-                    Place::File(at) => self.plan.files[at].member.kind = MemberKind::Special,
-                    Place::Link(at) => self.plan.links[at].member.kind = MemberKind::Special,
-                    Place::HardLink(at) => self.plan.hard_links[at].0.member.kind = MemberKind::Special,
+    /// The number of a folder, which is made where there is none. Each level is found by the number of the one above, so
+    /// that a deep path takes no more room than its own bytes.
+    fn folder(&mut self, member: &Member, parts: &[&[u8]]) -> Result<u32, Fault> {
+        let mut number = 0;
+        for part in parts {
+            let next = self.plan.folders.len() as u32;
+            match self.places.entry(self.hasher.hash_one((number, part))) {
+                Entry::Occupied(place) => match *place.get() {
+                    Place::Folder(folder) => number = folder,
+                    _ => return Err(unsafe_member(member, "its folder would also be another member's file or link")),
+                },
+                Entry::Vacant(free) => {
+                    let most = IMPLIED_FOLDERS + self.members;
+                    if self.limits.max_members != 0 && next as usize > most {
+                        let what = format!(
+                            "the archive asks for more than {most} folders; if you trust it, lift the limits with \
+                             --unsafe-limits, or unsafe_limits=True in Python"
+                        );
+                        return Err(Fault::new(ErrorKind::LimitExceeded, what).in_member(&member.name));
+                    }
+                    free.insert(Place::Folder(next));
+                    let name = part.to_vec();
+                    self.plan.folders.push(Folder { parent: number, name, attributes: None, folds_to: next });
+                    if let Some(Place::Folder(first)) = self.fold(member, number, part, Place::Folder(next))? {
+                        self.plan.folders[next as usize].folds_to = first;
+                    }
+                    number = next;
                 }
             }
         }
+        Ok(number)
+    }
+
+    /// The file that a member of this name would be a link to, of those that were added.
+    fn file_at(&self, target: &[u8]) -> Option<usize> {
+        let parts = parts(target).ok()?;
+        let (name, folders) = parts.get(self.request.strip..)?.split_last()?;
+        let mut number = 0;
+        for part in folders {
+            match self.places.get(&self.hasher.hash_one((number, part)))? {
+                Place::Folder(folder) => number = *folder,
+                _ => return None,
+            }
+        }
+        match self.places.get(&self.hasher.hash_one((number, name)))? {
+            Place::File(at) => Some(*at),
+            Place::HardLink(at) => self.plan.hard_links[*at].file,
+            _ => None,
+        }
+    }
+
+    fn job(&self, place: Place) -> Option<&Job> {
         match place {
-            Place::File(_) => self.plan.files.push(job),
+            Place::Folder(_) => None,
+            Place::File(at) => self.plan.files.get(at),
+            Place::Link(at) => self.plan.links.get(at),
+            Place::HardLink(at) => self.plan.hard_links.get(at).map(|link| &link.job),
+        }
+    }
+
+    /// Give the job its place among its like; of two members with one name a tar's later one wins, as in every reader.
+    fn place(&mut self, job: Job, file: Option<usize>) -> Result<(), Fault> {
+        let place = match job.member.kind {
+            MemberKind::Link => Place::Link(self.plan.links.len()),
+            MemberKind::HardLink => Place::HardLink(self.plan.hard_links.len()),
+            _ => Place::File(self.plan.files.len()),
+        };
+        let key = self.hasher.hash_one((job.folder, &job.name[..]));
+        match self.places.insert(key, place) {
+            None => drop(self.fold(&job.member, job.folder, &job.name, place)?),
+            Some(Place::Folder(_)) => {
+                return Err(unsafe_member(&job.member, "it would be a file, and also the folder of another member"));
+            }
+            Some(old) => self.supersede(old, &job.member)?,
+        }
+        match place {
             Place::Link(_) => self.plan.links.push(job),
-            Place::HardLink(_) => self.plan.hard_links.push((job, 0, Vec::new())),
+            Place::HardLink(_) => self.plan.hard_links.push(HardLink { job, file, target: (0, Vec::new()) }),
+            _ => self.plan.files.push(job),
         }
         Ok(())
     }
 
-    /// Names that differ in case or accents alone are told apart here, and become one on other systems.
-    fn note_folded(&mut self, path: &[u8]) {
-        let Ok(text) = std::str::from_utf8(path) else { return };
-        let hash = if text.is_ascii() {
-            self.hasher.hash_one(text.to_ascii_lowercase())
-        } else {
-            self.hasher.hash_one(text.nfc().collect::<String>().to_lowercase().nfc().collect::<String>())
+    fn supersede(&mut self, old: Place, member: &Member) -> Result<(), Fault> {
+        let name = self.job(old).map(|job| job.member.name.clone()).unwrap_or_default();
+        if self.format == Format::Zip {
+            let what = "two members would become this file; the archive is malformed or meant to deceive";
+            return Err(Fault::new(ErrorKind::UnsafeMember, what).in_member(&member.name).at(member.offset));
+        }
+        if parts(&name).ok() != parts(&member.name).ok() {
+            let what = format!(
+                "with {} folders taken off, it and {} would become one file; strip fewer, or extract them one by one",
+                self.request.strip,
+                show_bytes(&name)
+            );
+            return Err(Fault::new(ErrorKind::UnsafeMember, what).in_member(&member.name).at(member.offset));
+        }
+        self.repeated += 1;
+        let plan = &mut self.plan;
+        match old {
+            Place::Folder(_) => {}
+            Place::File(at) => plan.files[at].is_superseded = true,
+            Place::Link(at) => plan.links[at].is_superseded = true,
+            Place::HardLink(at) => plan.hard_links[at].job.is_superseded = true,
+        }
+        Ok(())
+    }
+
+    /// Look for a place that this one falls together with where case and accents do not count.
+    fn fold(&mut self, member: &Member, folder: u32, name: &[u8], place: Place) -> Result<Option<Place>, Fault> {
+        let folder_folds = self.plan.folders[folder as usize].folds_to;
+        let hash = match std::str::from_utf8(name) {
+            Ok(text) if !text.is_ascii() => {
+                let text = text.nfc().collect::<String>().to_lowercase().nfc().collect::<String>();
+                self.hasher.hash_one((folder_folds, text.as_bytes()))
+            }
+            Ok(_) => self.hasher.hash_one((folder_folds, &name.to_ascii_lowercase()[..])),
+            Err(_) => self.hasher.hash_one((folder_folds, name)),
         };
-        match self.folded.entry(hash) {
+        let first = match self.folded.entry(hash) {
             Entry::Vacant(free) => {
-                free.insert(path.to_vec());
+                free.insert(place);
+                return Ok(None);
             }
-            Entry::Occupied(first) if first.get() != path => {
-                self.folded_collisions += 1;
-                self.first_folded.get_or_insert_with(|| (first.get().clone(), path.to_vec()));
+            Entry::Occupied(first) => *first.get(),
+        };
+        let (first_name, second_name) = (self.path(first), self.path_in(folder, name));
+        if !self.request.allow_collisions {
+            let what = format!(
+                "{} and {} differ in case or accents alone, and are one on systems where these do not count; extract \
+                 them one by one, or allow it (--allow-collisions, allow_collisions=True)",
+                show_bytes(&first_name),
+                show_bytes(&second_name)
+            );
+            return Err(Fault::new(ErrorKind::UnsafeMember, what).in_member(&member.name).at(member.offset));
+        }
+        self.collisions += 1;
+        self.first_collision.get_or_insert((first_name, second_name));
+        Ok(Some(first))
+    }
+
+    fn path(&self, place: Place) -> Vec<u8> {
+        match (place, self.job(place)) {
+            (Place::Folder(number), _) => {
+                let folder = &self.plan.folders[number as usize];
+                self.path_in(folder.parent, &folder.name)
             }
-            Entry::Occupied(_) => {}
+            (_, Some(job)) => self.path_in(job.folder, &job.name),
+            _ => Vec::new(),
         }
     }
 
-    fn finish(mut self) -> Result<Plan, Fault> {
-        for job in self.plan.files.iter().chain(&self.plan.links).chain(self.plan.hard_links.iter().map(|link| &link.0))
-        {
-            if self.folder_numbers.contains_key(&self.path(job)) {
-                let what = "it would be a file, and also the folder of another member";
-                return Err(Fault::new(ErrorKind::UnsafeMember, what)
-                    .in_member(&job.member.name)
-                    .at(job.member.offset));
-            }
-        }
-        self.find_link_targets()?;
-        if self.repeated > 0 {
-            self.plan
-                .warnings
-                .push(format!("{} members have a later one of the same name, which was taken", self.repeated));
-        }
-        if let Some((first, second)) = &self.first_folded {
-            self.plan.warnings.push(format!(
-                "{} names differ from another in case or accents alone, and are one file on other systems; the first are \
-                 {} and {}",
-                self.folded_collisions,
-                show_bytes(first),
-                show_bytes(second)
-            ));
-        }
-        let is_current = |job: &Job| job.member.kind != MemberKind::Special;
-        self.plan.files.retain(is_current);
-        self.plan.links.retain(is_current);
-        self.plan.hard_links.retain(|(job, ..)| is_current(job));
-        self.plan.files.sort_by_key(|job| job.member.offset);
-        Ok(self.plan)
-    }
-
-    /// Where the job's member is written, below the destination.
-    fn path(&self, job: &Job) -> Vec<u8> {
-        let mut parts = vec![job.name()];
-        let mut folder = job.folder;
+    /// Where something is written, below the destination.
+    fn path_in(&self, mut folder: u32, name: &[u8]) -> Vec<u8> {
+        let mut parts = vec![name];
         while folder != 0 {
             parts.push(&self.plan.folders[folder as usize].name);
             folder = self.plan.folders[folder as usize].parent;
@@ -316,33 +392,27 @@ impl<'a> Planning<'a> {
         parts.join(&b'/')
     }
 
-    /// A hard link is made to a file that this extraction writes, and to nothing else.
-    fn find_link_targets(&mut self) -> Result<(), Fault> {
-        let mut targets = BTreeMap::new();
-        for (number, (job, ..)) in self.plan.hard_links.iter().enumerate() {
-            let refused = |what: String| {
-                let fault = Fault::new(ErrorKind::UnsafeMember, what);
-                fault.in_member(&job.member.name).at(job.member.offset)
-            };
-            let target = job.member.link.as_deref().unwrap_or_default();
-            let parts =
-                parts(target).map_err(|reason| refused(format!("its target {}: {reason}", show_bytes(target))))?;
-            let path = parts.get(self.request.strip..).unwrap_or_default().join(&b'/');
-            let file = match self.taken.get(&self.hasher.hash_one(&path[..])) {
-                Some(Place::File(at)) => &self.plan.files[*at],
-                Some(Place::HardLink(at)) if *at < number => &self.plan.hard_links[*at].0,
-                _ => {
-                    let what = "it is a hard link to {}, which is not among the files extracted";
-                    return Err(refused(what.replace("{}", &show_bytes(target))));
-                }
-            };
-            targets.insert(number, (file.folder, file.name().to_vec()));
+    fn finish(mut self) -> Plan {
+        if self.repeated > 0 {
+            let (members, have) = if self.repeated == 1 { ("member", "has") } else { ("members", "have") };
+            self.plan
+                .warnings
+                .push(format!("{} {members} {have} a later one of the same name, which was taken", self.repeated));
         }
-        for (number, (folder, name)) in targets {
-            let link = &mut self.plan.hard_links[number];
-            (link.1, link.2) = (folder, name);
+        if let Some((first, second)) = &self.first_collision {
+            self.plan.warnings.push(format!(
+                "names that differ from another in case or accents alone, and are one file on other systems: {}; the \
+                 first are {} and {}",
+                self.collisions,
+                show_bytes(first),
+                show_bytes(second)
+            ));
         }
-        Ok(())
+        self.plan.files.retain(|job| !job.is_superseded);
+        self.plan.links.retain(|job| !job.is_superseded);
+        self.plan.hard_links.retain(|link| !link.job.is_superseded);
+        self.plan.files.sort_by_key(|job| job.member.offset);
+        self.plan
     }
 }
 

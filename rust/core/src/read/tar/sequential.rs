@@ -99,6 +99,16 @@ impl Sequential {
         }
     }
 
+    /// How far the nearest unpacking, or beginning, is on the way to `offset`.
+    pub fn reached(&self, offset: u64) -> u64 {
+        let points = lock(&self.points);
+        let point = points[points.partition_point(|point| point.1 <= offset).saturating_sub(1)].1;
+        drop(points);
+        let waiting = lock(&self.waiting);
+        let positions = waiting.iter().map(Unpacking::position).filter(|&position| position <= offset);
+        positions.max().unwrap_or(0).max(point)
+    }
+
     fn note_point(&self, point: (u64, u64)) {
         let mut points = lock(&self.points);
         if points.last().is_some_and(|last| point.1 >= last.1 + POINT_DISTANCE) {

@@ -1,0 +1,197 @@
+"""What an extraction makes of odd archives: the right bytes, no half files, and the rest where some members cannot be had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+import vhpack
+from tests.engine.read.archives import everything_below, link_in_zip, opened, special, tar_of, zip_of
+
+MIB = 1 << 20
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in everything_below(folder) if (folder / name).is_file()}
+
+
+def extracted(archive: Path, dest: Path, **options: object) -> vhpack._engine.ExtractReport:
+    return opened(archive).extract(os.fsencode(dest), **options)  # type: ignore[arg-type]
+
+
+def test_a_hard_link_has_the_bytes_from_before_it(work: Path) -> None:
+    first, last = ("a", b"v1"), ("a", b"v2")
+    links = [special(name, tarfile.LNKTYPE, "a") for name in ("b", "c")]
+    report = extracted(tar_of(work / "a.tar", first, *links, last, special("d", tarfile.LNKTYPE, "a")), work / "out")
+    assert contents(work / "out") == {"a": b"v2", "b": b"v1", "c": b"v1", "d": b"v2"}
+    assert (report.files, report.links, report.refused) == (2, 2, 0)
+    assert (work / "out/b").stat().st_ino == (work / "out/c").stat().st_ino
+    assert (work / "out/a").stat().st_ino == (work / "out/d").stat().st_ino
+
+
+def test_a_file_packed_twice_is_there_once(work: Path) -> None:
+    (work / "d").mkdir()
+    (work / "d/a").write_bytes(b"1")
+    os.link(work / "d/a", work / "d/b")
+    subprocess.run(["tar", "-cf", "dup.tar", "d", "d/a"], check=True, cwd=work)
+    extracted(work / "dup.tar", work / "out")
+    assert contents(work / "out") == {"d/a": b"1", "d/b": b"1"}
+
+
+def test_hard_links_taken_alone_are_copies_of_what_they_lead_to(work: Path) -> None:
+    chain = [special("b", tarfile.LNKTYPE, "a"), special("c", tarfile.LNKTYPE, "b"), special("d", tarfile.LNKTYPE, "./a")]
+    archive = tar_of(work / "a.tar", ("a", b"v1"), *chain, ("a", b"v2"), ("fill", b"x"))
+    assert extracted(archive, work / "one", names=["c"]).files == 1
+    assert contents(work / "one") == {"c": b"v1"}
+    report = extracted(archive, work / "two", names=["c", "d"])
+    assert (report.files, report.links, contents(work / "two")) == (1, 1, {"c": b"v1", "d": b"v1"})
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "a/../../.."])
+def test_links_that_lead_outside_are_left_out_and_the_rest_is_there(work: Path, target: str) -> None:
+    hard = special("hard", tarfile.LNKTYPE, target)
+    archives = [
+        (zip_of(work / "a.zip", ("file", b"1"), link_in_zip("link", target), ("last", b"2")), ["link"]),
+        (
+            tar_of(work / "a.tar", ("file", b"1"), special("link", tarfile.SYMTYPE, target), hard, ("last", b"2")),
+            ["link", "hard"],
+        ),
+    ]
+    for archive, left_out in archives:
+        out = work / f"out{archive.suffix}"
+        report = extracted(archive, out)
+        assert sorted(name for name, _ in report.skipped) == sorted(left_out)
+        assert report.refused == len(left_out)
+        assert everything_below(out) == {"file", "last"}
+
+
+def test_sparse_files_are_left_out_and_the_rest_is_there(work: Path) -> None:
+    with (work / "holes").open("wb") as file:
+        file.write(b"first")
+        file.truncate(8 * MIB)
+    (work / "whole").write_bytes(b"whole")
+    os.link(work / "holes", work / "other")
+    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "holes", "other", "whole"], check=True, cwd=work)
+    report = extracted(work / "a.tar", work / "out")
+    assert (report.refused, everything_below(work / "out")) == (2, {"whole"})
+
+
+def test_what_was_asked_to_be_left_out_is_not_refused(work: Path) -> None:
+    archive = tar_of(work / "a.tar", ("a", b"1"), special("link", tarfile.SYMTYPE, "a"))
+    report = extracted(archive, work / "out", links=False)
+    assert ([name for name, _ in report.skipped], report.refused) == (["link"], 0)
+
+
+def test_folders_taken_off_do_not_make_one_file_of_two(work: Path) -> None:
+    archive = tar_of(work / "a.tar", ("a/x", b"1"), ("b/x", b"2"))
+    with pytest.raises(vhpack.UnsafeMemberError, match="a/x"):
+        extracted(archive, work / "out", strip=1)
+    assert not (work / "out").exists()
+    extracted(tar_of(work / "b.tar", ("a/x", b"1"), ("./a//x", b"2")), work / "out", strip=1)
+    assert contents(work / "out") == {"x": b"2"}
+
+
+@pytest.mark.parametrize(
+    "pair", [("Readme", "README"), ("ä", "a\u0308"), ("d/É", "D/e\u0301"), ("A/x", "a/y"), ("a", "A/y"), ("é/x", "E\u0301/y")]
+)
+def test_names_that_other_systems_take_for_one_are_refused_unless_allowed(work: Path, pair: tuple[str, str]) -> None:
+    for archive in (
+        zip_of(work / "a.zip", *[(name, b"1") for name in pair]),
+        tar_of(work / "a.tar", *[(name, b"1") for name in pair]),
+    ):
+        out = work / f"out{archive.suffix}"
+        with pytest.raises(vhpack.UnsafeMemberError, match="--allow-collisions"):
+            extracted(archive, out)
+        assert not out.exists()
+        report = extracted(archive, out, allow_collisions=True)
+        assert (report.files, set(contents(out))) == (2, set(pair))
+        assert "case or accents" in report.warnings[0]
+        extracted(archive, work / f"one{archive.suffix}", names=[pair[1]])
+        assert set(contents(work / f"one{archive.suffix}")) == {pair[1]}
+
+
+def test_a_name_that_no_file_system_takes_is_refused_before_anything_is_written(work: Path) -> None:
+    archive = tar_of(work / "a.tar", ("good", b"1"), ("d/" + "n" * 256, b"2"))
+    with pytest.raises(vhpack.UnsafeMemberError, match="255 bytes"):
+        extracted(archive, work / "out")
+    assert not (work / "out").exists()
+    extracted(tar_of(work / "b.tar", ("d/" + "n" * 255, b"2")), work / "out")
+    assert contents(work / "out") == {"d/" + "n" * 255: b"2"}
+
+
+def test_a_name_that_ends_in_a_dot_is_the_name_before_it(work: Path) -> None:
+    extracted(zip_of(work / "a.zip", ("d/a/.", b"1")), work / "out")
+    assert contents(work / "out") == {"d/a": b"1"}
+
+
+DEEP = """
+import resource
+from vhpack._engine import Archive
+archive = Archive(b"deep.tar")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+archive.extract(b"out")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_deep_names_take_no_more_memory_than_their_folders(work: Path) -> None:
+    with tarfile.open(work / "deep.tar", "w", format=tarfile.PAX_FORMAT) as writer:
+        for number in range(6):
+            writer.addfile(tarfile.TarInfo(f"{number}/{'/'.join(['n' * 120] * 500)}/f"))
+    ran = subprocess.run([sys.executable, "-c", DEEP], check=True, cwd=work, capture_output=True, text=True)
+    # All prefixes of all names are 90 MB.
+    assert int(ran.stdout) < 45 << 10
+    subprocess.run(["rm", "-r", "out"], check=True, cwd=work)
+
+
+def test_more_folders_than_an_archive_could_mean_are_refused(work: Path) -> None:
+    with tarfile.open(work / "deep.tar", "w", format=tarfile.PAX_FORMAT) as writer:
+        for number in range(2200):
+            writer.addfile(tarfile.TarInfo(f"{number:04}/{'/'.join(['n'] * 500)}/f"))
+    with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
+        extracted(work / "deep.tar", work / "out")
+    assert not (work / "out").exists()
+
+
+EXTRACT = "from vhpack._engine import Archive; Archive(b'a.tar').extract(b'out')"
+
+
+def test_a_killed_extraction_leaves_no_half_file_under_its_name(work: Path) -> None:
+    size = 300 * MIB
+    with tarfile.open(work / "a.tar", "w") as writer, open("/dev/zero", "rb") as zeros:
+        header = tarfile.TarInfo("large")
+        header.size = size
+        writer.addfile(header, zeros)
+    seen = 0
+    for pause in (0.0, 0.01, 0.03, 0.06, 0.1):
+        child = subprocess.Popen([sys.executable, "-c", EXTRACT], cwd=work)
+        while not (work / "out").exists() and child.poll() is None:
+            time.sleep(0.001)
+        time.sleep(pause)
+        child.send_signal(signal.SIGKILL)
+        seen += child.wait() == -signal.SIGKILL
+        large = work / "out" / "large"
+        assert not large.exists() or large.stat().st_size == size
+        subprocess.run(["rm", "-rf", "out"], check=True, cwd=work)
+    assert seen
+
+
+def test_large_files_are_replaced_and_kept_as_small_ones_are(work: Path) -> None:
+    new = os.urandom(3 * MIB)
+    archive = zip_of(work / "a.zip", ("large", new), ("small", b"new"))
+    (work / "out").mkdir()
+    for name in ("large", "small"):
+        (work / "out" / name).write_bytes(b"old")
+    with pytest.raises(vhpack.TargetExistsError):
+        extracted(archive, work / "out")
+    assert extracted(archive, work / "out", existing="skip").files == 0
+    assert contents(work / "out") == {"large": b"old", "small": b"old"}
+    assert extracted(archive, work / "out", existing="overwrite").files == 2
+    assert contents(work / "out") == {"large": new, "small": b"new"}
