@@ -453,3 +453,12 @@ def test_a_new_folder_in_the_place_of_the_old_is_not_taken_for_it(cut_off: Path)
     write_tree(cut_off / "data", left)
     check_failed(compress(*SAME_CALL, "--force", cwd=cut_off))
     assert (cut_off / "out.zip").read_bytes() == archive
+
+
+def test_an_archive_that_was_renamed_without_its_list_keeps_its_protection(cut_off: Path) -> None:
+    (cut_off / "out.zip").rename(cut_off / "renamed.zip")
+    archive = (cut_off / "renamed.zip").read_bytes()
+
+    for options in ([], ["--remove-originals"]):
+        check_failed(compress("data", "-o", "renamed.zip", "--force", *options, cwd=cut_off), [LIST], "remove the list")
+        assert (cut_off / "renamed.zip").read_bytes() == archive

@@ -260,6 +260,17 @@ pub(crate) fn read_two_at(file: impl AsFd, head: &mut [u8], body: &mut [u8], off
     Ok(have + read_at(&file, &mut body[have - in_head..], offset + have as u64)?)
 }
 
+/// All of a file, which is small enough to be held.
+pub(crate) fn read_whole(file: impl AsFd) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(Stamp::of(&fstat(&file)?).size).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    bytes.resize(size, 0);
+    let count = read_at(file, &mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(&file, bytes) {

@@ -188,6 +188,33 @@ pub(crate) enum Earlier {
     Distrusted(Distrusted),
 }
 
+/// The list of an archive that was renamed without it, where that archive is the target now.
+pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
+    let archive = target.replaces?;
+    let own = name_for(&target.name);
+    let folder = fs::open_directory(target.folder.as_os_str().as_bytes()).ok()?;
+    let mut lists = Vec::new();
+    let listed = fs::list(&folder, |name, _| {
+        if name.starts_with(b".") && name.ends_with(JOURNAL_SUFFIX) && name != own {
+            lists.push(name.to_vec());
+        }
+        Ok(())
+    });
+    // A folder that cannot be listed has no more to say.
+    listed.ok()?;
+    let is_about_it = |name: &Vec<u8>| {
+        let bytes = fs::open_file(&folder, name, false).and_then(fs::read_whole).unwrap_or_default();
+        let begun = matches!(State::of(&bytes), Some(State::Removing | State::Ended));
+        begun && list::decode(&bytes).is_some_and(|(listed, _)| listed.archive == archive)
+    };
+    let list = lists.iter().find(|name| is_about_it(name))?;
+    Some(Distrusted {
+        target: target.clone(),
+        list: target.folder.join(fs::path(list)),
+        why: "is about this archive, which had another name".into(),
+    })
+}
+
 impl Unfinished {
     /// The list as one that only forbids.
     pub fn distrust(self, why: &str) -> Distrusted {

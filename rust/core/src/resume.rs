@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
-use crate::journal::{Distrusted, Earlier, Unfinished};
+use crate::journal::{Distrusted, Earlier, Unfinished, under_another_name};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::remove::{Original, Presence, Standing, left, presence, reached, remove};
@@ -28,6 +28,9 @@ impl Backlog {
             Earlier::Nothing => {}
             Earlier::Unfinished(unfinished) => self.unfinished.push(unfinished),
             Earlier::Distrusted(distrusted) => self.distrusted = Some(distrusted),
+        }
+        if self.distrusted.is_none() {
+            self.distrusted = under_another_name(target);
         }
         // An archive that was moved, and a link left in its place, has its list beside the link.
         let Some(link) = target.by_link() else { return Ok(()) };
