@@ -462,3 +462,25 @@ def test_an_archive_that_was_renamed_without_its_list_keeps_its_protection(cut_o
     for options in ([], ["--remove-originals"]):
         check_failed(compress("data", "-o", "renamed.zip", "--force", *options, cwd=cut_off), [LIST], "remove the list")
         assert (cut_off / "renamed.zip").read_bytes() == archive
+
+
+def test_what_was_reached_through_a_link_and_rewritten_is_told(work: Path) -> None:
+    write_tree(work, {"data/1.json": b"1", "ext/e.json": b"old"})
+    (work / "data/link").symlink_to("../ext")
+    assert compress(*SAME_CALL, "--force", cwd=work).code == 1
+    (work / "ext/e.json").write_bytes(b"new content")
+
+    ended = compress(*SAME_CALL, "--force", cwd=work)
+
+    assert ended.code == 1
+    assert "changed since it was packed" in ended.err
+    assert held(work)["link/e.json"] == b"old"
+
+
+def test_a_list_beside_the_target_excuses_no_mistyped_source(work: Path) -> None:
+    write_tree(work, {"data/1.json": b"1", "ext/e.json": b"e"})
+    (work / "data/link").symlink_to("../ext")
+    assert compress(*SAME_CALL, "--force", cwd=work).code == 1
+    write_tree(work, {"data/new.json": b"new"})
+
+    check_failed(compress("data", "data/typo.json", "-o", "out.zip", "--remove-originals", "--force", cwd=work), ["typo.json"])

@@ -54,6 +54,10 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         return Ok(PackReport { elapsed: start.elapsed(), ..report });
     }
     let plan = plan?;
+    if backlog.is_unfinished() {
+        // What is not there was excused as removed already; this call is none that finishes that.
+        Sources::look_up(request, false, cancel)?;
+    }
     check_replaced(request, &backlog, &plan, &target)?;
     backlog.release();
     let shards = shards(options, &plan, target, &shards_there, cancel)?;

@@ -160,9 +160,11 @@ pub(crate) fn left<'a>(originals: &[Original<'a>], kept: &[Remark]) -> Vec<Origi
 /// Remarks on what was packed and is not the caller's to remove.
 pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item = Remark> + 'o {
     let reached = originals.iter().filter(|original| original.standing == Standing::Reached);
-    reached.map(|original| Remark {
-        path: fs::path(&original.path()).into(),
-        reason: "reached through a linked folder".into(),
+    reached.map(|original| {
+        let path = original.path();
+        let same = fs::stat(fs::path(&path)).is_ok_and(|stat| Stamp::of(&stat) == original.stamp);
+        let changed = if same { "" } else { ", and changed since it was packed" };
+        Remark { path: fs::path(&path).into(), reason: format!("reached through a linked folder{changed}") }
     })
 }
 

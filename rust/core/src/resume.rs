@@ -195,10 +195,8 @@ pub(crate) fn finish(
         path: fs::path(&original.path()).into(),
         reason: "left out by the call that made the archive".into(),
     });
-    let mut warnings: Vec<String> = vec![
-        "the archive is the one that an earlier call had completed; this call removed the originals that were left"
-            .into(),
-    ];
+    let did = if removal.removed == 0 { "removed no original" } else { "removed the originals that were left" };
+    let mut warnings = vec![format!("the archive is the one that an earlier call had completed; this call {did}")];
     if options.manifest {
         warnings.push("a manifest is written only by the call that makes the archive; this call wrote none".into());
     }
