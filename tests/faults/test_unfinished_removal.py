@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from tests.conftest import without
 from tests.engine.command import VHPACK, Ended, compress, ordinary_user, run
@@ -484,3 +486,22 @@ def test_a_list_beside_the_target_excuses_no_mistyped_source(work: Path) -> None
     write_tree(work, {"data/new.json": b"new"})
 
     check_failed(compress("data", "data/typo.json", "-o", "out.zip", "--remove-originals", "--force", cwd=work), ["typo.json"])
+
+
+def test_finishing_the_removal_of_shards_names_them_all(work: Path) -> None:
+    """Also those whose lists were gone when it was cut off between two lists."""
+    write_tree(work / "data", FILES)
+    sharded = ["data", "-o", "out.zip", "--remove-originals", "--shard-size", "1k", "--json"]
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject=f"signal=KILL:when={len(FILES) + 2}")
+    run([*kill, VHPACK, "compress", *sharded, "--jobs", "1"], work)
+    assert contents(work / "data") == {}
+    shards = sorted(str(path) for path in work.glob("out-*.zip"))
+    assert 0 < len(list(work.glob(".out-*"))) < len(shards)
+
+    ended = compress(*sharded, cwd=work)
+
+    assert ended.code == 0, ended
+    report = json.loads(ended.out)
+    assert report["targets"] == shards
+    assert report["digests"] == [xxhash.xxh3_128_hexdigest(Path(shard).read_bytes()) for shard in shards]
+    assert not list(work.glob(".out-*"))

@@ -188,6 +188,29 @@ pub(crate) enum Earlier {
     Distrusted(Distrusted),
 }
 
+/// XXH3-128 of the archive that is there.
+pub(crate) fn digest_of(target: &Target, check: impl Fn() -> Result<()>) -> Result<u128> {
+    let folder = fs::enter_directory(target.folder.as_os_str().as_bytes())
+        .map_err(|error| Error::io(Stage::Remove, "read back", &target.shown, error))?;
+    digest_in(&folder, target, check)
+}
+
+fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()>) -> Result<u128> {
+    let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
+    let file = fs::open_file(folder, &target.name, false).map_err(failed)?;
+    let (mut digest, mut offset) = (Digest::new(), 0);
+    let mut portion = vec![0; 1 << 20];
+    loop {
+        check()?;
+        let count = fs::read_at(&file, &mut portion, offset).map_err(failed)?;
+        if count == 0 {
+            return Ok(digest.finish());
+        }
+        digest.update(&portion[..count]);
+        offset += count as u64;
+    }
+}
+
 /// The list of an archive that was renamed without it, where that archive is the target now.
 pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
     let archive = target.replaces?;
@@ -332,20 +355,7 @@ impl Unfinished {
     /// The archive reads as it was written.
     pub fn check_archive(&self, check: impl Fn() -> Result<()>) -> Result<()> {
         let target = &self.target;
-        let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
-        let file = fs::open_file(&self.folder, &target.name, false).map_err(failed)?;
-        let (mut digest, mut offset) = (Digest::new(), 0);
-        let mut portion = vec![0; 1 << 20];
-        loop {
-            check()?;
-            let count = fs::read_at(&file, &mut portion, offset).map_err(failed)?;
-            if count == 0 {
-                break;
-            }
-            digest.update(&portion[..count]);
-            offset += count as u64;
-        }
-        if digest.finish() == self.listed.digest {
+        if digest_in(&self.folder, target, check)? == self.listed.digest {
             return Ok(());
         }
         let message = format!(

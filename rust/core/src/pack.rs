@@ -8,6 +8,7 @@ use crate::codec::Codec;
 use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
+use crate::journal;
 use crate::manifest;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
@@ -49,8 +50,11 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let Prepared { target, shards_there, found, mut backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
     if options.originals == Originals::Remove
-        && let Some(report) = resume::finish(&backlog, &plan, options, cancel, progress)?
+        && let Some(mut report) = resume::finish(&backlog, &plan, options, cancel, progress)?
     {
+        if options.shard_size > 0 {
+            report.archives = all_shards(&shards_there, &report.archives, cancel)?;
+        }
         return Ok(PackReport { elapsed: start.elapsed(), ..report });
     }
     let plan = plan?;
@@ -87,6 +91,20 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         Vec::new()
     };
     Ok(PackReport { manifests, elapsed: start.elapsed(), ..report(&plan, archives, removal) })
+}
+
+/// Every shard that is there, also those whose lists were gone before the removal was finished.
+fn all_shards(
+    there: &[(u64, Target)],
+    listed: &[(std::path::PathBuf, u128)],
+    cancel: &CancelToken,
+) -> Result<Vec<(std::path::PathBuf, u128)>> {
+    let with_digest = |(_, shard): &(u64, Target)| {
+        let known = listed.iter().find(|(path, _)| *path == shard.shown).map(|(_, digest)| *digest);
+        let digest = known.map_or_else(|| journal::digest_of(shard, || cancel.check(Stage::Remove)), Ok)?;
+        Ok((shard.shown.clone(), digest))
+    };
+    there.iter().map(with_digest).collect()
 }
 
 /// The archives to be made, and what goes into each.
