@@ -99,7 +99,7 @@ def pack(
 
     Originals are kept unless `remove_originals` is true; then exactly the files that were packed are removed, after the
     archive is on disk; where Ctrl-C or a crash cuts that off, the same call finishes it. Folders are never removed. An
-    existing `target` is replaced only with `force`.
+    existing `target` is replaced only with `force`, and never one that another wrote while this pack ran.
 
     Args:
         sources: One path or pattern, or any iterable of them. One that exists is taken as it is, else it is read as
