@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+import ruamel.yaml
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,8 +19,6 @@ from vhpack.yaml.document import parse
 from vhpack.yaml.steps import Wanted, updated
 
 ROUNDS = 20_000 if SOAK else 150
-
-ruamel = pytest.importorskip("ruamel.yaml")
 
 values = st.one_of(
     st.integers(),
@@ -38,7 +37,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def read_by_both(text: str) -> tuple[Any, Any]:
-    twelve = ruamel.YAML(typ="safe", pure=True)
+    twelve = ruamel.yaml.YAML(typ="safe", pure=True)
     return yaml.safe_load(text), twelve.load(io.StringIO(text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
@@ -71,13 +72,13 @@ class Calls(Expressions):
         self.followed: set[int] = set()
         """Functions that were followed where they are called, by the identity of their nodes."""
 
+    @abstractmethod
     def prepare(self, frame: int, node: ast.Call, arguments: Arguments) -> None:
         """Take note of a call of `prepare`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, frame: int, body: list[ast.stmt]) -> bool:
         """Follow statements; say whether their end is reached."""
-        raise NotImplementedError
 
     def call(self, frame: int, node: ast.expr) -> Value:
         """Return what a call returns, its effects done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +45,7 @@ _CONSTANTS: Final = {
 }
 
 
-class Expressions(Memory):
+class Expressions(Memory, ABC):
     """Evaluates expressions in one frame after another."""
 
     def __init__(self) -> None:
@@ -83,13 +84,13 @@ class Expressions(Memory):
         finally:
             self._depth -= 1
 
+    @abstractmethod
     def call(self, frame: int, node: ast.expr) -> Value:
         """Return what a call returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def repeated(self, node: ast.AST, once: Callable[[], bool]) -> None:
         """Do something any number of times."""
-        raise NotImplementedError
 
     def unfolded(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what is in an expression of which the value is not told; it may keep all that goes into it."""

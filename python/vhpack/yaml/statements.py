@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml.calls import Calls, ends
@@ -470,13 +471,13 @@ class Statements(Calls):
         changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in ends]
         return any(changed)
 
+    @abstractmethod
     def mark(self) -> int:
         """Return how many calls of `prepare` are noted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def back_to(self, mark: int) -> None:
         """Forget the calls of `prepare` that were noted since, in a round that was not the last."""
-        raise NotImplementedError
 
     # Functions that nothing in the file calls
 
