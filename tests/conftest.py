@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ import vhpack
 
 SOAK = os.environ.get("VHPACK_SOAK") == "1"
 """Widens the same tests: more examples, more faults, the slow readers of huge archives."""
+
+
+# A shell that starts the suite in the background, or nohup, has it ignore signals, and what the tests start would inherit that.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def without(reason: str) -> NoReturn:
