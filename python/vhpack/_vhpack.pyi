@@ -11,6 +11,8 @@ __all__ = [
     "PackReport",
     "PlanReport",
     "Progress",
+    "Upload",
+    "Uploader",
     "VerifyReport",
     "__version__",
     "hash_check",
@@ -310,3 +312,74 @@ class CheckReport:
     def seconds(self) -> float: ...
     @property
     def failed(self) -> list[tuple[str, str]]: ...
+
+@final
+class Upload:
+    @property
+    def state(
+        self,
+    ) -> Literal["queued", "hashing", "creating", "sending", "completing", "verifying", "done", "failed", "cancelled"]: ...
+    @property
+    def bytes_sent(self) -> int: ...
+    @property
+    def bytes_total(self) -> int | None: ...
+    @property
+    def bytes_reused(self) -> int: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def eta(self) -> float | None: ...
+    @property
+    def uri(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def checksum(self) -> str | None: ...
+    @property
+    def skipped(self) -> bool: ...
+    @property
+    def removed(self) -> bool: ...
+    @property
+    def error(self) -> tuple[str, str, int | None] | None: ...
+    @property
+    def trouble(self) -> str | None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def cancel(self) -> None: ...
+
+@final
+class Uploader:
+    def __new__(
+        cls,
+        *,
+        state_dir: str,
+        memory: int,
+        max_bps: int | None,
+        stall_seconds: float,
+        give_up_seconds: float,
+    ) -> Uploader: ...
+    def start(
+        self,
+        path: str | bytes,
+        uri: str,
+        options: dict[str, str],
+        *,
+        credentials: Callable[[], dict[str, str]] | None = None,
+        remove_after: bool = False,
+        supersede: bool = True,
+    ) -> Upload: ...
+    def resume(
+        self,
+        options: dict[str, dict[str, str]] = ...,
+        *,
+        credentials: Callable[[], dict[str, str]] | None = None,
+    ) -> list[Upload]: ...
+    def records(self) -> list[dict[str, object]]: ...
+    def sweep(
+        self,
+        *,
+        older_than: float,
+        dry_run: bool,
+        options: dict[str, dict[str, str]] = ...,
+        credentials: Callable[[], dict[str, str]] | None = None,
+    ) -> list[dict[str, object]]: ...
+    def forget_in_child(self) -> None: ...

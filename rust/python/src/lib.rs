@@ -5,6 +5,7 @@ mod call;
 mod convert;
 mod hash;
 mod report;
+mod upload;
 
 use pyo3::prelude::*;
 
@@ -23,6 +24,9 @@ mod _vhpack {
     use crate::hash::{hash_check, hash_paths};
     #[pymodule_export]
     use crate::report::{CheckReport, HashReport, PackReport, PlanReport, Progress};
+
+    #[pymodule_export]
+    use crate::upload::{Upload, Uploader};
 
     #[pyfunction]
     fn versions() -> BTreeMap<&'static str, &'static str> {

@@ -1,0 +1,279 @@
+//! Uploads: the engine's handles as Python sees them. The engine's threads never enter Python; whoever waits looks for signals.
+
+use std::ffi::OsString;
+use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use vhpack_upload::{Options, OptionsByScheme, Renewable, Settings, State, UploadError};
+
+use crate::convert;
+
+/// How often a waiting thread looks for signals.
+const LISTEN_EVERY: Duration = Duration::from_millis(100);
+
+/// The exception that `vhpack.errors` makes of an upload's error.
+fn exception(py: Python<'_>, error: &UploadError) -> PyErr {
+    let make = || -> PyResult<PyErr> {
+        let factory = py.import("vhpack.errors")?.getattr("_from_upload")?;
+        let made = factory.call1((error.kind.name(), error.message.as_str(), error.errno))?;
+        Ok(PyErr::from_value(made))
+    };
+    make().unwrap_or_else(|failure| failure)
+}
+
+/// A path as `str` or `bytes`.
+fn path(given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    match given.cast::<PyBytes>() {
+        Ok(bytes) => Ok(OsString::from_vec(bytes.as_bytes().to_vec()).into()),
+        Err(_) => given.extract(),
+    }
+}
+
+/// Where new keys come from.
+struct Renewal {
+    keys: Arc<Renewable>,
+    callable: Py<PyAny>,
+}
+
+impl Renewal {
+    fn new(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Self> {
+        let keys = Renewable::new(&callable.call0(py)?.extract(py)?).map_err(|error| exception(py, &error))?;
+        Ok(Self { keys: Arc::new(keys), callable })
+    }
+
+    /// Ask for new keys where the server refused the old ones.
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        if self.keys.wanted() {
+            let keys: Options = self.callable.call0(py)?.extract(py)?;
+            self.keys.renew(&keys).map_err(|error| exception(py, &error))?;
+        }
+        Ok(())
+    }
+}
+
+#[pyclass(module = "vhpack._vhpack", frozen)]
+pub(crate) struct Upload {
+    inner: Arc<vhpack_upload::Upload>,
+    renewal: Option<Arc<Renewal>>,
+}
+
+#[pymethods]
+impl Upload {
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.inner.state().name()
+    }
+
+    #[getter]
+    fn bytes_sent(&self) -> u64 {
+        self.inner.bytes_sent()
+    }
+
+    #[getter]
+    fn bytes_total(&self) -> Option<u64> {
+        self.inner.bytes_total()
+    }
+
+    #[getter]
+    fn bytes_reused(&self) -> u64 {
+        self.inner.bytes_reused()
+    }
+
+    #[getter]
+    fn rate(&self) -> f64 {
+        self.inner.rate()
+    }
+
+    #[getter]
+    fn eta(&self) -> Option<f64> {
+        self.inner.eta()
+    }
+
+    #[getter]
+    fn uri(&self) -> &str {
+        self.inner.uri()
+    }
+
+    #[getter]
+    fn path(&self) -> OsString {
+        convert::text(self.inner.path())
+    }
+
+    #[getter]
+    fn checksum(&self) -> Option<String> {
+        self.inner.checksum()
+    }
+
+    #[getter]
+    fn skipped(&self) -> bool {
+        self.inner.skipped()
+    }
+
+    #[getter]
+    fn removed(&self) -> bool {
+        self.inner.removed()
+    }
+
+    #[getter]
+    fn error(&self) -> Option<(&'static str, String, Option<i32>)> {
+        self.inner.error().map(|error| (error.kind.name(), error.message, error.errno))
+    }
+
+    #[getter]
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout = timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let began = Instant::now();
+        loop {
+            let left =
+                timeout.map_or(LISTEN_EVERY, |timeout| timeout.saturating_sub(began.elapsed()).min(LISTEN_EVERY));
+            if py.detach(|| self.inner.wait(left)) {
+                return Ok(true);
+            }
+            py.check_signals()?;
+            if let Some(renewal) = &self.renewal {
+                renewal.renew(py)?;
+            }
+            if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn cancel(&self) {
+        self.inner.cancel();
+    }
+
+    fn __repr__(&self) -> String {
+        let (sent, state) = (self.inner.bytes_sent(), self.inner.state());
+        let of = match self.inner.bytes_total() {
+            Some(total) if state != State::Done => format!(", {sent} of {total} bytes"),
+            _ => format!(", {sent} bytes"),
+        };
+        format!("<Upload {} {}{of}>", self.inner.uri(), state.name())
+    }
+}
+
+/// The process's uploader. Its threads are never joined: at the end of the process they are simply gone, as after a crash, and
+/// in a forked child they never were.
+#[pyclass(module = "vhpack._vhpack", frozen)]
+pub(crate) struct Uploader(ManuallyDrop<vhpack_upload::Uploader>);
+
+impl Uploader {
+    fn here(&self) -> PyResult<&vhpack_upload::Uploader> {
+        if self.0.is_ours() {
+            return Ok(&self.0);
+        }
+        Err(pyo3::exceptions::PyRuntimeError::new_err(
+            "this uploader belongs to the process that was forked; make another one here",
+        ))
+    }
+}
+
+fn renewal(py: Python<'_>, callable: Option<Py<PyAny>>) -> PyResult<Option<Arc<Renewal>>> {
+    callable.map(|callable| Renewal::new(py, callable).map(Arc::new)).transpose()
+}
+
+#[pymethods]
+impl Uploader {
+    #[new]
+    #[pyo3(signature = (*, state_dir, memory, max_bps, stall_seconds, give_up_seconds))]
+    fn new(state_dir: PathBuf, memory: u64, max_bps: Option<u64>, stall_seconds: f64, give_up_seconds: f64) -> Self {
+        let seconds = |seconds: f64| {
+            Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+        };
+        let settings =
+            Settings { state_dir, memory, max_bps, stall: seconds(stall_seconds), give_up: seconds(give_up_seconds) };
+        Self(ManuallyDrop::new(vhpack_upload::Uploader::new(settings)))
+    }
+
+    #[pyo3(signature = (path, uri, options, *, credentials=None, remove_after=false, supersede=true))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
+    fn start(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = path)] path: PathBuf,
+        uri: &str,
+        options: Options,
+        credentials: Option<Py<PyAny>>,
+        remove_after: bool,
+        supersede: bool,
+    ) -> PyResult<Upload> {
+        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
+        let keys = renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys));
+        let begun = py.detach(|| uploader.start(&path, uri, &options, keys, remove_after, supersede));
+        begun.map(|inner| Upload { inner, renewal }).map_err(|error| exception(py, &error))
+    }
+
+    #[pyo3(signature = (options=OptionsByScheme::new(), *, credentials=None))]
+    fn resume(
+        &self,
+        py: Python<'_>,
+        options: OptionsByScheme,
+        credentials: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Upload>> {
+        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
+        let taken = py.detach(|| uploader.resume(&options, renewal.as_ref().map(|renewal| &renewal.keys)));
+        Ok(taken.into_iter().map(|inner| Upload { inner, renewal: renewal.clone() }).collect())
+    }
+
+    fn records<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let uploader = self.here()?;
+        let records = py.detach(|| uploader.records());
+        let one = |record: vhpack_upload::Record| {
+            let dict = PyDict::new(py);
+            dict.set_item("id", convert::text(&record.journal))?;
+            dict.set_item("state", record.state)?;
+            dict.set_item("uri", record.uri)?;
+            dict.set_item("path", convert::text(&record.path))?;
+            dict.set_item("bytes_sent", record.bytes_sent)?;
+            dict.set_item("bytes_total", record.bytes_total)?;
+            dict.set_item("alive", record.alive)?;
+            dict.set_item("created", record.created)?;
+            dict.set_item("error", record.error)?;
+            Ok(dict)
+        };
+        records.into_iter().map(one).collect()
+    }
+
+    #[pyo3(signature = (*, older_than, dry_run, options=OptionsByScheme::new(), credentials=None))]
+    fn sweep<'py>(
+        &self,
+        py: Python<'py>,
+        older_than: f64,
+        dry_run: bool,
+        options: OptionsByScheme,
+        credentials: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
+        let older_than = Duration::try_from_secs_f64(older_than.max(0.0)).unwrap_or(Duration::MAX);
+        let swept =
+            py.detach(|| uploader.sweep(older_than, dry_run, &options, renewal.as_ref().map(|renewal| &renewal.keys)));
+        let one = |swept: vhpack_upload::Swept| {
+            let dict = PyDict::new(py);
+            dict.set_item("uri", swept.uri)?;
+            dict.set_item("id", swept.id)?;
+            dict.set_item("age", swept.age)?;
+            dict.set_item("aborted", swept.aborted)?;
+            dict.set_item("error", swept.error)?;
+            Ok(dict)
+        };
+        swept.map_err(|error| exception(py, &error))?.into_iter().map(one).collect()
+    }
+
+    /// In a forked child: close what holds the parent's locks. Nothing else is touched, and no lock is taken.
+    #[expect(clippy::unused_self, reason = "called on the parent's uploader, which the child must not look into")]
+    fn forget_in_child(&self, py: Python<'_>) -> PyResult<()> {
+        let close = py.import("os")?.getattr("close")?;
+        vhpack_upload::descriptors_to_close_in_child().into_iter().try_for_each(|fd| close.call1((fd,)).map(|_| ()))
+    }
+}

@@ -1,0 +1,311 @@
+//! Targets that are files: parts are written where they belong in a file with a dot-name, which is synced and gets its name at the end.
+//! Resumable as any other target: what the dot-name holds is read and compared before it is believed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::body::{PIECE, Range};
+use crate::checksum::{Digesting, Digests, Wanted};
+use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
+use crate::meter::{Bucket, Meter};
+use crate::plan::Limits;
+use crate::source::read_exact;
+use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
+
+/// The end of dot-names.
+const SUFFIX: &str = ".vhpart";
+
+pub(crate) struct FileTarget {
+    uri: String,
+    path: PathBuf,
+    overwrite: bool,
+    bucket: Arc<Bucket>,
+}
+
+impl FileTarget {
+    pub fn new(uri: &str, path: PathBuf, overwrite: bool, bucket: Arc<Bucket>) -> Self {
+        Self { uri: uri.to_owned(), path, overwrite, bucket }
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn staged(&self, upload: &str) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default();
+        let mut staged = std::ffi::OsString::from(".");
+        // A name may have 255 bytes; what is cut off is told apart by the token.
+        let most = name.to_string_lossy().chars().take(50).collect::<String>();
+        staged.push(most);
+        staged.push(format!(".{upload}{SUFFIX}"));
+        self.folder().join(staged)
+    }
+
+    fn failed(&self, attempt: &str, cause: &io::Error) -> Fault {
+        let (kind, next) = match cause.kind() {
+            io::ErrorKind::NotFound => (UploadErrorKind::NoSuchBucket, "create the folder, or check its name"),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                (UploadErrorKind::Denied, "choose a folder that you may write to")
+            }
+            io::ErrorKind::AlreadyExists => (UploadErrorKind::Exists, "choose another name, or allow overwriting"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                (UploadErrorKind::Rejected, "free some space there")
+            }
+            _ => (UploadErrorKind::Rejected, "check the disk"),
+        };
+        UploadError::io(kind, &format!("{attempt} `{}`", self.uri), cause, next).into()
+    }
+
+    async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+    }
+
+    /// Copy a range into the staged file at `offset`.
+    async fn copy(&self, staged: PathBuf, offset: u64, range: Range, meter: &Arc<Meter>) -> Result<Digests, Fault> {
+        let (bucket, counted) = (Arc::clone(&self.bucket), Arc::clone(meter));
+        let known = range.known;
+        let work = move || {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o666).open(&staged)?;
+            let mut digesting = Digesting::new(Wanted::default());
+            let mut buffer = vec![0; PIECE.min(range.length) as usize];
+            let mut done = 0;
+            while done < range.length {
+                let piece = bucket.frame(PIECE.min(range.length - done) as usize);
+                let piece = &mut buffer[..piece];
+                match &range.bytes {
+                    Some(bytes) => piece.copy_from_slice(&bytes[done as usize..done as usize + piece.len()]),
+                    None => read_exact(&*range.source, piece, range.offset + done)
+                        .map_err(|error| Source(error).into_io())?,
+                }
+                while let Some(wait) = bucket.take(piece.len()) {
+                    counted.touch();
+                    std::thread::sleep(wait);
+                }
+                digesting.update(piece);
+                file.write_all_at(piece, offset + done)?;
+                done += piece.len() as u64;
+                counted.sent(piece.len() as u64);
+            }
+            Ok(digesting.finish())
+        };
+        let digests = Self::blocking(work).await.map_err(|error| match Source::of(&error) {
+            Some(why) => Fault::new(
+                Class::Final,
+                UploadErrorKind::SourceChanged,
+                format!("cannot read it on while it is sent: {why}"),
+            ),
+            None => self.failed("write", &error),
+        })?;
+        if known.is_some_and(|known| known != digests.crc64) {
+            return Err(Fault::new(
+                Class::Final,
+                UploadErrorKind::SourceChanged,
+                "cannot read it on while it is sent: the file changed",
+            ));
+        }
+        meter.keep();
+        Ok(digests)
+    }
+
+    /// Sync the staged file and give it its name.
+    async fn publish(&self, staged: PathBuf) -> Result<(), Fault> {
+        let (path, folder, overwrite) = (self.path.clone(), self.folder().to_owned(), self.overwrite);
+        let work = move || {
+            File::open(&staged)?.sync_all()?;
+            if overwrite {
+                std::fs::rename(&staged, &path)?;
+            } else {
+                std::fs::hard_link(&staged, &path)?;
+                std::fs::remove_file(&staged)?;
+            }
+            File::open(folder)?.sync_all()
+        };
+        Self::blocking(work).await.map_err(|error| self.failed("finish", &error))
+    }
+
+    async fn crc_of(&self, path: PathBuf) -> io::Result<(u64, u64)> {
+        let work = move || {
+            let file = File::open(path)?;
+            let mut digesting = Digesting::new(Wanted::default());
+            let mut buffer = vec![0; PIECE as usize];
+            let mut done = 0;
+            loop {
+                match file.read_at(&mut buffer, done)? {
+                    0 => return Ok((done, digesting.finish().crc64)),
+                    read => {
+                        digesting.update(&buffer[..read]);
+                        done += read as u64;
+                    }
+                }
+            }
+        };
+        Self::blocking(work).await
+    }
+}
+
+/// A failure of the source, carried through `io::Error` beside those of the target.
+#[derive(Debug)]
+struct Source(io::Error);
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::error::reason(&self.0))
+    }
+}
+
+impl std::error::Error for Source {}
+
+impl Source {
+    fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+
+    fn of(error: &io::Error) -> Option<String> {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).map(ToString::to_string)
+    }
+}
+
+#[async_trait]
+impl Target for FileTarget {
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        Some(Limits::FILE)
+    }
+
+    fn before(&self, _: Proof) -> Option<Wanted> {
+        None
+    }
+
+    fn wanted(&self, _: Proof) -> Wanted {
+        Wanted::default()
+    }
+
+    async fn proof(&self, _: Option<&str>) -> Result<Proof, Fault> {
+        Ok(Proof::ReadBack)
+    }
+
+    async fn head(&self) -> Result<Option<Remote>, Fault> {
+        match std::fs::metadata(&self.path) {
+            Ok(meta) => Ok(Some(Remote { size: meta.len(), ..Remote::default() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("look at", &error)),
+        }
+    }
+
+    async fn put(&self, range: Range, known: Digests, token: &str, meter: Arc<Meter>) -> Result<Taken, Fault> {
+        let staged = self.staged(token);
+        self.copy(staged.clone(), 0, range.clone(), &meter).await?;
+        if range.length == 0 {
+            File::create(&staged).map_err(|error| self.failed("write", &error))?;
+        }
+        let published = self.publish(staged.clone()).await;
+        if published.is_err() {
+            let _ = std::fs::remove_file(staged);
+        }
+        published.map(|()| Taken { tag: String::new(), digests: known })
+    }
+
+    async fn create(&self, token: &str) -> Result<String, Fault> {
+        if !self.overwrite && self.path.symlink_metadata().is_ok() {
+            return Err(self.failed("create", &io::ErrorKind::AlreadyExists.into()));
+        }
+        let staged = self.staged(token);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o666)
+            .open(staged)
+            .map_err(|error| self.failed("create", &error))?;
+        Ok(token.to_owned())
+    }
+
+    async fn part(
+        &self,
+        upload: &str,
+        number: u64,
+        range: Range,
+        _: Option<Digests>,
+        meter: Arc<Meter>,
+    ) -> Result<Taken, Fault> {
+        let staged = self.staged(upload);
+        if staged.symlink_metadata().is_err() {
+            return Err(Fault::new(
+                Class::NoUpload,
+                UploadErrorKind::Rejected,
+                format!("`{}` has gone; start it again", staged.display()),
+            ));
+        }
+        let offset = range.offset;
+        let digests = self.copy(staged, offset, range, &meter).await?;
+        Ok(Taken { tag: number.to_string(), digests })
+    }
+
+    async fn parts(&self, upload: &str) -> Result<Option<Vec<Listed>>, Fault> {
+        match self.staged(upload).symlink_metadata() {
+            Ok(_) => Ok(None),
+            Err(_) => {
+                Err(Fault::new(Class::NoUpload, UploadErrorKind::Rejected, "the staged file has gone; start it again"))
+            }
+        }
+    }
+
+    async fn complete(&self, upload: &str, parts: &[Part], whole: u64) -> Result<(), Fault> {
+        let staged = self.staged(upload);
+        let length: u64 = parts.iter().map(|part| part.length).sum();
+        let cut = OpenOptions::new().write(true).open(&staged).and_then(|file| file.set_len(length));
+        cut.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Fault::new(Class::NoUpload, UploadErrorKind::Rejected, "the staged file has gone; start it again")
+            }
+            _ => self.failed("finish", &error),
+        })?;
+        // A power cut may have taken parts that a killed process had written: what is published is what was read again.
+        let found = self.crc_of(staged.clone()).await.map_err(|error| self.failed("read", &error))?;
+        if found != (length, whole) {
+            return Err(Fault::new(
+                Class::BadPart,
+                UploadErrorKind::Corrupt,
+                format!("`{}` does not hold what was written; check the disk", staged.display()),
+            ));
+        }
+        self.publish(staged).await
+    }
+
+    async fn abort(&self, upload: &str) -> Result<(), Fault> {
+        match std::fs::remove_file(self.staged(upload)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.failed("remove the staged file of", &error)),
+        }
+    }
+
+    async fn read_back(&self) -> Result<u64, Fault> {
+        let found = self.crc_of(self.path.clone()).await;
+        found.map(|(_, crc64)| crc64).map_err(|error| self.failed("read", &error))
+    }
+
+    async fn stale(&self) -> Result<Vec<Stale>, Fault> {
+        let Ok(entries) = std::fs::read_dir(self.folder()) else { return Ok(Vec::new()) };
+        let name: String = self.path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let staged = entry.file_name().to_string_lossy().into_owned();
+            let middle = staged.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(SUFFIX));
+            if let Some(id) = middle.filter(|id| !id.contains('.')) {
+                let age = entry.metadata().and_then(|meta| meta.modified()).ok();
+                let age = age.map(|then| SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO));
+                found.push(Stale { key: self.path.display().to_string(), id: id.to_owned(), age });
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,38 @@
+//! Sends files to object storage: bounded memory, resumable in another process, verified against what the server has.
+//!
+//! [`Uploader`] is the engine of a process, [`Upload`] the handle of one upload, [`Source`] what is sent.
+
+mod body;
+mod checksum;
+mod credentials;
+mod destination;
+mod engine;
+mod error;
+mod file;
+mod journal;
+mod lanes;
+mod meter;
+mod plan;
+mod retry;
+mod s3;
+mod sign;
+mod source;
+mod sweep;
+mod target;
+mod transfer;
+mod upload;
+mod wire;
+mod xml;
+
+pub use credentials::Renewable;
+pub use destination::Options;
+pub use engine::{Settings, Uploader};
+/// In a forked child: the descriptors that hold the parent's locks, to be closed by the caller. Takes no lock itself.
+pub fn descriptors_to_close_in_child() -> Vec<i32> {
+    journal::locked_in_child()
+}
+
+pub use error::{Result, UploadError, UploadErrorKind};
+pub use source::{Extent, FileSource, Identity, Source};
+pub use sweep::{OptionsByScheme, Record, Swept};
+pub use upload::{State, Upload};

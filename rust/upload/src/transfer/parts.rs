@@ -1,0 +1,295 @@
+//! An upload in parts: begun or taken up again, sent as the source becomes ready, completed once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::record::{self, Remembered};
+use super::{LOOK_EVERY, RESTARTS, Transfer, lock, part_of, token};
+use crate::body::{self, MEMORY, Range};
+use crate::checksum::{Digests, Wanted, join64};
+use crate::error::{Class, Fault, Result, UploadErrorKind};
+use crate::journal::{self, Journal};
+use crate::source::Extent;
+use crate::target::{Part, Proof};
+use crate::upload::State;
+
+/// Parts that are looked at when the source grows: what is ready stands at the front.
+const LOOK_AHEAD: usize = 64;
+
+/// An upload on the server, and what of it can be used.
+struct Begun {
+    id: String,
+    token: String,
+    proof: Proof,
+    /// Parts that the server has, if the bytes here are still those.
+    there: BTreeMap<u64, Part>,
+}
+
+impl Transfer<'_> {
+    pub(super) async fn in_parts(&self, part_size: u64) -> Result<(), Fault> {
+        let upload = &self.job.upload;
+        if let Extent::Complete(total) = self.source.extent() {
+            upload.set_total(total);
+            if self.job.shared.may_skip(self.job, total) && self.same_in_parts(total, part_size).await? {
+                return Ok(());
+            }
+        }
+        let remembered = self.open_journal(part_size).await?;
+        let mut begun = self.begin(remembered, part_size).await?;
+        for restart in 1.. {
+            match self.attempt(&begun, part_size).await {
+                Err(fault) if restart < RESTARTS && matches!(fault.class, Class::NoUpload | Class::BadPart) => {
+                    upload.set_trouble(Some(fault.error.message));
+                    upload.reset();
+                    // It may be gone; if it is not, its parts cost money.
+                    let _ = self.job.target.abort(&begun.id).await;
+                    lock(&self.live).id = None;
+                    begun = self.begin(None, part_size).await?;
+                }
+                Ok(()) => {
+                    let live = std::mem::take(&mut *lock(&self.live));
+                    if let Some(journal) = live.journal {
+                        journal.remove();
+                    }
+                    return Ok(());
+                }
+                Err(fault) => return Err(self.name_change(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole file is read only where the sizes agree.
+    async fn same_in_parts(&self, total: u64, part_size: u64) -> Result<bool, Fault> {
+        let target = &self.job.target;
+        let head = match self.ask(|_| target.head()).await {
+            Ok(Some(remote)) if remote.size == total => remote,
+            Err(fault) if fault.class == Class::Credentials => return Err(fault),
+            _ => return Ok(false),
+        };
+        if head.crc64.is_none()
+            && head.crc32c.is_none()
+            && head.tag.as_ref().is_some_and(|tag| !tag.ends_with(&format!("-{}", total.div_ceil(part_size))))
+        {
+            return Ok(false);
+        }
+        self.job.upload.enter(State::Hashing);
+        let proof = target.proof(None).await?;
+        let wanted = Wanted { md5: false, sha256: false, ..target.wanted(proof) };
+        let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
+        let known = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
+        self.job.upload.set_checksum(known.crc64);
+        self.still()?;
+        self.same_there(total, &known, Some(part_size)).await
+    }
+
+    /// Take the journal; while another process has it, that one is uploading, and this one waits.
+    async fn open_journal(&self, part_size: u64) -> Result<Option<Remembered>, Fault> {
+        let state_dir = &self.job.shared.settings.state_dir;
+        journal::make_folder(state_dir)?;
+        let place = journal::place(state_dir, &self.job.destination.uri);
+        let (journal, records) = loop {
+            match Journal::open(place.clone())? {
+                Ok(opened) => break opened,
+                Err(journal::Busy) => {
+                    let message = format!("another process is uploading to `{}`", self.job.destination.uri);
+                    self.job.upload.set_trouble(Some(message));
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        };
+        self.job.upload.set_trouble(None);
+        lock(&self.live).journal = Some(journal);
+        let Some(remembered) = record::read(&records) else { return Ok(None) };
+        // Another file or another part size: its parts are of no use here, and are removed from the server.
+        if remembered.uri != self.job.destination.uri
+            || remembered.part_size != part_size
+            || remembered.path != self.source.path()
+        {
+            if let Some(id) = &remembered.id {
+                let _ = self.job.target.abort(id).await;
+            }
+            return Ok(None);
+        }
+        Ok(Some(remembered))
+    }
+
+    fn note(&self, record: &serde_json::Value, sync: bool) -> Result<(), Fault> {
+        let mut live = lock(&self.live);
+        live.journal.as_mut().map_or(Ok(()), |journal| Ok(journal.append(record, sync)?))
+    }
+
+    async fn begin(&self, remembered: Option<Remembered>, part_size: u64) -> Result<Begun, Fault> {
+        let target = &self.job.target;
+        self.job.upload.enter(State::Creating);
+        if let Some(Remembered { id: Some(id), token, mut parts, completing, .. }) = remembered {
+            lock(&self.live).id = Some(id.clone());
+            match self.ask(|_| target.parts(&id)).await {
+                Ok(listed) => {
+                    if let Some(listed) = listed {
+                        let there: BTreeMap<u64, _> =
+                            listed.into_iter().map(|part| (part.number, (part.tag, part.size))).collect();
+                        parts.retain(|number, part| {
+                            there.get(number).is_some_and(|(tag, size)| *tag == part.tag && *size == part.length)
+                        });
+                    }
+                    let proof = self.ask(|_| target.proof(Some(&id))).await?;
+                    return Ok(Begun { id, token, proof, there: parts });
+                }
+                // Completed without our hearing of it, or gone: `attempt` finds out, asked for nothing but the end.
+                Err(fault) if fault.class == Class::NoUpload && completing => {
+                    return Ok(Begun { id, token, proof: target.proof(None).await?, there: parts });
+                }
+                Err(fault) if fault.class == Class::NoUpload => lock(&self.live).id = None,
+                Err(fault) => return Err(fault),
+            }
+        }
+        let token = token();
+        let total = match self.source.extent() {
+            Extent::Complete(total) => Some(total),
+            _ => None,
+        };
+        let record =
+            record::begin(&self.job.destination, self.source.path(), &token, part_size, total, self.job.remove_after);
+        if let Some(journal) = lock(&self.live).journal.as_mut() {
+            journal.restart(&record)?;
+        }
+        let id = self.ask(|_| target.create(&token)).await?;
+        lock(&self.live).id = Some(id.clone());
+        // Synced: an upload that nobody remembers costs money until somebody finds it.
+        self.note(&record::upload(&id), true)?;
+        let proof = self.ask(|_| target.proof(Some(&id))).await?;
+        Ok(Begun { id, token, proof, there: BTreeMap::new() })
+    }
+
+    async fn attempt(&self, begun: &Begun, part_size: u64) -> Result<(), Fault> {
+        let (parts, total) = self.send_parts(begun, part_size).await?;
+        let whole = parts.iter().fold(0, |crc, part| join64(crc, part.crc64, part.length));
+        self.before_complete(total, whole).await?;
+        let upload = &self.job.upload;
+        upload.set_checksum(whole);
+        upload.enter(State::Completing);
+        self.note(&record::completing(), true)?;
+        let target = &self.job.target;
+        let completed = self.ask(|tries| {
+            let parts = &parts;
+            async move {
+                match target.complete(&begun.id, parts, whole).await {
+                    Err(fault)
+                        if tries > 0
+                            && fault.error.kind == UploadErrorKind::Exists
+                            && self.is_ours(&begun.token).await =>
+                    {
+                        Ok(())
+                    }
+                    other => other,
+                }
+            }
+        });
+        match completed.await {
+            Ok(()) => {}
+            // The answer to an earlier request may have been lost: then the object is there, and is ours.
+            Err(fault) if fault.class == Class::NoUpload => match self.ask(|_| target.head()).await? {
+                Some(remote)
+                    if remote.size == total && remote.token.as_ref().is_none_or(|token| *token == begun.token) => {}
+                _ => return Err(fault),
+            },
+            Err(fault) => return Err(fault),
+        }
+        lock(&self.live).id = None;
+        self.verify(&parts, total, whole, None, begun.proof, &begun.token).await
+    }
+
+    /// The last look at the source: what is completed is what it is now.
+    async fn before_complete(&self, total: u64, whole: u64) -> Result<(), Fault> {
+        self.still()?;
+        if !self.source.touched() {
+            return Ok(());
+        }
+        // A new mode, a new name, or bytes rewritten under the old time: only reading tells.
+        let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
+        let now = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
+        if now.crc64 == whole { Ok(()) } else { Err(self.changed("its bytes were rewritten")) }
+    }
+
+    /// Send what the server does not have; the parts in order, and how many bytes they are.
+    async fn send_parts(&self, begun: &Begun, part_size: u64) -> Result<(Vec<Part>, u64), Fault> {
+        let upload = &self.job.upload;
+        upload.enter(State::Sending);
+        let mut done: BTreeMap<u64, Part> = BTreeMap::new();
+        let (mut waiting, mut known_to) = (BTreeSet::new(), 0);
+        let mut under_way = FuturesUnordered::new();
+        let mut whole_noted = false;
+        loop {
+            let (sealed, total) = match self.source.extent() {
+                Extent::Complete(total) => (total, Some(total)),
+                Extent::Growing(sealed) => (sealed, None),
+                Extent::Aborted(why) => return Err(self.given_up(&why)),
+            };
+            let parts = total.map_or(sealed / part_size, |total| total.div_ceil(part_size));
+            waiting.extend(known_to + 1..=parts);
+            known_to = known_to.max(parts);
+            if let (Some(total), false) = (total, whole_noted) {
+                upload.set_total(total);
+                self.note(&record::whole(self.source.path(), total), false)?;
+                whole_noted = true;
+            }
+            let length = |number: u64| total.map_or(part_size, |total| part_size.min(total - (number - 1) * part_size));
+            let candidates: Vec<u64> = waiting.iter().copied().take(LOOK_AHEAD).collect();
+            for number in candidates {
+                if under_way.len() > self.job.lanes.limit() {
+                    break;
+                }
+                if self.source.ready((number - 1) * part_size, length(number)) {
+                    waiting.remove(&number);
+                    under_way.push(self.send_part(begun, number, (number - 1) * part_size, length(number)));
+                }
+            }
+            if total.is_some() && waiting.is_empty() && under_way.is_empty() {
+                return Ok((done.into_values().collect(), total.unwrap_or_default()));
+            }
+            tokio::select! {
+                Some(part) = under_way.next(), if !under_way.is_empty() => {
+                    let part: Part = part?;
+                    done.insert(part.number, part);
+                }
+                () = tokio::time::sleep(LOOK_EVERY), if total.is_none() || under_way.is_empty() => {}
+            }
+        }
+    }
+
+    async fn send_part(&self, begun: &Begun, number: u64, offset: u64, length: u64) -> Result<Part, Fault> {
+        let (job, target) = (self.job, &self.job.target);
+        let _memory = job.shared.memory(MEMORY.min(length)).await;
+        let mut range = Range { source: Arc::clone(&self.source), offset, length, bytes: None, known: None };
+        let unreadable = |error| self.unreadable(&error);
+        if let Some(part) = begun.there.get(&number).filter(|part| part.length == length) {
+            // Only what is still the same here counts as sent.
+            if body::hash(&range, Wanted::default()).await.map_err(unreadable)?.crc64 == part.crc64 {
+                job.upload.add_reused(length);
+                return Ok(part.clone());
+            }
+        }
+        self.still()?;
+        let known: Option<Digests> = match target.before(begun.proof) {
+            Some(wanted) => Some(body::hash(&range, wanted).await.map_err(unreadable)?),
+            None => None,
+        };
+        range.known = known.map(|known| known.crc64);
+        let part = self.ask(|tries| {
+            let range = range.clone();
+            async move {
+                let taken = target.part(&begun.id, number, range, known, self.meter()).await?;
+                self.compare_tag(begun.proof, tries, &taken.tag, &taken.digests)?;
+                Ok(part_of(number, length, taken.tag, &taken.digests))
+            }
+        });
+        let part = part.await?;
+        self.note(&record::part(&part), false)?;
+        Ok(part)
+    }
+}
