@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,11 @@ use crate::convert;
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
 /// The exception that `vhpack.errors` makes of an upload's error.
-fn exception(py: Python<'_>, error: &UploadError) -> PyErr {
+fn exception(py: Python<'_>, error: &UploadError, path: Option<&Path>, uri: Option<&str>) -> PyErr {
     let make = || -> PyResult<PyErr> {
-        let factory = py.import("vhpack.errors")?.getattr("_from_upload")?;
-        let made = factory.call1((error.kind.name(), error.message.as_str(), error.errno))?;
+        let factory = py.import("vhpack.errors")?.getattr("of_upload")?;
+        let made =
+            factory.call1((error.kind.name(), error.message.as_str(), error.errno, path.map(convert::text), uri))?;
         Ok(PyErr::from_value(made))
     };
     make().unwrap_or_else(|failure| failure)
@@ -42,7 +43,8 @@ struct Renewal {
 
 impl Renewal {
     fn new(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Self> {
-        let keys = Renewable::new(&callable.call0(py)?.extract(py)?).map_err(|error| exception(py, &error))?;
+        let keys =
+            Renewable::new(&callable.call0(py)?.extract(py)?).map_err(|error| exception(py, &error, None, None))?;
         Ok(Self { keys: Arc::new(keys), callable })
     }
 
@@ -50,7 +52,7 @@ impl Renewal {
     fn renew(&self, py: Python<'_>) -> PyResult<()> {
         if self.keys.wanted() {
             let keys: Options = self.callable.call0(py)?.extract(py)?;
-            self.keys.renew(&keys).map_err(|error| exception(py, &error))?;
+            self.keys.renew(&keys).map_err(|error| exception(py, &error, None, None))?;
         }
         Ok(())
     }
@@ -211,7 +213,7 @@ impl Uploader {
         let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
         let keys = renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys));
         let begun = py.detach(|| uploader.start(&path, uri, &options, keys, remove_after, supersede));
-        begun.map(|inner| Upload { inner, renewal }).map_err(|error| exception(py, &error))
+        begun.map(|inner| Upload { inner, renewal }).map_err(|error| exception(py, &error, Some(&path), Some(uri)))
     }
 
     #[pyo3(signature = (options=OptionsByScheme::new(), *, credentials=None))]
@@ -267,7 +269,7 @@ impl Uploader {
             dict.set_item("error", swept.error)?;
             Ok(dict)
         };
-        swept.map_err(|error| exception(py, &error))?.into_iter().map(one).collect()
+        swept.map_err(|error| exception(py, &error, None, None))?.into_iter().map(one).collect()
     }
 
     /// In a forked child: close what holds the parent's locks. Nothing else is touched, and no lock is taken.

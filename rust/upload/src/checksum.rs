@@ -1,4 +1,4 @@
-//! Checksums: CRC-64/NVME of all that is sent, CRC-32C for Google, MD5 where an ETag is all that a server tells.
+//! Checksums: CRC-64/NVME of all that is sent, CRC-32C for Google, MD5 where a tag is all that a server tells.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -84,7 +84,9 @@ pub(crate) fn join32(first: u32, second: u32, length: u64) -> u32 {
 /// The ETag that stores give an object of several parts: MD5 of the parts' MD5s, and their number.
 pub(crate) fn multipart_etag(parts: &[[u8; 16]]) -> String {
     let mut whole = Md5::new();
-    parts.iter().for_each(|part| whole.update(part));
+    for part in parts {
+        whole.update(part);
+    }
     format!("{}-{}", hex(&whole.finalize()), parts.len())
 }
 
@@ -120,10 +122,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
     let bytes = text.as_bytes();
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return None;
     }
-    bytes.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+    bytes.chunks_exact(2).map(|pair| Some((digit(pair[0])? << 4) | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn joined_checksums_are_those_of_the_whole() {
-        let bytes: Vec<u8> = (0..100_000u32).map(|n| (n * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| ((n * 31) >> 3) as u8).collect();
         let wanted = Wanted { crc32c: true, ..Wanted::default() };
         let whole = of(&bytes, wanted);
         for cut in [0, 1, 63, 4096, 99_999, 100_000] {

@@ -42,7 +42,7 @@ const SECRETS: [&str; 12] = [
 pub(crate) struct Destination {
     pub uri: String,
     pub scheme: Scheme,
-    /// Bucket or container; empty for files and HTTP.
+    /// Bucket or container, or HTTP's host; empty for files.
     pub bucket: String,
     pub key: String,
     pub options: Options,
@@ -81,7 +81,7 @@ impl Destination {
                 (bucket.to_owned(), key.to_owned())
             }
             Scheme::File => (String::new(), decode(rest.strip_prefix("localhost").unwrap_or(rest), uri)?),
-            Scheme::Http => (String::new(), rest.to_owned()),
+            Scheme::Http => (rest.split('/').next().unwrap_or_default().to_owned(), rest.to_owned()),
         };
         check(uri, kind, &bucket, &key)?;
         let number = |name: &str| match options.get(name) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::asked::{self, Asked, AskedList};
+use crate::azure::{Azure, Container};
 use crate::credentials::Renewable;
 use crate::destination::{Destination, Options, Scheme, bad};
 use crate::error::{Result, UploadError, UploadErrorKind};
@@ -15,10 +17,11 @@ use crate::file::FileTarget;
 use crate::lanes::Lanes;
 use crate::meter::Bucket;
 use crate::s3::{S3, Store};
-use crate::source::Source;
+use crate::source::{Identity, Source};
 use crate::target::Target;
 use crate::transfer::{self, Job};
 use crate::upload::Upload;
+use crate::web::HttpTarget;
 use crate::wire::Wire;
 
 /// What holds for all uploads of a process.
@@ -68,6 +71,8 @@ const LOOK_FIRST: u64 = 256 << 10;
 struct Endpoint {
     lanes: Arc<Lanes>,
     store: Option<Arc<Store>>,
+    container: Option<Arc<Container>>,
+    wire: Option<Wire>,
 }
 
 #[derive(Default)]
@@ -85,6 +90,8 @@ struct Waiting {
     credentials: Option<Arc<Renewable>>,
     remove_after: bool,
     after: Option<Arc<Upload>>,
+    /// Its number on the list of what was asked for.
+    number: Option<u64>,
 }
 
 /// What every upload sees of the uploader.
@@ -96,7 +103,8 @@ pub(crate) struct Shared {
     endpoints: Mutex<HashMap<String, Endpoint>>,
     queue: Mutex<Queue>,
     /// The upload that each target has now.
-    active: Mutex<HashMap<String, Arc<Upload>>>,
+    active: Mutex<HashMap<String, (Arc<Upload>, Option<Identity>)>>,
+    asked: Mutex<AskedList>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,8 +119,7 @@ impl Shared {
     }
 
     /// Whether to look at the target before sending: not for small files, which are sent as quickly as they are looked at.
-    #[expect(clippy::unused_self, reason = "listings are kept here")]
-    pub fn may_skip(&self, _: &Job, length: u64) -> bool {
+    pub fn may_skip(length: u64) -> bool {
         length > LOOK_FIRST
     }
 
@@ -129,15 +136,18 @@ impl Shared {
                 destination.options.get("ca_bundle").map(String::as_str),
             )
         };
-        let store = match destination.scheme {
-            Scheme::S3 | Scheme::Gs => Some(Arc::new(Store::new(destination, wire()?, credentials.cloned())?)),
+        let (mut store, mut container, mut plain) = (None, None, None);
+        match destination.scheme {
+            Scheme::S3 | Scheme::Gs => store = Some(Arc::new(Store::new(destination, wire()?, credentials.cloned())?)),
+            Scheme::Http => plain = Some(wire()?),
             Scheme::File => match destination.own_options().next() {
                 Some((name, _)) => return Err(bad(format!("`{name}` is no option of file://"))),
-                None => None,
+                None => {}
             },
-            Scheme::Azure | Scheme::Http => return Err(bad("this destination is not there yet")),
-        };
-        let endpoint = Endpoint { lanes: Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES))), store };
+            Scheme::Azure => container = Some(Arc::new(Container::new(destination, wire()?)?)),
+        }
+        let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES)));
+        let endpoint = Endpoint { lanes, store, container, wire: plain };
         endpoints.insert(key, endpoint.clone());
         Ok(endpoint)
     }
@@ -149,21 +159,19 @@ impl Shared {
         credentials: Option<&Arc<Renewable>>,
     ) -> Result<(Box<dyn Target>, Arc<Lanes>)> {
         let endpoint = self.endpoint(destination, credentials)?;
-        Ok((self.target(destination, &endpoint), endpoint.lanes))
+        Ok((self.target(destination, &endpoint)?, endpoint.lanes))
     }
 
-    fn target(&self, destination: &Destination, endpoint: &Endpoint) -> Box<dyn Target> {
-        match &endpoint.store {
-            Some(store) => {
-                Box::new(S3::new(Arc::clone(store), &destination.uri, &destination.key, destination.overwrite))
-            }
-            None => Box::new(FileTarget::new(
-                &destination.uri,
-                destination.file(),
-                destination.overwrite,
-                Arc::clone(&self.bucket),
-            )),
+    fn target(&self, destination: &Destination, endpoint: &Endpoint) -> Result<Box<dyn Target>> {
+        let Destination { uri, key, overwrite, .. } = destination;
+        if let Some(container) = &endpoint.container {
+            return Ok(Box::new(Azure::new(Arc::clone(container), uri, key, *overwrite)));
         }
+        Ok(match (&endpoint.store, &endpoint.wire) {
+            (Some(store), _) => Box::new(S3::new(Arc::clone(store), uri, key, *overwrite)),
+            (None, Some(wire)) => Box::new(HttpTarget::new(destination, wire.clone())?),
+            (None, None) => Box::new(FileTarget::new(uri, destination.file(), *overwrite, Arc::clone(&self.bucket))),
+        })
     }
 }
 
@@ -189,6 +197,7 @@ impl Uploader {
             endpoints: Mutex::default(),
             queue: Mutex::default(),
             active: Mutex::default(),
+            asked: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Mutex::new(None), pid: std::process::id() }
     }
@@ -208,8 +217,8 @@ impl Uploader {
         remove_after: bool,
         supersede: bool,
     ) -> Result<Arc<Upload>> {
-        let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
-        self.enqueue(path, None, size, uri, options, credentials, remove_after, supersede)
+        let identity = crate::disk::metadata(path).ok().map(|meta| Identity::of(&meta));
+        self.enqueue(path, None, identity, uri, options, credentials, remove_after, supersede)
     }
 
     /// Upload what `source` has and will have.
@@ -220,8 +229,8 @@ impl Uploader {
         options: &Options,
         credentials: Option<Arc<Renewable>>,
     ) -> Result<Arc<Upload>> {
-        let (path, bound) = (source.path().to_owned(), source.bound());
-        self.enqueue(&path, Some(source), bound, uri, options, credentials, false, true)
+        let path = source.path().to_owned();
+        self.enqueue(&path, Some(source), None, uri, options, credentials, false, true)
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
@@ -232,6 +241,17 @@ impl Uploader {
     pub(crate) fn block_on<T>(&self, work: impl AsyncFnOnce(&Shared) -> Result<T>) -> Result<T> {
         let handle = self.handle()?;
         handle.block_on(work(&self.shared))
+    }
+
+    fn note(&self, path: &Path, uri: &str, options: &Options, remove_after: bool) -> Result<u64> {
+        let asked = Asked {
+            path: path.to_owned(),
+            uri: uri.to_owned(),
+            options: options.clone(),
+            remove_after,
+            created: asked::now(),
+        };
+        lock(&self.shared.asked).add(self.state_dir(), &asked)
     }
 
     fn handle(&self) -> Result<Handle> {
@@ -250,7 +270,7 @@ impl Uploader {
         &self,
         path: &Path,
         source: Option<Arc<dyn Source>>,
-        size: u64,
+        identity: Option<Identity>,
         uri: &str,
         options: &Options,
         credentials: Option<Arc<Renewable>>,
@@ -258,11 +278,19 @@ impl Uploader {
         supersede: bool,
     ) -> Result<Arc<Upload>> {
         let destination = Destination::parse(uri, options)?;
+        // Another process, which may have another working folder, has to find it.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
         let upload = Arc::new(Upload::new(uri, path));
+        let growing = source.is_some();
         let after = {
             let mut active = lock(&self.shared.active);
-            let before = active.get(uri).filter(|before| !before.state().ended()).cloned();
-            if let Some(before) = &before {
+            let before = active.get(uri).filter(|(before, _)| !before.state().ended()).cloned();
+            if let Some((before, theirs)) = &before {
+                let same = theirs.zip(identity).is_some_and(|(theirs, ours)| theirs.same_bytes(&ours));
+                if same && before.path() == path && !before.is_cancelled() {
+                    return Ok(Arc::clone(before));
+                }
                 if !supersede {
                     let message = format!(
                         "`{uri}` is being uploaded to from `{}`; wait for that, or choose another name",
@@ -272,10 +300,13 @@ impl Uploader {
                 }
                 before.cancel();
             }
-            active.insert(uri.to_owned(), Arc::clone(&upload));
-            before
+            active.insert(uri.to_owned(), (Arc::clone(&upload), identity));
+            before.map(|(before, _)| before)
         };
-        let waiting = Waiting { upload: Arc::clone(&upload), destination, source, credentials, remove_after, after };
+        // An archive that grows is remembered by whoever packs it, and by its journal.
+        let number = if growing { None } else { Some(self.note(path, uri, options, remove_after)?) };
+        let waiting =
+            Waiting { upload: Arc::clone(&upload), destination, source, credentials, remove_after, after, number };
         {
             let mut queue = lock(&self.shared.queue);
             let line = if size > LARGE { &mut queue.large } else { &mut queue.small };
@@ -338,7 +369,7 @@ fn pump(shared: &Arc<Shared>) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, destination, source, credentials, remove_after, after } = waiting;
+    let Waiting { upload, destination, source, credentials, remove_after, after, number } = waiting;
     let uri = destination.uri.clone();
     match shared.place(&destination, credentials.as_ref()) {
         Ok((target, lanes)) => {
@@ -356,8 +387,12 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
         }
         Err(error) => upload.finish(Err(error)),
     }
+    // What the next process may still bring to its end stays on the list.
+    if let Some(number) = number.filter(|_| !upload.error().is_some_and(|error| transfer::may_go_on(error.kind))) {
+        lock(&shared.asked).done(number);
+    }
     let mut active = lock(&shared.active);
-    if active.get(&uri).is_some_and(|now| Arc::ptr_eq(now, &upload)) {
+    if active.get(&uri).is_some_and(|(now, _)| Arc::ptr_eq(now, &upload)) {
         active.remove(&uri);
     }
 }

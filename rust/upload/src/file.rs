@@ -117,21 +117,21 @@ impl FileTarget {
     async fn publish(&self, staged: PathBuf) -> Result<(), Fault> {
         let (path, folder, overwrite) = (self.path.clone(), self.folder().to_owned(), self.overwrite);
         let work = move || {
-            File::open(&staged)?.sync_all()?;
+            crate::disk::open(&staged)?.sync_all()?;
             if overwrite {
-                std::fs::rename(&staged, &path)?;
+                crate::disk::rename(&staged, &path)?;
             } else {
-                std::fs::hard_link(&staged, &path)?;
-                std::fs::remove_file(&staged)?;
+                crate::disk::hard_link(&staged, &path)?;
+                crate::disk::remove_file(&staged)?;
             }
-            File::open(folder)?.sync_all()
+            crate::disk::open(folder)?.sync_all()
         };
         Self::blocking(work).await.map_err(|error| self.failed("finish", &error))
     }
 
     async fn crc_of(&self, path: PathBuf) -> io::Result<(u64, u64)> {
         let work = move || {
-            let file = File::open(path)?;
+            let file = crate::disk::open(path)?;
             let mut digesting = Digesting::new(Wanted::default());
             let mut buffer = vec![0; PIECE as usize];
             let mut done = 0;
@@ -173,10 +173,6 @@ impl Source {
 
 #[async_trait]
 impl Target for FileTarget {
-    fn uri(&self) -> &str {
-        &self.uri
-    }
-
     fn limits(&self) -> Option<Limits> {
         Some(Limits::FILE)
     }
@@ -194,7 +190,7 @@ impl Target for FileTarget {
     }
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
-        match std::fs::metadata(&self.path) {
+        match crate::disk::metadata(&self.path) {
             Ok(meta) => Ok(Some(Remote { size: meta.len(), ..Remote::default() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("look at", &error)),
@@ -205,17 +201,17 @@ impl Target for FileTarget {
         let staged = self.staged(token);
         self.copy(staged.clone(), 0, range.clone(), &meter).await?;
         if range.length == 0 {
-            File::create(&staged).map_err(|error| self.failed("write", &error))?;
+            crate::disk::create(&staged).map_err(|error| self.failed("write", &error))?;
         }
         let published = self.publish(staged.clone()).await;
         if published.is_err() {
-            let _ = std::fs::remove_file(staged);
+            let _ = crate::disk::remove_file(staged);
         }
         published.map(|()| Taken { tag: String::new(), digests: known })
     }
 
     async fn create(&self, token: &str) -> Result<String, Fault> {
-        if !self.overwrite && self.path.symlink_metadata().is_ok() {
+        if !self.overwrite && crate::disk::symlink_metadata(&self.path).is_ok() {
             return Err(self.failed("create", &io::ErrorKind::AlreadyExists.into()));
         }
         let staged = self.staged(token);
@@ -237,7 +233,7 @@ impl Target for FileTarget {
         meter: Arc<Meter>,
     ) -> Result<Taken, Fault> {
         let staged = self.staged(upload);
-        if staged.symlink_metadata().is_err() {
+        if crate::disk::symlink_metadata(&staged).is_err() {
             return Err(Fault::new(
                 Class::NoUpload,
                 UploadErrorKind::Rejected,
@@ -250,7 +246,7 @@ impl Target for FileTarget {
     }
 
     async fn parts(&self, upload: &str) -> Result<Option<Vec<Listed>>, Fault> {
-        match self.staged(upload).symlink_metadata() {
+        match crate::disk::symlink_metadata(self.staged(upload)) {
             Ok(_) => Ok(None),
             Err(_) => {
                 Err(Fault::new(Class::NoUpload, UploadErrorKind::Rejected, "the staged file has gone; start it again"))
@@ -281,7 +277,7 @@ impl Target for FileTarget {
     }
 
     async fn abort(&self, upload: &str) -> Result<(), Fault> {
-        match std::fs::remove_file(self.staged(upload)) {
+        match crate::disk::remove_file(self.staged(upload)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.failed("remove the staged file of", &error)),
@@ -294,7 +290,7 @@ impl Target for FileTarget {
     }
 
     async fn stale(&self) -> Result<Vec<Stale>, Fault> {
-        let Ok(entries) = std::fs::read_dir(self.folder()) else { return Ok(Vec::new()) };
+        let Ok(entries) = crate::disk::read_dir(self.folder()) else { return Ok(Vec::new()) };
         let name: String = self.path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
         let mut found = Vec::new();
         for entry in entries.flatten() {
@@ -303,7 +299,7 @@ impl Target for FileTarget {
             if let Some(id) = middle.filter(|id| !id.contains('.')) {
                 let age = entry.metadata().and_then(|meta| meta.modified()).ok();
                 let age = age.map(|then| SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO));
-                found.push(Stale { key: self.path.display().to_string(), id: id.to_owned(), age });
+                found.push(Stale { id: id.to_owned(), age });
             }
         }
         Ok(found)

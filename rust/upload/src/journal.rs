@@ -106,11 +106,7 @@ impl Journal {
     /// Nothing is left to remember.
     pub fn remove(self) {
         // What stays behind is finished with, and says so by its last record or by the server's answer.
-        let _ = std::fs::remove_file(&self.path);
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        let _ = crate::disk::remove_file(&self.path);
     }
 }
 
@@ -128,7 +124,7 @@ fn libc_nofollow() -> i32 {
 
 fn same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
+    match (file.metadata(), crate::disk::symlink_metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
@@ -197,5 +193,45 @@ pub(crate) fn value_path(value: &Value) -> Option<PathBuf> {
             Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let (records, good) = parse(&bytes);
+            prop_assert!(good <= bytes.len() as u64 && (records.is_empty() || good > 0));
+        }
+
+        #[test]
+        fn a_torn_or_flipped_journal_is_believed_up_to_there(count in 1usize..20, at in any::<prop::sample::Index>(), flip in any::<bool>()) {
+            let lines: Vec<String> = (0..count).map(|n| line(&json!({ "n": n, "text": "ü\n\t" }))).collect();
+            let mut bytes = lines.concat().into_bytes();
+            let at = at.index(bytes.len());
+            if flip { bytes[at] ^= 4 } else { bytes.truncate(at) }
+            let whole = lines.iter().scan(0, |end, line| { *end += line.len(); Some(*end) }).take_while(|end| *end <= at).count();
+            let (records, good) = parse(&bytes);
+            prop_assert_eq!(records.len(), whole);
+            prop_assert_eq!(good as usize, lines[..whole].concat().len());
+        }
+    }
+
+    #[test]
+    fn one_process_has_a_journal_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), "s3://bucket/x");
+        let Ok((mut first, _)) = Journal::open(place.clone()).unwrap() else { panic!("it is free") };
+        first.append(&json!({ "t": "begin" }), true).unwrap();
+        assert!(Journal::open(place.clone()).unwrap().is_err());
+        assert!(look(&place).unwrap().1);
+        drop(first);
+        let Ok((_, records)) = Journal::open(place.clone()).unwrap() else { panic!("it is free again") };
+        assert_eq!(records, [json!({ "t": "begin" })]);
     }
 }

@@ -2,10 +2,20 @@
 //!
 //! [`Uploader`] is the engine of a process, [`Upload`] the handle of one upload, [`Source`] what is sent.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "rates and progress are for people; sizes of files and counts of seconds are far from where these would matter"
+)]
+
+mod asked;
+mod azure;
 mod body;
 mod checksum;
 mod credentials;
 mod destination;
+mod disk;
 mod engine;
 mod error;
 mod file;
@@ -21,6 +31,7 @@ mod sweep;
 mod target;
 mod transfer;
 mod upload;
+mod web;
 mod wire;
 mod xml;
 

@@ -3,15 +3,16 @@
 mod answers;
 mod store;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-pub(crate) use self::store::Store;
+pub(crate) use self::store::{Store, plain, quickly};
 use crate::body::Range;
 use crate::checksum::{Digests, Wanted, base64, hex};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
@@ -127,10 +128,6 @@ impl S3 {
 
 #[async_trait]
 impl Target for S3 {
-    fn uri(&self) -> &str {
-        &self.uri
-    }
-
     fn limits(&self) -> Option<Limits> {
         Some(Limits::S3)
     }
@@ -259,7 +256,7 @@ impl Target for S3 {
             if xml::first(&texts, "ListPartsResult/IsTruncated") != Some("true") || next == marker || next.is_empty() {
                 return Ok(Some(all));
             }
-            marker = next.to_owned();
+            next.clone_into(&mut marker);
         }
     }
 
@@ -268,9 +265,10 @@ impl Target for S3 {
         let mut text = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
         for part in parts {
             let tag = xml::escape(&part.tag);
-            text.push_str(&format!("<Part><PartNumber>{}</PartNumber><ETag>\"{tag}\"</ETag>", part.number));
+            let _ = write!(text, "<Part><PartNumber>{}</PartNumber><ETag>\"{tag}\"</ETag>", part.number);
             if proof {
-                text.push_str(&format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME>", base64(&part.crc64.to_be_bytes())));
+                let crc64 = base64(&part.crc64.to_be_bytes());
+                let _ = write!(text, "<ChecksumCRC64NVME>{crc64}</ChecksumCRC64NVME>");
             }
             text.push_str("</Part>");
         }
@@ -311,9 +309,12 @@ impl Target for S3 {
             for upload in xml::each(&texts, "ListMultipartUploadsResult/Upload") {
                 let text = |name: &str| upload.iter().find(|(at, _)| *at == name).map(|(_, text)| (*text).to_owned());
                 let (Some(key), Some(id)) = (text("Key"), text("UploadId")) else { continue };
+                if key != self.key {
+                    continue;
+                }
                 let begun = text("Initiated").and_then(|text| sign::iso_date(&text));
-                let now = SystemTime::now() + Duration::ZERO;
-                all.push(Stale { key, id, age: begun.map(|begun| now.duration_since(begun).unwrap_or_default()) });
+                let now = SystemTime::now();
+                all.push(Stale { id, age: begun.map(|begun| now.duration_since(begun).unwrap_or_default()) });
             }
             let next = |name: &str| {
                 xml::first(&texts, &format!("ListMultipartUploadsResult/{name}")).unwrap_or_default().to_owned()

@@ -1,4 +1,4 @@
-//! Signatures of S3's requests (Signature Version 4). Our own rather than object_store's, whose clock cannot be corrected: a machine
+//! Signatures of S3's requests (Signature Version 4). Our own rather than those of `object_store`, whose clock cannot be corrected: a machine
 //! that is 16 minutes off is refused by every server, and the server says what time it is.
 
 use std::fmt::Write as _;

@@ -36,7 +36,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn of(meta: &std::fs::Metadata) -> Self {
+    /// Whether both are of one file with the same bytes, as far as times tell; its mode may differ.
+    pub(crate) fn same_bytes(&self, other: &Self) -> bool {
+        (self.dev, self.ino, self.size, self.mtime) == (other.dev, other.ino, other.size, other.mtime)
+    }
+
+    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             dev: meta.dev(),
@@ -120,7 +125,7 @@ impl FileSource {
         let file = File::from(match open {
             Ok(fd) => fd,
             // The link itself is what the caller named: what it leads to is uploaded, by the path that it has now.
-            Err(rustix::io::Errno::LOOP) => std::fs::canonicalize(path)
+            Err(rustix::io::Errno::LOOP) => crate::disk::canonicalize(path)
                 .and_then(|path| Ok(rustix::fs::open(path, flags | OFlags::NOFOLLOW, Mode::empty())?))
                 .map_err(|cause| missing(&cause, "check where the link leads"))?,
             Err(errno) => return Err(missing(&errno.into(), "check the name and that it is readable")),

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::asked;
 use crate::credentials::Renewable;
 use crate::destination::{Destination, Options};
 use crate::engine::Uploader;
 use crate::error::{Result, UploadError, UploadErrorKind};
 use crate::journal::{self, Journal};
+use crate::transfer::parts::abort_nameless;
 use crate::transfer::record::{self, Remembered};
 use crate::upload::Upload;
 
@@ -54,12 +56,17 @@ pub struct Swept {
 pub type OptionsByScheme = std::collections::BTreeMap<String, Options>;
 
 fn journals(state_dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(state_dir) else { return Vec::new() };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(".v1.jsonl"))
-        .collect();
+    names(state_dir, |name| name.ends_with(".v1.jsonl") && !name.ends_with(asked::SUFFIX))
+}
+
+fn lists(state_dir: &Path) -> Vec<PathBuf> {
+    names(state_dir, |name| name.ends_with(asked::SUFFIX))
+}
+
+fn names(state_dir: &Path, ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = crate::disk::read_dir(state_dir) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = paths.filter(|path| ours(&path.to_string_lossy())).collect();
     found.sort();
     found
 }
@@ -90,9 +97,18 @@ fn find(path: &Path) -> Found {
             Some(remembered) if journal::place(path.parent().unwrap_or(Path::new("")), &remembered.uri) == path => {
                 Found::Ours(remembered, alive)
             }
-            _ => Found::Unreadable(alive, "it is not as vhpack writes it".to_owned()),
+            _ => Found::Unreadable(alive, what_it_is(&records)),
         },
         Err(error) => Found::Unreadable(false, crate::error::reason(&error)),
+    }
+}
+
+fn what_it_is(records: &[serde_json::Value]) -> String {
+    match records.first().map(|first| &first["v"]) {
+        Some(version) if version.is_u64() && *version != 1 => {
+            format!("it is of version {version}, and this vhpack reads 1")
+        }
+        _ => "it is not as vhpack writes it".to_owned(),
     }
 }
 
@@ -130,6 +146,26 @@ impl Uploader {
             }
             found.push(record);
         }
+        for path in lists(self.state_dir()) {
+            let Ok((records, alive)) = journal::look(&path) else { continue };
+            for asked in asked::left(&records) {
+                // What has begun has a journal that tells more.
+                if found.iter().any(|record| record.uri == asked.uri) {
+                    continue;
+                }
+                found.push(Record {
+                    journal: path.clone(),
+                    state: if alive { "queued" } else { "interrupted" },
+                    bytes_sent: 0,
+                    bytes_total: crate::disk::metadata(&asked.path).ok().map(|meta| meta.len()),
+                    uri: asked.uri,
+                    path: asked.path,
+                    alive,
+                    created: asked.created as f64,
+                    error: None,
+                });
+            }
+        }
         found
     }
 
@@ -146,22 +182,8 @@ impl Uploader {
                     }
                 }
                 Found::Ours(remembered, false) => {
-                    let options = merged(&remembered.uri, &remembered.options, given);
-                    let credentials = credentials.filter(|_| remembered.uri.starts_with("s3")).cloned();
-                    let begun = self.start(
-                        &remembered.path,
-                        &remembered.uri,
-                        &options,
-                        credentials,
-                        remembered.remove_after,
-                        false,
-                    );
-                    match begun {
-                        Ok(upload) => taken.push(upload),
-                        // It is being uploaded by this very process.
-                        Err(error) if error.kind == UploadErrorKind::Exists => {}
-                        Err(error) => taken.push(failed(&remembered.uri, &remembered.path, error)),
-                    }
+                    let Remembered { uri, path, options, remove_after, .. } = &remembered;
+                    taken.extend(self.take_over(uri, path, options, *remove_after, given, credentials));
                 }
                 Found::Unreadable(false, why) => {
                     let message = format!(
@@ -172,7 +194,44 @@ impl Uploader {
                 }
             }
         }
+        for path in lists(self.state_dir()) {
+            // Locked while it is taken over, so that of two processes that resume one gets each file.
+            let Ok(Ok((list, records))) = Journal::open(path) else { continue };
+            for asked in asked::left(&records) {
+                if taken.iter().any(|upload| upload.uri() == asked.uri) {
+                    continue;
+                }
+                taken.extend(self.take_over(
+                    &asked.uri,
+                    &asked.path,
+                    &asked.options,
+                    asked.remove_after,
+                    given,
+                    credentials,
+                ));
+            }
+            list.remove();
+        }
         taken
+    }
+
+    fn take_over(
+        &self,
+        uri: &str,
+        path: &Path,
+        options: &Options,
+        remove_after: bool,
+        given: &OptionsByScheme,
+        credentials: Option<&Arc<Renewable>>,
+    ) -> Option<Arc<Upload>> {
+        let options = merged(uri, options, given);
+        let credentials = credentials.filter(|_| uri.starts_with("s3")).cloned();
+        match self.start(path, uri, &options, credentials, remove_after, false) {
+            Ok(upload) => Some(upload),
+            // It is being uploaded by this very process.
+            Err(error) if error.kind == UploadErrorKind::Exists => None,
+            Err(error) => Some(failed(uri, path, error)),
+        }
     }
 
     /// Abort what dead processes left on servers and nobody will finish, if it is older than `older_than`.
@@ -213,6 +272,15 @@ impl Uploader {
             }
             swept.push(found);
         }
+        if !dry_run {
+            for path in lists(self.state_dir()) {
+                let Ok(Ok((list, records))) = Journal::open(path) else { continue };
+                let now = asked::now();
+                if asked::left(&records).iter().all(|asked| now.saturating_sub(asked.created) >= older_than.as_secs()) {
+                    list.remove();
+                }
+            }
+        }
         Ok(swept)
     }
 
@@ -220,8 +288,13 @@ impl Uploader {
         let destination = Destination::parse(&remembered.uri, options)?;
         self.block_on(async move |shared| {
             let (target, _) = shared.place(&destination, credentials.as_ref())?;
-            let Some(id) = &remembered.id else { return Ok(()) };
-            match tokio::time::timeout(Duration::from_secs(60), target.abort(id)).await {
+            let work = async {
+                match &remembered.id {
+                    Some(id) => target.abort(id).await,
+                    None => abort_nameless(&*target, remembered.created).await.map(|_| ()),
+                }
+            };
+            match tokio::time::timeout(Duration::from_secs(60), work).await {
                 Ok(outcome) => outcome.map_err(|fault| fault.error),
                 Err(_) => {
                     Err(UploadError::new(UploadErrorKind::Stalled, "the server does not answer; try again later"))

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(crate) enum Proof {
     /// It refuses bytes that do not have the checksum that came with them; we have seen it do so, or know the service.
     Refuses,
-    /// It checks nothing, but its ETags are MD5s.
+    /// It checks nothing, but its tags are MD5s.
     Tags,
     /// Neither: what matters is read back.
     ReadBack,
@@ -57,13 +57,13 @@ pub(crate) struct Part {
     pub tag: String,
     pub length: u64,
     pub crc64: u64,
+    pub crc32c: Option<u32>,
     pub md5: Option<[u8; 16]>,
 }
 
 /// An unfinished multipart upload on the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Stale {
-    pub key: String,
     pub id: String,
     /// Since it was begun, where the server says.
     pub age: Option<Duration>,
@@ -72,9 +72,6 @@ pub(crate) struct Stale {
 /// A place for one object.
 #[async_trait]
 pub(crate) trait Target: Send + Sync {
-    /// For messages.
-    fn uri(&self) -> &str;
-
     /// What the store takes; `None` where there are no parts, and everything goes by one `put`.
     fn limits(&self) -> Option<Limits>;
 
@@ -118,6 +115,6 @@ pub(crate) trait Target: Send + Sync {
     /// CRC-64 of what stands at the target, read back.
     async fn read_back(&self) -> Result<u64, Fault>;
 
-    /// Unfinished uploads below the target's prefix.
+    /// Unfinished uploads to just this target, whoever began them.
     async fn stale(&self) -> Result<Vec<Stale>, Fault>;
 }

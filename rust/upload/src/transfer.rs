@@ -1,6 +1,6 @@
 //! One upload from its first look at the source to the last at the target.
 
-mod parts;
+pub(crate) mod parts;
 pub(crate) mod record;
 mod verify;
 
@@ -67,6 +67,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether an upload that failed like this is left to `resume`; what cannot go on where it stopped would only cost money.
+pub(crate) fn may_go_on(kind: UploadErrorKind) -> bool {
+    use UploadErrorKind::{Denied, Journal, NoCredentials, Stalled, Unreachable};
+    matches!(kind, Unreachable | Stalled | Denied | NoCredentials | Journal)
+}
+
 /// Run a job to its end, and clean up behind it.
 pub(crate) async fn run(job: Job) {
     let live = Arc::new(Mutex::new(Live::default()));
@@ -77,15 +83,7 @@ pub(crate) async fn run(job: Job) {
         }
     };
     if let Err(error) = &outcome {
-        // What can go on where it stopped is left to `resume`; what cannot would only cost money.
-        let keep = matches!(
-            error.kind,
-            UploadErrorKind::Unreachable
-                | UploadErrorKind::Stalled
-                | UploadErrorKind::Denied
-                | UploadErrorKind::NoCredentials
-                | UploadErrorKind::Journal
-        );
+        let keep = may_go_on(error.kind);
         let Live { id, journal } = std::mem::take(&mut *lock(&live));
         if !keep {
             let aborted = match &id {
@@ -191,30 +189,40 @@ impl Transfer<'_> {
         upload.set_checksum(known.crc64);
         // Looked at after the bytes were read: they are of one state of the file.
         self.still()?;
-        if self.job.shared.may_skip(self.job, length) && self.same_there(length, &known, None).await? {
+        if Shared::may_skip(length) && self.same_there(length, &known, None).await? {
             return Ok(());
         }
         upload.enter(State::Sending);
-        let token = token();
+        let name = token();
         let put = self.ask(|tries| {
-            let (range, token) = (range.clone(), token.clone());
+            let (range, name) = (range.clone(), name.clone());
             async move {
-                match target.put(range, known, &token, self.meter()).await {
+                match target.put(range, known, &name, self.meter()).await {
                     // An answer that was lost: the object that is in the way is ours.
                     Err(fault)
-                        if tries > 0 && fault.error.kind == UploadErrorKind::Exists && self.is_ours(&token).await =>
+                        if tries > 0 && fault.error.kind == UploadErrorKind::Exists && self.is_ours(&name).await =>
                     {
-                        Ok(())
+                        Ok(None)
                     }
                     Err(fault) => Err(fault),
-                    Ok(taken) => self.compare_tag(proof, tries, &taken.tag, &known),
+                    Ok(taken) => self.compare_tag(proof, tries, &taken.tag, &known).map(|()| Some(taken.tag)),
                 }
             }
         });
-        put.await.map_err(|fault| self.name_change(fault))?;
-        if self.read_back.load(Relaxed) {
+        let put_tag = put.await.map_err(|fault| self.name_change(fault))?;
+        let told = put_tag.is_some_and(|tag| known.md5.is_some_and(|md5| tag.eq_ignore_ascii_case(&hex(&md5))));
+        if self.read_back.load(Relaxed) || (proof == Proof::ReadBack && !told) {
             upload.enter(State::Verifying);
-            self.compare_read_back(known.crc64).await?;
+            return match self.compare_read_back(known.crc64).await {
+                // Written to, but not to be read: what the server acknowledged is all that can be known.
+                Err(fault)
+                    if proof == Proof::ReadBack
+                        && matches!(fault.error.kind, UploadErrorKind::Denied | UploadErrorKind::Rejected) =>
+                {
+                    Ok(())
+                }
+                other => other,
+            };
         }
         Ok(())
     }
@@ -274,7 +282,7 @@ impl Transfer<'_> {
         let path = self.source.path();
         let same = self.source.still().is_ok() && {
             use std::os::unix::fs::MetadataExt as _;
-            let named = std::fs::symlink_metadata(path).ok();
+            let named = crate::disk::symlink_metadata(path).ok();
             named
                 .zip(self.source.identity())
                 .is_some_and(|(named, ours)| (named.dev(), named.ino()) == (ours.dev, ours.ino))
@@ -282,7 +290,7 @@ impl Transfer<'_> {
         if !same {
             return Ok(());
         }
-        std::fs::remove_file(path).map_err(|cause| {
+        crate::disk::remove_file(path).map_err(|cause| {
             let attempt = format!("remove `{}`, which is uploaded", path.display());
             UploadError::io(UploadErrorKind::SourceMissing, &attempt, &cause, "remove it yourself")
         })?;
@@ -298,5 +306,5 @@ pub(crate) fn token() -> String {
 
 /// What is known of a part that was sent.
 pub(crate) fn part_of(number: u64, length: u64, tag: String, digests: &Digests) -> Part {
-    Part { number, tag, length, crc64: digests.crc64, md5: digests.md5 }
+    Part { number, tag, length, crc64: digests.crc64, crc32c: digests.crc32c, md5: digests.md5 }
 }

@@ -78,7 +78,7 @@ impl Wire {
                     format!("cannot use the certificates in `{path}`: {why}; check ca_bundle"),
                 )
             };
-            let pem = std::fs::read(path).map_err(|error| bad(&error))?;
+            let pem = crate::disk::read(path).map_err(|error| bad(&error))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad(&error))?;
             builder = builder.tls_certs_merge(certificates);
         }
@@ -148,7 +148,7 @@ impl Wire {
                 let kind = UploadErrorKind::SourceChanged;
                 Fault::new(Class::Final, kind, format!("cannot read it on while it is sent: {why}"))
             }
-            None => Fault::new(Class::Again, UploadErrorKind::Unreachable, chain(&error)),
+            None => Fault::new(Class::Again, UploadErrorKind::Unreachable, chain(&error.without_url())),
         };
         let mut response = self.client.execute(request).await.map_err(lost)?;
         meter.touch();
@@ -172,7 +172,8 @@ impl Wire {
         meter: Arc<Meter>,
         take: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<StatusCode, Fault> {
-        let lost = |error: reqwest::Error| Fault::new(Class::Again, UploadErrorKind::Unreachable, chain(&error));
+        let lost =
+            |error: reqwest::Error| Fault::new(Class::Again, UploadErrorKind::Unreachable, chain(&error.without_url()));
         let exchange = async {
             let mut response = self.client.get(url).headers(headers).send().await.map_err(lost)?;
             meter.touch();

@@ -49,7 +49,7 @@ pub(crate) struct Store {
 }
 
 /// Instance and container services are a hop away; when they do not answer soon, they are not there.
-fn quickly() -> (RetryConfig, ClientOptions) {
+pub(crate) fn quickly() -> (RetryConfig, ClientOptions) {
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(1), base: 2.0 };
     let retry = RetryConfig { backoff, max_retries: 2, retry_timeout: Duration::from_secs(10) };
@@ -60,7 +60,7 @@ fn quickly() -> (RetryConfig, ClientOptions) {
     (retry, options)
 }
 
-/// Options that are ours; the others are object_store's.
+/// Options that are ours; the others are those of `object_store`.
 const OURS: [&str; 4] = ["ca_bundle", "checksum", "allow_http", "unsigned_payload"];
 
 impl Store {
@@ -113,7 +113,7 @@ impl Store {
         };
         let prefix = if virtual_host { String::new() } else { format!("/{}", destination.bucket) };
         let sign_payload = destination.options.get("unsigned_payload").is_some_and(|word| word == "false");
-        let mut store = Self::at(&endpoint, prefix, region, access, wire)?;
+        let mut store = Self::at(&endpoint, &prefix, region, access, wire)?;
         store.sign_payload = sign_payload;
         if amazon {
             store.learn_proof(Proof::Refuses);
@@ -155,12 +155,12 @@ impl Store {
                 builder.build().map_err(|error| bad(format!("cannot use `{}`: {}", destination.uri, plain(&error))))?;
             Access::Google(Arc::clone(built.credentials()))
         };
-        let mut store = Self::at(&endpoint, format!("/{}", destination.bucket), String::new(), access, wire)?;
+        let mut store = Self::at(&endpoint, &format!("/{}", destination.bucket), String::new(), access, wire)?;
         store.google = true;
         Ok(store)
     }
 
-    fn at(endpoint: &str, prefix: String, region: String, access: Access, wire: Wire) -> Result<Self> {
+    fn at(endpoint: &str, prefix: &str, region: String, access: Access, wire: Wire) -> Result<Self> {
         let endpoint = endpoint.trim_end_matches('/');
         let url: reqwest::Url =
             endpoint.parse().map_err(|error| bad(format!("the endpoint `{endpoint}` is no address: {error}")))?;
@@ -326,7 +326,7 @@ impl Store {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','));
-        let crc32c = crc32c.filter_map(|text| text.trim().strip_prefix("crc32c=")).next();
+        let crc32c = { crc32c }.find_map(|text| text.trim().strip_prefix("crc32c="));
         let token = answer.header("x-amz-meta-vhpack-upload").or_else(|| answer.header("x-goog-meta-vhpack-upload"));
         Remote {
             size: answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or_default(),
@@ -356,8 +356,8 @@ impl Store {
     }
 }
 
-/// object_store's words on one line.
-fn plain(error: &object_store::Error) -> String {
+/// The words of `object_store` on one line.
+pub(crate) fn plain(error: &object_store::Error) -> String {
     let text = crate::wire::chain(error);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -10,11 +10,12 @@ use futures_util::stream::FuturesUnordered;
 use super::record::{self, Remembered};
 use super::{LOOK_EVERY, RESTARTS, Transfer, lock, part_of, token};
 use crate::body::{self, MEMORY, Range};
-use crate::checksum::{Digests, Wanted, join64};
+use crate::checksum::{Digests, Wanted, join32, join64};
+use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::journal::{self, Journal};
 use crate::source::Extent;
-use crate::target::{Part, Proof};
+use crate::target::{Part, Proof, Target};
 use crate::upload::State;
 
 /// Parts that are looked at when the source grows: what is ready stands at the front.
@@ -34,7 +35,7 @@ impl Transfer<'_> {
         let upload = &self.job.upload;
         if let Extent::Complete(total) = self.source.extent() {
             upload.set_total(total);
-            if self.job.shared.may_skip(self.job, total) && self.same_in_parts(total, part_size).await? {
+            if Shared::may_skip(total) && self.same_in_parts(total, part_size).await? {
                 return Ok(());
             }
         }
@@ -93,14 +94,12 @@ impl Transfer<'_> {
         journal::make_folder(state_dir)?;
         let place = journal::place(state_dir, &self.job.destination.uri);
         let (journal, records) = loop {
-            match Journal::open(place.clone())? {
-                Ok(opened) => break opened,
-                Err(journal::Busy) => {
-                    let message = format!("another process is uploading to `{}`", self.job.destination.uri);
-                    self.job.upload.set_trouble(Some(message));
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
+            if let Ok(opened) = Journal::open(place.clone())? {
+                break opened;
             }
+            let message = format!("another process is uploading to `{}`", self.job.destination.uri);
+            self.job.upload.set_trouble(Some(message));
+            tokio::time::sleep(Duration::from_millis(200)).await;
         };
         self.job.upload.set_trouble(None);
         lock(&self.live).journal = Some(journal);
@@ -126,6 +125,10 @@ impl Transfer<'_> {
     async fn begin(&self, remembered: Option<Remembered>, part_size: u64) -> Result<Begun, Fault> {
         let target = &self.job.target;
         self.job.upload.enter(State::Creating);
+        if let Some(Remembered { id: None, created, .. }) = &remembered {
+            // Killed between the server's answer and the journal: nobody knows that upload's name but the server.
+            let _ = abort_nameless(&**target, *created).await;
+        }
         if let Some(Remembered { id: Some(id), token, mut parts, completing, .. }) = remembered {
             lock(&self.live).id = Some(id.clone());
             match self.ask(|_| target.parts(&id)).await {
@@ -201,7 +204,8 @@ impl Transfer<'_> {
             Err(fault) => return Err(fault),
         }
         lock(&self.live).id = None;
-        self.verify(&parts, total, whole, None, begun.proof, &begun.token).await
+        let crc32c = parts.iter().try_fold(0, |crc, part| Some(join32(crc, part.crc32c?, part.length)));
+        self.verify(&parts, total, whole, crc32c, begun.proof, &begun.token).await
     }
 
     /// The last look at the source: what is completed is what it is now.
@@ -292,4 +296,20 @@ impl Transfer<'_> {
         self.note(&record::part(&part), false)?;
         Ok(part)
     }
+}
+
+/// Abort uploads to just this target that were begun right after a journal that names none: they are the one that the journal's
+/// process was killed over. Others, older or newer, are somebody else's.
+pub(crate) async fn abort_nameless(target: &dyn Target, created: f64) -> Result<bool, Fault> {
+    const WINDOW: f64 = 120.0;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let mut found = false;
+    for stale in target.stale().await? {
+        let begun = stale.age.map(|age| now - age.as_secs_f64());
+        if begun.is_some_and(|begun| (created - 2.0..created + WINDOW).contains(&begun)) {
+            target.abort(&stale.id).await?;
+            found = true;
+        }
+    }
+    Ok(found)
 }

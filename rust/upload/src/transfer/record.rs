@@ -50,7 +50,7 @@ pub(crate) fn upload(id: &str) -> Value {
 pub(crate) fn part(part: &Part) -> Value {
     json!({
         "t": "part", "n": part.number, "len": part.length, "crc": format!("{:016x}", part.crc64), "tag": part.tag,
-        "md5": part.md5.map(|md5| hex(&md5)),
+        "md5": part.md5.map(|md5| hex(&md5)), "crc32c": part.crc32c,
     })
 }
 
@@ -113,6 +113,7 @@ fn read_part(record: &Value) -> Option<Part> {
         number: record["n"].as_u64().filter(|number| (1..=1 << 32).contains(number))?,
         length: record["len"].as_u64()?,
         crc64: u64::from_str_radix(record["crc"].as_str()?, 16).ok()?,
+        crc32c: record["crc32c"].as_u64().and_then(|crc| u32::try_from(crc).ok()),
         tag: record["tag"].as_str()?.to_owned(),
         md5,
     })

@@ -61,7 +61,7 @@ impl Transfer<'_> {
         // A file was read before it got its name; a server without tags that mean something is read now.
         let tags: Option<Vec<[u8; 16]>> = parts.iter().map(|part| part.md5).collect();
         let as_expected = tags.is_some_and(|tags| remote.tag.as_deref() == Some(multipart_etag(&tags).as_str()));
-        if as_expected && !self.read_back.load(Relaxed) || remote.tag.is_none() && proof == Proof::ReadBack {
+        if (as_expected && !self.read_back.load(Relaxed)) || (remote.tag.is_none() && proof == Proof::ReadBack) {
             return Ok(());
         }
         self.compare_read_back(whole).await
@@ -78,10 +78,7 @@ impl Transfer<'_> {
             Err(fault) if matches!(fault.class, Class::Final | Class::Unsupported) => return Ok(false),
             Err(fault) => return Err(fault),
         };
-        let same = match self.same(&remote, length, known, part_size).await? {
-            Some(same) => same,
-            None => return Ok(false),
-        };
+        let Some(same) = self.same(&remote, length, known, part_size).await? else { return Ok(false) };
         if same {
             upload.add_reused(length);
             upload.set_skipped();
