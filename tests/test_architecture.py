@@ -220,6 +220,33 @@ def test_the_core_knows_neither_python_nor_the_network() -> None:
     assert not re.search(r"^(pyo3|vhpack-upload|vhpack-python|tokio|reqwest|object_store)\b", manifest, re.MULTILINE)
 
 
+# Of the uploader: what a file below may not use. Sources, checksums and lines know no places; places repeat and remember nothing.
+UPLOAD = ROOT / "rust" / "upload" / "src"
+PLACES = {"s3", "azure", "web", "file"}
+ABOVE = {"transfer", "engine", "sweep", "asked", "retry", "journal"}
+UPLOAD_MAY_NOT_USE: dict[str, set[str]] = {
+    **{place: (PLACES - {place}) | ABOVE for place in PLACES},
+    "azure": {"web", "file"} | ABOVE,
+    **dict.fromkeys(("body", "checksum", "meter", "plan", "sign", "source", "target", "wire", "xml"), PLACES | ABOVE),
+    **dict.fromkeys(("journal", "retry", "lanes"), PLACES | {"transfer", "engine", "sweep"}),
+    "transfer": PLACES | {"sweep"},
+}
+
+
+@pytest.mark.parametrize("path", sorted(UPLOAD.rglob("*.rs")), ids=lambda path: str(path.relative_to(UPLOAD)))
+def test_modules_of_the_uploader_keep_to_their_layer(path: Path) -> None:
+    source = without_comments(path.read_text())
+    used = {name for found in re.finditer(r"\bcrate::", source) for name in first_names(source[found.end() :])}
+    layer = path.relative_to(UPLOAD).parts[0].removesuffix(".rs")
+    wrong = used & UPLOAD_MAY_NOT_USE.get(layer, set())
+    assert not wrong, f"{path.relative_to(ROOT)} uses {sorted(wrong)}"
+
+
+def test_the_uploader_knows_no_python() -> None:
+    manifest = (ROOT / "rust/upload/Cargo.toml").read_text()
+    assert not re.search(r"^(pyo3|vhpack-python)\b", manifest, re.MULTILINE)
+
+
 def test_the_binding_uses_the_face_of_the_core_only() -> None:
     inner = "|".join(sorted(APART | {"pipeline", "plan", "commit", "fs"}))
     for path in sorted(BINDING.rglob("*.rs")):

@@ -199,7 +199,11 @@ impl Uploader {
     }
 
     #[pyo3(signature = (path, uri, options, *, credentials=None, remove_after=false, supersede=true))]
-    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::needless_pass_by_value,
+        reason = "keyword-only in Python, where the stub names them; what is converted is owned"
+    )]
     fn start(
         &self,
         py: Python<'_>,
@@ -217,6 +221,7 @@ impl Uploader {
     }
 
     #[pyo3(signature = (options=OptionsByScheme::new(), *, credentials=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what is converted from Python is owned")]
     fn resume(
         &self,
         py: Python<'_>,
@@ -248,6 +253,7 @@ impl Uploader {
     }
 
     #[pyo3(signature = (*, older_than, dry_run, options=OptionsByScheme::new(), credentials=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what is converted from Python is owned")]
     fn sweep<'py>(
         &self,
         py: Python<'py>,

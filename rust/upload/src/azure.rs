@@ -1,6 +1,7 @@
 //! Azure's block blobs. Blocks are named after the upload and their number, so that what a killed process left is known by its names;
 //! every block comes with its MD5, which the service compares.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -216,7 +217,7 @@ fn md5_header(headers: &mut HeaderMap, digests: &Digests) {
 
 /// The names of all blocks of a blob have one length.
 fn block(upload: &str, number: u64) -> String {
-    base64(format!("{:.16}-{number:06}", upload).as_bytes())
+    base64(format!("{upload:.16}-{number:06}").as_bytes())
 }
 
 #[async_trait]
@@ -233,8 +234,8 @@ impl Target for Azure {
         Wanted { md5: true, ..Wanted::default() }
     }
 
-    async fn proof(&self, _: Option<&str>) -> Result<Proof, Fault> {
-        Ok(Proof::Refuses)
+    fn proof(&self) -> Proof {
+        Proof::Refuses
     }
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
@@ -308,8 +309,11 @@ impl Target for Azure {
     async fn complete(&self, upload: &str, parts: &[Part], _: u64) -> Result<(), Fault> {
         let mut headers = self.publish_headers(upload);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let names: String = parts.iter().map(|part| format!("<Latest>{}</Latest>", part.tag)).collect();
-        let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{names}</BlockList>");
+        let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
+        for part in parts {
+            let _ = write!(text, "<Latest>{}</Latest>", part.tag);
+        }
+        text.push_str("</BlockList>");
         self.ask(Method::PUT, "comp=blocklist", headers, Payload::Bytes(text.into()), None).await.map(|_| ())
     }
 

@@ -81,7 +81,7 @@ pub(crate) fn join32(first: u32, second: u32, length: u64) -> u32 {
     crc_fast::checksum_combine(Crc32Iscsi, u64::from(first), u64::from(second), length) as u32
 }
 
-/// The ETag that stores give an object of several parts: MD5 of the parts' MD5s, and their number.
+/// The tag that stores give an object of several parts: MD5 of the parts' MD5s, and their number.
 pub(crate) fn multipart_etag(parts: &[[u8; 16]]) -> String {
     let mut whole = Md5::new();
     for part in parts {

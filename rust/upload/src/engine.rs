@@ -94,6 +94,9 @@ struct Waiting {
     number: Option<u64>,
 }
 
+/// An upload, and what its file was when it was asked for.
+type Active = (Arc<Upload>, Option<Identity>);
+
 /// What every upload sees of the uploader.
 pub(crate) struct Shared {
     pub settings: Settings,
@@ -103,7 +106,7 @@ pub(crate) struct Shared {
     endpoints: Mutex<HashMap<String, Endpoint>>,
     queue: Mutex<Queue>,
     /// The upload that each target has now.
-    active: Mutex<HashMap<String, (Arc<Upload>, Option<Identity>)>>,
+    active: Mutex<HashMap<String, Active>>,
     asked: Mutex<AskedList>,
 }
 
@@ -140,10 +143,11 @@ impl Shared {
         match destination.scheme {
             Scheme::S3 | Scheme::Gs => store = Some(Arc::new(Store::new(destination, wire()?, credentials.cloned())?)),
             Scheme::Http => plain = Some(wire()?),
-            Scheme::File => match destination.own_options().next() {
-                Some((name, _)) => return Err(bad(format!("`{name}` is no option of file://"))),
-                None => {}
-            },
+            Scheme::File => {
+                if let Some((name, _)) = destination.own_options().next() {
+                    return Err(bad(format!("`{name}` is no option of file://")));
+                }
+            }
             Scheme::Azure => container = Some(Arc::new(Container::new(destination, wire()?)?)),
         }
         let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES)));
@@ -371,7 +375,7 @@ fn pump(shared: &Arc<Shared>) {
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
     let Waiting { upload, destination, source, credentials, remove_after, after, number } = waiting;
     let uri = destination.uri.clone();
-    match shared.place(&destination, credentials.as_ref()) {
+    let outcome = match shared.place(&destination, credentials.as_ref()) {
         Ok((target, lanes)) => {
             let job = Job {
                 shared: Arc::clone(shared),
@@ -383,16 +387,21 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
                 remove_after,
                 after,
             };
-            Box::pin(transfer::run(job)).await;
+            Box::pin(transfer::run(job)).await
         }
-        Err(error) => upload.finish(Err(error)),
-    }
+        Err(error) => Err(error),
+    };
     // What the next process may still bring to its end stays on the list.
-    if let Some(number) = number.filter(|_| !upload.error().is_some_and(|error| transfer::may_go_on(error.kind))) {
+    let unfinished = outcome.as_ref().is_err_and(|error| transfer::may_go_on(error.kind));
+    if let Some(number) = number.filter(|_| !unfinished) {
         lock(&shared.asked).done(number);
     }
-    let mut active = lock(&shared.active);
-    if active.get(&uri).is_some_and(|(now, _)| Arc::ptr_eq(now, &upload)) {
-        active.remove(&uri);
+    {
+        let mut active = lock(&shared.active);
+        if active.get(&uri).is_some_and(|(now, _)| Arc::ptr_eq(now, &upload)) {
+            active.remove(&uri);
+        }
     }
+    // Last: whoever waits for it finds nothing left to be done.
+    upload.finish(outcome);
 }

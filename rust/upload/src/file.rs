@@ -1,11 +1,12 @@
 //! Targets that are files: parts are written where they belong in a file with a dot-name, which is synced and gets its name at the end.
 //! Resumable as any other target: what the dot-name holds is read and compared before it is believed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -67,15 +68,32 @@ impl FileTarget {
     }
 
     /// Copy a range into the staged file at `offset`.
-    async fn copy(&self, staged: PathBuf, offset: u64, range: Range, meter: &Arc<Meter>) -> Result<Digests, Fault> {
+    async fn copy(
+        &self,
+        staged: PathBuf,
+        make: bool,
+        offset: u64,
+        range: Range,
+        meter: &Arc<Meter>,
+    ) -> Result<Digests, Fault> {
         let (bucket, counted) = (Arc::clone(&self.bucket), Arc::clone(meter));
         let known = range.known;
+        let ended = Ended::default();
+        let stop = Arc::clone(&ended.0);
         let work = move || {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o666).open(&staged)?;
+            let file = OpenOptions::new().write(true).create_new(make).mode(0o666).open(&staged)?;
             let mut digesting = Digesting::new(Wanted::default());
             let mut buffer = vec![0; PIECE.min(range.length) as usize];
             let mut done = 0;
             while done < range.length {
+                if stop.load(Relaxed) {
+                    // Nobody waits any more; what is staged for one request alone has nobody else to remove it.
+                    return if make {
+                        crate::disk::remove_file(&staged).and(Err(io::ErrorKind::Interrupted.into()))
+                    } else {
+                        Err(io::ErrorKind::Interrupted.into())
+                    };
+                }
                 let piece = bucket.frame(PIECE.min(range.length - done) as usize);
                 let piece = &mut buffer[..piece];
                 match &range.bytes {
@@ -149,6 +167,16 @@ impl FileTarget {
     }
 }
 
+/// Set when the future that waits for a thread's work is dropped.
+#[derive(Default)]
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// A failure of the source, carried through `io::Error` beside those of the target.
 #[derive(Debug)]
 struct Source(io::Error);
@@ -185,8 +213,8 @@ impl Target for FileTarget {
         Wanted::default()
     }
 
-    async fn proof(&self, _: Option<&str>) -> Result<Proof, Fault> {
-        Ok(Proof::ReadBack)
+    fn proof(&self) -> Proof {
+        Proof::ReadBack
     }
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
@@ -199,11 +227,11 @@ impl Target for FileTarget {
 
     async fn put(&self, range: Range, known: Digests, token: &str, meter: Arc<Meter>) -> Result<Taken, Fault> {
         let staged = self.staged(token);
-        self.copy(staged.clone(), 0, range.clone(), &meter).await?;
-        if range.length == 0 {
-            crate::disk::create(&staged).map_err(|error| self.failed("write", &error))?;
-        }
-        let published = self.publish(staged.clone()).await;
+        let copied = self.copy(staged.clone(), true, 0, range.clone(), &meter).await;
+        let published = match copied {
+            Ok(_) => self.publish(staged.clone()).await,
+            Err(fault) => Err(fault),
+        };
         if published.is_err() {
             let _ = crate::disk::remove_file(staged);
         }
@@ -241,7 +269,7 @@ impl Target for FileTarget {
             ));
         }
         let offset = range.offset;
-        let digests = self.copy(staged, offset, range, &meter).await?;
+        let digests = self.copy(staged, false, offset, range, &meter).await?;
         Ok(Taken { tag: number.to_string(), digests })
     }
 

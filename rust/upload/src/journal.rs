@@ -70,10 +70,9 @@ impl Journal {
                 .open(&path);
             let mut file = open.map_err(|cause| failed(&path, "open", &cause))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(Busy)),
                 // A file system without locks cannot say; two processes with one target are then told apart by their tokens alone.
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => {}
+                Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => {}
                 Err(errno) => return Err(failed(&path, "lock", &errno.into())),
             }
             // Whoever had the lock may have removed the file meanwhile; then this one has no name any more.

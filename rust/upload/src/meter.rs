@@ -101,7 +101,7 @@ impl Bucket {
         let now = Instant::now();
         let ahead = due.saturating_duration_since(now);
         if ahead > Duration::from_millis(100) {
-            return Some(ahead - Duration::from_millis(50));
+            return Some(ahead.saturating_sub(Duration::from_millis(50)));
         }
         *due = (*due).max(now) + Duration::from_secs_f64(bytes as f64 / rate as f64);
         None

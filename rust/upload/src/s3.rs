@@ -83,7 +83,7 @@ impl S3 {
             if let Some(crc32c) = known.crc32c {
                 header(&mut headers, "x-goog-hash", &format!("crc32c={}", base64(&crc32c.to_be_bytes())));
             }
-        } else if self.store.takes_crc64() {
+        } else if self.store.proof == Proof::Refuses {
             header(&mut headers, "x-amz-checksum-crc64nvme", &base64(&known.crc64.to_be_bytes()));
         }
         headers
@@ -142,37 +142,8 @@ impl Target for S3 {
         Wanted { crc32c: self.store.google(), md5: proof != Proof::Refuses, sha256: self.store.sign_payload }
     }
 
-    async fn proof(&self, upload: Option<&str>) -> Result<Proof, Fault> {
-        if let Some(proof) = self.store.known_proof() {
-            return Ok(proof);
-        }
-        let Some(upload) = upload else { return Ok(Proof::Tags) };
-        let _one = self.store.probing.lock().await;
-        if let Some(proof) = self.store.known_proof() {
-            return Ok(proof);
-        }
-        // Five bytes with the checksum of others, as part 1 of an upload whose part 1 is yet to come: a server that takes them checks
-        // nothing. Costs one small request for each destination of a process, and no object is ever touched.
-        let mut headers = HeaderMap::new();
-        if self.store.google() {
-            header(&mut headers, "x-goog-hash", "crc32c=AAAAAA==");
-        } else {
-            header(&mut headers, "x-amz-checksum-crc64nvme", "AAAAAAAAAAA=");
-        }
-        let asked = self
-            .ask(Method::PUT, &[("partNumber", "1"), ("uploadId", upload)], headers, Bytes::from_static(b"probe"))
-            .await;
-        let proof = match asked {
-            Ok(_) => Proof::Tags,
-            Err(fault) if fault.error.kind == UploadErrorKind::Corrupt => Proof::Refuses,
-            Err(fault) if matches!(fault.class, Class::Unsupported | Class::Final) => {
-                self.store.refuse_crc64();
-                Proof::Tags
-            }
-            Err(fault) => return Err(fault),
-        };
-        self.store.learn_proof(proof);
-        Ok(proof)
+    fn proof(&self) -> Proof {
+        self.store.proof
     }
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
@@ -181,7 +152,7 @@ impl Target for S3 {
             header(&mut headers, "x-amz-checksum-mode", "ENABLED");
         }
         match self.ask(Method::HEAD, &[], headers, Bytes::new()).await {
-            Ok(answer) => Ok(Some(self.store.remote(&answer))),
+            Ok(answer) => Ok(Some(Store::remote(&answer))),
             Err(fault) if fault.error.kind == UploadErrorKind::NoSuchBucket => Ok(None),
             Err(fault) => Err(fault),
         }
@@ -198,18 +169,11 @@ impl Target for S3 {
     async fn create(&self, token: &str) -> Result<String, Fault> {
         let mut headers = HeaderMap::new();
         self.token(&mut headers, token);
-        if !self.store.google() && self.store.takes_crc64() {
+        if !self.store.google() && self.store.proof == Proof::Refuses {
             header(&mut headers, "x-amz-checksum-algorithm", "CRC64NVME");
             header(&mut headers, "x-amz-checksum-type", "FULL_OBJECT");
         }
-        let answer = match self.ask(Method::POST, &[("uploads", "")], headers, Bytes::new()).await {
-            Err(fault) if fault.class == Class::Unsupported && self.store.takes_crc64() => {
-                self.store.refuse_crc64();
-                self.store.learn_proof(Proof::Tags);
-                return Err(Fault { class: Class::Again, ..fault });
-            }
-            other => other?,
-        };
+        let answer = self.ask(Method::POST, &[("uploads", "")], headers, Bytes::new()).await?;
         let texts = xml::texts(&answer.body);
         let id = texts.iter().find(|(path, _)| path.ends_with("UploadId")).map(|(_, text)| text.clone());
         id.filter(|id| !id.is_empty()).ok_or_else(|| self.unclear("upload"))
@@ -261,7 +225,7 @@ impl Target for S3 {
     }
 
     async fn complete(&self, upload: &str, parts: &[Part], whole: u64) -> Result<(), Fault> {
-        let proof = self.store.known_proof() == Some(Proof::Refuses) && !self.store.google();
+        let proof = self.store.proof == Proof::Refuses && !self.store.google();
         let mut text = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
         for part in parts {
             let tag = xml::escape(&part.tag);

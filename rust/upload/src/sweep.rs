@@ -201,6 +201,7 @@ impl Uploader {
                 if taken.iter().any(|upload| upload.uri() == asked.uri) {
                     continue;
                 }
+                self.clear_staged(&asked);
                 taken.extend(self.take_over(
                     &asked.uri,
                     &asked.path,
@@ -213,6 +214,24 @@ impl Uploader {
             list.remove();
         }
         taken
+    }
+
+    /// What a process that was killed while it wrote a small file left beside the target; one in parts has a journal.
+    fn clear_staged(&self, asked: &asked::Asked) {
+        if !asked.uri.starts_with("file:")
+            || crate::disk::metadata(journal::place(self.state_dir(), &asked.uri)).is_ok()
+        {
+            return;
+        }
+        let Ok(destination) = Destination::parse(&asked.uri, &asked.options) else { return };
+        // What cannot be removed now is found by the next that looks.
+        let _ = self.block_on(async |shared| {
+            let (target, _) = shared.place(&destination, None)?;
+            for stale in target.stale().await.unwrap_or_default() {
+                let _ = target.abort(&stale.id).await;
+            }
+            Ok(())
+        });
     }
 
     fn take_over(

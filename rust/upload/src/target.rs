@@ -81,8 +81,8 @@ pub(crate) trait Target: Send + Sync {
     /// Which digests the answer is compared with.
     fn wanted(&self, proof: Proof) -> Wanted;
 
-    /// How answers are tested here. May ask the server, once for all its uploads.
-    async fn proof(&self, upload: Option<&str>) -> Result<Proof, Fault>;
+    /// How answers are tested here.
+    fn proof(&self) -> Proof;
 
     /// What stands at the target now; `None` if nothing does.
     async fn head(&self) -> Result<Option<Remote>, Fault>;

@@ -74,7 +74,7 @@ pub(crate) fn may_go_on(kind: UploadErrorKind) -> bool {
 }
 
 /// Run a job to its end, and clean up behind it.
-pub(crate) async fn run(job: Job) {
+pub(crate) async fn run(job: Job) -> Result<()> {
     let live = Arc::new(Mutex::new(Live::default()));
     let outcome = tokio::select! {
         outcome = go(&job, Arc::clone(&live)) => outcome,
@@ -98,7 +98,7 @@ pub(crate) async fn run(job: Job) {
             }
         }
     }
-    job.upload.finish(outcome);
+    outcome
 }
 
 async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
@@ -181,7 +181,7 @@ impl Transfer<'_> {
         let (upload, target) = (&self.job.upload, &self.job.target);
         upload.set_total(length);
         let _memory = self.job.shared.memory(length.min(body::MEMORY)).await;
-        let proof = self.ask(|_| target.proof(None)).await?;
+        let proof = target.proof();
         let wanted = target.wanted(proof);
         let mut range = Range { source: Arc::clone(&self.source), offset: 0, length, bytes: None, known: None };
         let known = self.read_or_hash(&mut range, wanted).await?;

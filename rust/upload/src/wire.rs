@@ -53,7 +53,7 @@ impl Answer {
         Some(Duration::from_secs(text.trim().parse::<u64>().ok()?.min(300)))
     }
 
-    /// An ETag without quotes.
+    /// The tag without quotes.
     pub fn etag(&self) -> Option<String> {
         self.header("etag").map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned())
     }

@@ -1,6 +1,10 @@
 //! The engine from outside, with a real target that needs no server: a folder.
 
-#![expect(clippy::disallowed_methods, reason = "tests look at what the engine left on the disk")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests look at what the engine left on the disk, and helpers are tests, too"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,7 +122,8 @@ fn what_is_there_already_is_not_sent_again() {
 
 #[test]
 fn a_file_that_changes_while_it_is_sent_is_never_published() {
-    let changes: [(&str, fn(&Path)); 3] = [
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 3] = [
         ("cut", |path| std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(PART as u64).unwrap()),
         ("grown", |path| {
             use std::io::Write as _;
@@ -235,7 +240,8 @@ fn hostile_journals_are_told_and_torn_ones_are_taken_for_what_is_left() {
     let ground = Ground::new();
     let uploader = ground.uploader(None);
     std::fs::create_dir(ground.at("state")).unwrap();
-    let rubbish: [&[u8]; 4] = [b"\xff\xfe\0\0", b"{\"t\":\"begin\"}\t00000000\n", b"", &[b'['; 100_000]];
+    let nested = vec![b'['; 100_000];
+    let rubbish: [&[u8]; 4] = [b"\xff\xfe\0\0", b"{\"t\":\"begin\"}\t00000000\n", b"", &nested];
     for (number, bytes) in rubbish.into_iter().enumerate() {
         std::fs::write(ground.at("state").join(format!("{number:032}.v1.jsonl")), bytes).unwrap();
         std::fs::write(ground.at("state").join(format!("{number}.asked.v1.jsonl")), bytes).unwrap();

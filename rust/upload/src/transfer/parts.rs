@@ -79,7 +79,7 @@ impl Transfer<'_> {
             return Ok(false);
         }
         self.job.upload.enter(State::Hashing);
-        let proof = target.proof(None).await?;
+        let proof = target.proof();
         let wanted = Wanted { md5: false, sha256: false, ..target.wanted(proof) };
         let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
         let known = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
@@ -140,12 +140,12 @@ impl Transfer<'_> {
                             there.get(number).is_some_and(|(tag, size)| *tag == part.tag && *size == part.length)
                         });
                     }
-                    let proof = self.ask(|_| target.proof(Some(&id))).await?;
+                    let proof = target.proof();
                     return Ok(Begun { id, token, proof, there: parts });
                 }
                 // Completed without our hearing of it, or gone: `attempt` finds out, asked for nothing but the end.
                 Err(fault) if fault.class == Class::NoUpload && completing => {
-                    return Ok(Begun { id, token, proof: target.proof(None).await?, there: parts });
+                    return Ok(Begun { id, token, proof: target.proof(), there: parts });
                 }
                 Err(fault) if fault.class == Class::NoUpload => lock(&self.live).id = None,
                 Err(fault) => return Err(fault),
@@ -165,7 +165,7 @@ impl Transfer<'_> {
         lock(&self.live).id = Some(id.clone());
         // Synced: an upload that nobody remembers costs money until somebody finds it.
         self.note(&record::upload(&id), true)?;
-        let proof = self.ask(|_| target.proof(Some(&id))).await?;
+        let proof = target.proof();
         Ok(Begun { id, token, proof, there: BTreeMap::new() })
     }
 

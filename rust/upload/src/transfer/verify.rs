@@ -94,7 +94,7 @@ impl Transfer<'_> {
         known: &Digests,
         part_size: Option<u64>,
     ) -> Result<Option<bool>, Fault> {
-        let proof = self.job.target.proof(None).await?;
+        let proof = self.job.target.proof();
         if proof == Proof::ReadBack {
             return Ok(Some(self.ask(|_| self.job.target.read_back()).await? == known.crc64));
         }
