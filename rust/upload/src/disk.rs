@@ -10,10 +10,6 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
     File::open(path)
 }
 
-pub(crate) fn create(path: impl AsRef<Path>) -> io::Result<File> {
-    File::create(path)
-}
-
 pub(crate) fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     std::fs::metadata(path)
 }

@@ -121,9 +121,9 @@ impl Shared {
         Arc::clone(&self.memory).acquire_many_owned(units).await.ok()
     }
 
-    /// Whether to look at the target before sending: not for small files, which are sent as quickly as they are looked at.
-    pub fn may_skip(length: u64) -> bool {
-        length > LOOK_FIRST
+    /// Whether to look at the target before sending. Of many small files none is looked at: a look takes as long as sending one.
+    pub fn may_skip(&self, length: u64) -> bool {
+        length > LOOK_FIRST || lock(&self.queue).small.is_empty()
     }
 
     fn endpoint(&self, destination: &Destination, credentials: Option<&Arc<Renewable>>) -> Result<Endpoint> {

@@ -189,7 +189,7 @@ impl Transfer<'_> {
         upload.set_checksum(known.crc64);
         // Looked at after the bytes were read: they are of one state of the file.
         self.still()?;
-        if Shared::may_skip(length) && self.same_there(length, &known, None).await? {
+        if self.job.shared.may_skip(length) && self.same_there(length, &known, None).await? {
             return Ok(());
         }
         upload.enter(State::Sending);

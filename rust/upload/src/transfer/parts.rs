@@ -8,10 +8,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::record::{self, Remembered};
+use super::verify::nobody_there;
 use super::{LOOK_EVERY, RESTARTS, Transfer, lock, part_of, token};
 use crate::body::{self, MEMORY, Range};
 use crate::checksum::{Digests, Wanted, join32, join64};
-use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::journal::{self, Journal};
 use crate::source::Extent;
@@ -35,7 +35,7 @@ impl Transfer<'_> {
         let upload = &self.job.upload;
         if let Extent::Complete(total) = self.source.extent() {
             upload.set_total(total);
-            if Shared::may_skip(total) && self.same_in_parts(total, part_size).await? {
+            if self.job.shared.may_skip(total) && self.same_in_parts(total, part_size).await? {
                 return Ok(());
             }
         }
@@ -69,7 +69,7 @@ impl Transfer<'_> {
         let target = &self.job.target;
         let head = match self.ask(|_| target.head()).await {
             Ok(Some(remote)) if remote.size == total => remote,
-            Err(fault) if fault.class == Class::Credentials => return Err(fault),
+            Err(fault) if nobody_there(&fault) => return Err(fault),
             _ => return Ok(false),
         };
         if head.crc64.is_none()

@@ -10,6 +10,12 @@ use crate::target::{Part, Proof, Remote};
 use crate::upload::State;
 use std::sync::Arc;
 
+/// Patience is over already: whatever is asked next would only wait as long again.
+pub(super) fn nobody_there(fault: &Fault) -> bool {
+    use UploadErrorKind::{NoCredentials, Stalled, Unreachable};
+    matches!(fault.error.kind, Unreachable | Stalled | NoCredentials)
+}
+
 impl Transfer<'_> {
     fn corrupt(&self, what: &str) -> Fault {
         let message = format!(
@@ -75,7 +81,7 @@ impl Transfer<'_> {
             Ok(Some(remote)) if remote.size == length => remote,
             Ok(_) => return Ok(false),
             // Whether it may be written shows when it is written.
-            Err(fault) if matches!(fault.class, Class::Final | Class::Unsupported) => return Ok(false),
+            Err(fault) if !nobody_there(&fault) => return Ok(false),
             Err(fault) => return Err(fault),
         };
         let Some(same) = self.same(&remote, length, known, part_size).await? else { return Ok(false) };
