@@ -268,7 +268,12 @@ impl Target for S3 {
                 query.extend([("key-marker", after.0.as_str()), ("upload-id-marker", after.1.as_str())]);
             }
             let payload = (Payload::Bytes(Bytes::new()), hex(&crate::checksum::sha256(b"")));
-            let answer = self.store.ask(Method::GET, &path, &query, HeaderMap::new(), payload, None, &self.uri).await?;
+            let answer =
+                match self.store.ask(Method::GET, &path, &query, HeaderMap::new(), payload, None, &self.uri).await {
+                    // What rclone says where there are none.
+                    Err(fault) if fault.class == Class::NoUpload => return Ok(all),
+                    other => other?,
+                };
             let texts = xml::texts(&answer.body);
             for upload in xml::each(&texts, "ListMultipartUploadsResult/Upload") {
                 let text = |name: &str| upload.iter().find(|(at, _)| *at == name).map(|(_, text)| (*text).to_owned());
