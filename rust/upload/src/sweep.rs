@@ -310,7 +310,7 @@ impl Uploader {
             let work = async {
                 match &remembered.id {
                     Some(id) => target.abort(id).await,
-                    None => abort_nameless(&*target, remembered.created).await.map(|_| ()),
+                    None => abort_nameless(&*target, remembered.created, "").await.map(|_| ()),
                 }
             };
             match tokio::time::timeout(Duration::from_secs(60), work).await {

@@ -143,6 +143,20 @@ impl HttpTarget {
         Some(fault)
     }
 
+    /// The folders above the target, from the first on, as WebDAV makes them. Whether that did any good shows when the file is sent again.
+    async fn make_folders(&self) {
+        let Ok(method) = Method::from_bytes(b"MKCOL") else { return };
+        let start = self.uri.find("://").map_or(0, |at| at + 3);
+        let ends = self.uri[start..].match_indices('/').map(|(at, _)| start + at).skip(1);
+        for end in ends {
+            let url = &self.uri[..=end];
+            let _ = self
+                .wire
+                .send(method.clone(), url, self.headers.clone(), Payload::Bytes(Bytes::new()), Self::quiet())
+                .await;
+        }
+    }
+
     fn quiet() -> Arc<Meter> {
         Arc::new(Meter::new(Arc::default()))
     }
@@ -194,7 +208,14 @@ impl Target for HttpTarget {
         // A file that fits into one part goes to the first address, and is completed as the others are.
         let url = self.presigned.as_ref().and_then(|presigned| presigned.parts.first()).unwrap_or(&self.uri);
         let length = range.length;
-        let answer = self.ask(Method::PUT, url, headers, Payload::Range(range, Wanted::default()), meter).await?;
+        let send = || Payload::Range(range.clone(), Wanted::default());
+        let answer = match self.ask(Method::PUT, url, headers.clone(), send(), Arc::clone(&meter)).await {
+            Err(fault) if fault.error.kind == UploadErrorKind::NoSuchBucket && self.presigned.is_none() => {
+                self.make_folders().await;
+                self.ask(Method::PUT, url, headers, send(), meter).await?
+            }
+            other => other?,
+        };
         let tag = answer.etag().unwrap_or_default();
         if self.presigned.is_some() {
             let part = Part { number: 1, tag: tag.clone(), length, crc64: known.crc64, crc32c: None, md5: known.md5 };

@@ -127,7 +127,7 @@ impl Transfer<'_> {
         self.job.upload.enter(State::Creating);
         if let Some(Remembered { id: None, created, .. }) = &remembered {
             // Killed between the server's answer and the journal: nobody knows that upload's name but the server.
-            let _ = abort_nameless(&**target, *created).await;
+            let _ = abort_nameless(&**target, *created, "").await;
         }
         if let Some(Remembered { id: Some(id), token, mut parts, completing, .. }) = remembered {
             lock(&self.live).id = Some(id.clone());
@@ -161,10 +161,21 @@ impl Transfer<'_> {
         if let Some(journal) = lock(&self.live).journal.as_mut() {
             journal.restart(&record)?;
         }
-        let id = self.ask(|_| target.create(&token)).await?;
+        let created = record["created"].as_f64().unwrap_or_default();
+        let mut again = false;
+        let id = self
+            .ask(|tries| {
+                again = tries > 0;
+                target.create(&token)
+            })
+            .await?;
         lock(&self.live).id = Some(id.clone());
         // Synced: an upload that nobody remembers costs money until somebody finds it.
         self.note(&record::upload(&id), true)?;
+        if again {
+            // An answer that was lost may have begun one that nobody knows; what cannot be listed is left to the store's own rules.
+            let _ = abort_nameless(&**target, created, &id).await;
+        }
         let proof = target.proof();
         Ok(Begun { id, token, proof, there: BTreeMap::new() })
     }
@@ -300,13 +311,13 @@ impl Transfer<'_> {
 
 /// Abort uploads to just this target that were begun right after a journal that names none: they are the one that the journal's
 /// process was killed over. Others, older or newer, are somebody else's.
-pub(crate) async fn abort_nameless(target: &dyn Target, created: f64) -> Result<bool, Fault> {
+pub(crate) async fn abort_nameless(target: &dyn Target, created: f64, ours: &str) -> Result<bool, Fault> {
     const WINDOW: f64 = 120.0;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut found = false;
     for stale in target.stale().await? {
         let begun = stale.age.map(|age| now - age.as_secs_f64());
-        if begun.is_some_and(|begun| (created - 2.0..created + WINDOW).contains(&begun)) {
+        if stale.id != ours && begun.is_some_and(|begun| (created - 2.0..created + WINDOW).contains(&begun)) {
             target.abort(&stale.id).await?;
             found = true;
         }
