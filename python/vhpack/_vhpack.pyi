@@ -45,6 +45,7 @@ def pack(
     reproducible: bool = False,
     epoch: int | None = None,
     remove_originals: bool = False,
+    read_only: bool = False,
     force: bool = False,
     durable: bool = False,
     progress: Callable[[Progress], object] | None = None,
@@ -61,8 +62,12 @@ def plan(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
+    codec: Literal["auto", "store", "deflate", "zstd"] = "auto",
+    level: int | None = None,
+    align: int = 0,
     shard_size: int = 0,
     jobs: int | None = None,
+    memory: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
 def hash_paths(
@@ -245,6 +250,8 @@ class PackReport:
     def deflated(self) -> int: ...
     @property
     def zstd(self) -> int: ...
+    @property
+    def resumed(self) -> bool: ...
     @property
     def removed(self) -> int: ...
     @property

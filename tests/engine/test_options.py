@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ WRONG: list[dict[str, Any]] = [
     {"memory": 0},
     {"memory": "lots"},
     {"memory": -1},
+    {"memory": "1k"},
+    {"memory": "14MiB"},
     {"codec": "brotli"},
     {"symlinks": "ignore"},
     {"on_change": "retry"},
@@ -38,6 +41,26 @@ def test_an_option_out_of_range_is_refused(work: Path, options: dict[str, Any]) 
     assert ended.code == 2, ended
     assert "Traceback" not in ended.err
     assert snapshot(work) == before
+
+
+@pytest.mark.parametrize("how", [{"level": 1}, {"codec": "zstd"}, {"codec": "zstd", "level": 12}], ids=str)
+@pytest.mark.parametrize("target", ["out.zip", "out.tar", "out.tar.gz", "out.tar.zst"])
+def test_memory_that_is_too_little_is_refused_with_the_least_that_is_not(work: Path, target: str, how: dict[str, Any]) -> None:
+    """What is allowed is kept to; a dry run says the same."""
+    if how.get("codec") == "zstd" and not target.endswith((".zip", ".zst")):
+        how = {"level": how.get("level", 9)}
+    write_tree(work / "data", {"a.txt": b"a" * 9_000})
+
+    with pytest.raises(vhpack.OptionError) as caught:
+        vhpack.pack("data", target, memory="1k", **how)
+    least = int(re.search(r"needs (\d+) MiB", str(caught.value))[1])  # type: ignore[index]
+    words = [f"--{name}={value}" for name, value in how.items()]
+    for dry in ([], ["--dry-run"]):
+        said = compress("data", "-o", target, f"--memory={least - 1}MiB", *words, *dry, cwd=work)
+        assert said.code == 2, said
+        assert f"needs {least} MiB" in said.err
+    assert set(snapshot(work)) == {"data", "data/a.txt"}
+    assert vhpack.pack("data", target, memory=f"{least}MiB", **how).files == 1
 
 
 @pytest.mark.parametrize("source", ["", "a\0b"])

@@ -100,7 +100,7 @@ _output = under("Output")
 @_method("--level", type=click.IntRange(0, 12), metavar="0-12", help="Effort: 0 stores, 12 is smallest. [default: 5; zstd: 3]")
 @_method("--align", type=click.IntRange(0), metavar="N", help="Let stored members begin at multiples of 64 or 4096.")
 @_method("--jobs", type=click.IntRange(1), metavar="N", help="Threads. [default: one for each core]")
-@_method("--memory", type=_Size(), metavar="SIZE", help="Memory for buffers. [default: 256MiB]")
+@_method("--memory", type=_Size(), metavar="SIZE", help="Memory for buffers, from 16MiB. [default: 256MiB]")
 @_method("--reproducible", is_flag=True, help="Same bytes on every machine: one time, plain modes.")
 @_output("--dry-run", is_flag=True, help="Print the member names, write nothing.")
 @_output("--json", is_flag=True, help="Print the report as one JSON object on stdout.")
@@ -203,7 +203,7 @@ def _show_report(wanted: _Wanted, report: PackReport) -> int:
         screen.put_json(
             _fields(
                 report,
-                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd"
+                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd resumed"
                 " removed kept skipped warnings digest digests",
             )
         )

@@ -9,11 +9,13 @@ use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
 use crate::journal;
+use crate::list::Made;
 use crate::manifest;
+use crate::mark;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
-use crate::remove::{Removal, remove_originals};
+use crate::remove::remove_originals;
 use crate::report::{PackReport, PlanReport};
 use crate::request::{Format, Originals, PackOptions, PackRequest};
 use crate::resume::{self, Backlog};
@@ -48,9 +50,12 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let options = &request.options;
     progress.enter(Phase::Scan);
     let Prepared { target, shards_there, found, mut backlog } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
+    let plan = Plan::new(found, &target, &shards_there, options.shard_size > 0, cancel);
     if options.originals == Originals::Remove
-        && let Some(mut report) = resume::finish(&backlog, &plan, options, cancel, progress)?
+        && backlog.is_unfinished()
+        && let archives =
+            if options.shard_size > 0 { shards_there.iter().map(|(_, shard)| shard).collect() } else { vec![&target] }
+        && let Some(mut report) = resume::finish(&backlog, &plan, request, &archives, cancel, progress)?
     {
         if options.shard_size > 0 {
             report.archives = all_shards(&shards_there, &report.archives, cancel)?;
@@ -81,16 +86,18 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     if options.originals == Originals::Remove {
         progress.enter(Phase::Remove);
     }
-    let removal = remove_originals(&mut archives, &plan, options.jobs, cancel, progress)?;
-    if removal.cancelled {
-        return Err(Error::cancelled(Stage::Remove));
+    let mut report = report(&plan, &archives, options);
+    if options.originals == Originals::Remove {
+        let made = Made::new(request.call(), &report);
+        let removal = remove_originals(&mut archives, &plan, made, options, cancel, progress)?;
+        if removal.cancelled {
+            return Err(Error::cancelled(Stage::Remove));
+        }
+        (report.removed, report.kept) = (removal.removed, removal.kept);
+    } else if options.read_only {
+        mark::all(&archives)?;
     }
-    let manifests = if options.manifest {
-        archives.iter().map(|(target, _)| target.manifest().shown).collect()
-    } else {
-        Vec::new()
-    };
-    Ok(PackReport { manifests, elapsed: start.elapsed(), ..report(&plan, archives, removal) })
+    Ok(PackReport { elapsed: start.elapsed(), ..report })
 }
 
 /// Every shard that is there, also those whose lists were gone before the removal was finished.
@@ -188,23 +195,22 @@ fn among_shards(error: Error, complete: usize) -> Error {
     error.with_message(message)
 }
 
-fn report(plan: &Plan, archives: Vec<(Target, Committed)>, removal: Removal) -> PackReport {
-    let mut report = PackReport {
-        removed: removal.removed,
-        kept: removal.kept,
-        warnings: plan.warnings().to_vec(),
-        skipped: plan.skipped().to_vec(),
-        ..PackReport::default()
-    };
+/// What was packed.
+fn report(plan: &Plan, archives: &[(Target, Committed)], options: &PackOptions) -> PackReport {
+    let mut report =
+        PackReport { warnings: plan.warnings().to_vec(), skipped: plan.skipped().to_vec(), ..PackReport::default() };
     let mut zip = false;
     for (target, committed) in archives {
         for record in &committed.records {
             count_member(&mut report, record);
         }
         report.bytes_out += committed.length;
-        report.skipped.extend(committed.skipped);
+        report.skipped.extend(committed.skipped.iter().cloned());
         zip |= target.format == Format::Zip;
-        report.archives.push((target.shown, committed.digest));
+        report.archives.push((target.shown.clone(), committed.digest));
+        if options.manifest {
+            report.manifests.push(target.manifest().shown);
+        }
     }
     if zip && report.zstd > 0 {
         report.warnings.push(ZSTD_IN_ZIP.into());
@@ -236,7 +242,7 @@ const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): I
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, request.options.shard_size > 0, cancel)?;
+    let plan = Plan::new(found, &target, &shards_there, request.options.shard_size > 0, cancel)?;
     check_replaced(request, &backlog, &plan, &target)?;
     if request.options.shard_size > 0 {
         shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
@@ -285,6 +291,16 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
     options.check_method(target.format, &target.shown)?;
+    let least = pipeline::least_memory(target.format, options);
+    if options.memory < least {
+        let message = format!(
+            "memory is {} bytes, and one worker needs {} MiB for {} at these settings; give it that, or leave memory at its default of 256 MiB",
+            options.memory,
+            least >> 20,
+            show(&target.shown)
+        );
+        return Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(&target.shown));
+    }
     let sharded = options.shard_size > 0;
     let mut shards_there = Vec::new();
     if sharded {
@@ -298,20 +314,12 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
     }
     let may_resume = backlog.is_unfinished() && options.originals == Originals::Remove;
     if !options.force && !may_resume {
-        refuse_existing(&target, &shards_there, sharded).map_err(|error| {
-            if !backlog.is_unfinished() {
-                return error;
-            }
-            error.with_message(format!(
-                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again that removes them, and is no dry run, finishes that; else choose another name",
-                show(&target.shown)
-            ))
-        })?;
+        refuse_existing(&target, &shards_there, sharded).map_err(|error| backlog.exists(error))?;
     }
     let sources = match sources {
         Some(sources) => sources,
         // What is named may be among what was removed already.
-        None => look_up(may_resume)?,
+        None => look_up(may_resume && backlog.is_of(request))?,
     };
     let found = sources.scan(cancel)?;
     Ok(Prepared { target, shards_there, found, backlog })
@@ -323,7 +331,7 @@ fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target:
     if !request.options.force && !sharded {
         target.refuse_existing()?;
     }
-    backlog.protect(plan)?;
+    backlog.protect(plan, request)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
     let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };
