@@ -132,8 +132,9 @@ def pack(
             and xxh3-128, then a line for each member with its name, kind, size, offset, packed size, codec, crc32 and
             xxh3-128. It is there before originals go. A pack without it removes the manifest of the archive that it replaces.
         jobs: Number of threads; by default one for each core.
-        memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default. At least what one thread
-            needs: 16 MiB, and with zstd 30 MiB, or up to 100 MiB at its highest levels; less is refused.
+        memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default. What one thread
+            needs is taken even where `memory` (1 MiB or more) is less: 16 MiB, with zstd 30 MiB, or up to 100 MiB at its highest
+            levels; `warnings` says so then.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
             give equal archives on every machine.
         remove_originals: Remove the files that were packed; of a linked file the link, not its target.

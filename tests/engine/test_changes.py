@@ -86,7 +86,7 @@ def test_a_file_that_vanishes_before_it_is_opened(work: Path, on_change: str) ->
     files = {f"{number:05}": prose(300, number) for number in range(3_000)}
     tree = write_tree(work / "data", {"a": prose(300), "b": b"", **{f"x/{name}": body for name, body in files.items()}})
     gone = tree / "x" / "02999"
-    options = ["data", "-o", "out.zip", "--jobs", "1", "--memory", "16MiB", "--remove-originals", "--json"]
+    options = ["data", "-o", "out.zip", "--jobs", "1", "--memory", "1MiB", "--remove-originals", "--json"]
     with paused([VHPACK, "compress", *options, "--on-change", on_change], work, calls=READS, paths=[tree / "a"]) as pause:
         gone.unlink()
         before = snapshot(work)

@@ -20,7 +20,7 @@ from tests.engine.trees import MIB, mixed_tree, noise, prose, snapshot, write_tr
 from tests.faults.tracing import paused
 
 SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"]
-MEMORIES = ["32MiB", "40MiB", "256MiB"]
+MEMORIES = ["1MiB", "24MiB", "256MiB"]
 
 
 def held(archive: Path) -> dict[str, bytes]:

@@ -246,7 +246,7 @@ def test_every_byte_is_right_when_the_system_is_busy(tmp_path: Path) -> None:
     """Sixteen workers on few cores, with buffers for two of them."""
     tree = write_tree(tmp_path / "data", {f"{i:03}": noise(i * 401, i) if i % 3 else prose(i * 997, i) for i in range(300)})
 
-    vhpack.pack(tree, tmp_path / "out.zip", jobs=16, memory="16MiB")
+    vhpack.pack(tree, tmp_path / "out.zip", jobs=16, memory="2MiB")
 
     structure = structure_of(tmp_path / "out.zip")
     assert len(structure.members) == 300

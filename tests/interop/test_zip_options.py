@@ -105,7 +105,7 @@ def test_the_report_warns_of_the_readers_that_refuse_it_and_only_then(tree: Path
 def test_any_number_of_threads_and_any_memory_give_the_same_bytes(tree: Path, options: dict[str, object]) -> None:
     vhpack.pack(tree, "one.zip", jobs=1, **options)  # type: ignore[arg-type]
     for jobs in (1, 2, 3, 16):
-        for memory in ("24MiB", "256MiB"):
+        for memory in ("1MiB", "256MiB"):
             vhpack.pack(tree, "other.zip", jobs=jobs, memory=memory, force=True, **options)  # type: ignore[arg-type]
             assert Path("other.zip").read_bytes() == Path("one.zip").read_bytes(), f"{jobs} {memory}"
 

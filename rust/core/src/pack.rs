@@ -215,8 +215,22 @@ fn report(plan: &Plan, archives: &[(Target, Committed)], options: &PackOptions) 
     if zip && report.zstd > 0 {
         report.warnings.push(ZSTD_IN_ZIP.into());
     }
+    report.warnings.extend(archives.first().and_then(|(target, _)| tight_memory(target, options)));
     report.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     report
+}
+
+/// What to say where `memory` cannot be kept to: one worker takes what it needs.
+fn tight_memory(target: &Target, options: &PackOptions) -> Option<String> {
+    let least = pipeline::least_memory(target.format, options);
+    (options.memory < least).then(|| {
+        format!(
+            "memory of {} KiB is less than one worker needs for {} at these settings, {} MiB, which it takes",
+            options.memory >> 10,
+            show(&target.shown),
+            least >> 20
+        )
+    })
 }
 
 fn count_member(report: &mut PackReport, record: &Record) {
@@ -249,12 +263,12 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     }
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
+        warnings: plan.warnings().iter().cloned().chain(tight_memory(&target, &request.options)).collect(),
         target: target.shown,
         files,
         directories,
         links,
         skipped: plan.skipped().to_vec(),
-        warnings: plan.warnings().to_vec(),
         ..PlanReport::default()
     };
     for entry in plan.entries() {
@@ -291,16 +305,6 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
     options.check_method(target.format, &target.shown)?;
-    let least = pipeline::least_memory(target.format, options);
-    if options.memory < least {
-        let message = format!(
-            "memory is {} bytes, and one worker needs {} MiB for {} at these settings; give it that, or leave memory at its default of 256 MiB",
-            options.memory,
-            least >> 20,
-            show(&target.shown)
-        );
-        return Err(Error::new(ErrorKind::Usage, Stage::Plan, message).at(&target.shown));
-    }
     let sharded = options.shard_size > 0;
     let mut shards_there = Vec::new();
     if sharded {

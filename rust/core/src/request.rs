@@ -8,6 +8,9 @@ use std::thread::available_parallelism;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 
+/// Below this, `memory` lacks its unit: whoever says `--memory 256` or `1k` means something else.
+const LEAST_MEMORY: u64 = 1 << 20;
+
 /// Default for [`PackOptions::memory`]: room for 16 workers with reorder slack.
 pub const DEFAULT_MEMORY: u64 = 256 << 20;
 
@@ -295,6 +298,9 @@ impl PackRequest {
         }
         if self.options.jobs == 0 || self.options.jobs > 1024 {
             return usage("jobs is a number of threads from 1 to 1024");
+        }
+        if self.options.memory < LEAST_MEMORY {
+            return usage("memory is at least 1 MiB; give it a unit, as in 64MiB, or leave it at its default of 256 MiB");
         }
         if self.sources.iter().chain(self.literals.iter()).next().is_none() {
             return Err(Error::new(
