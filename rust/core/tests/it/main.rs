@@ -9,6 +9,7 @@
 mod archives;
 mod damage;
 mod hash;
+mod manifest;
 mod pack;
 mod read;
 mod shards;
