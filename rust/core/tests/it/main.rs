@@ -9,6 +9,7 @@
 mod archives;
 mod damage;
 mod hash;
+mod limits;
 mod manifest;
 mod pack;
 mod read;

@@ -252,7 +252,7 @@ impl Unpacking {
                     self.unread.start += fed.taken;
                     self.made += fed.made as u64;
                     self.ready = 0..fed.made;
-                    stream.limits.check_bytes(self.made, source.length())?;
+                    stream.limits.check_total(self.made)?;
                     if stream.wrap == Wrap::Gzip {
                         self.crc.update(&self.output[..fed.made]);
                         self.member_made += fed.made as u64;
