@@ -143,9 +143,9 @@ class Archive(Mapping[str, bytes]):
     def open(self, name: str) -> io.BufferedReader:
         """Open a member as a binary file that can seek; it stays readable when the archive is closed.
 
-        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz, or a tar.zst without our seek
-        table, the way to any member may be all that lies before it. Its checksum is checked when the end is reached without a
-        gap.
+        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz that neither vhpack nor pigz made,
+        or a tar.zst without our seek table, the way to any member may be all that lies before it. Its checksum is checked when
+        the end is reached without a gap.
 
         Raises:
             MemberNotFoundError: there is no such member.

@@ -81,17 +81,19 @@ impl MemberReader {
     /// In a packed member, unpack what lies before `offset`; the content is free for others between two steps.
     fn approach(&self, offset: u64, cancel: &CancelToken) -> Result<()> {
         let Self { archive, member, .. } = self;
-        // What is behind the end needs no way to it.
-        while offset < member.size {
+        if offset >= member.size {
+            // What is behind the end needs no way to it.
+            return Ok(());
+        }
+        loop {
             cancel.check(Stage::Read)?;
             let mut content = self.content();
             if content.way(offset) <= STEP {
-                break;
+                return Ok(());
             }
             let gone = content.approach(&*archive.source, offset, STEP);
             gone.map_err(|fault| archive.explain_in(member, fault))?;
         }
-        Ok(())
     }
 
     /// [`read_at`](Self::read_at), ended by `cancel` between two steps.

@@ -13,4 +13,5 @@ mod limits;
 mod manifest;
 mod pack;
 mod read;
+mod restarts;
 mod shards;

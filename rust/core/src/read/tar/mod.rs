@@ -3,6 +3,7 @@
 mod behind;
 mod frames;
 mod layout;
+mod restarts;
 mod sequential;
 mod table;
 
