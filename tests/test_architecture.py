@@ -55,7 +55,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "outputs": {"_packing", "env", "errors", "paths", "runs"},
     "_members": {"errors"},
-    "_manifests": {"archive", "errors", "hashing"},
+    "_manifests": {"_engine", "archive", "errors", "hashing"},
     "archive": {"_engine", "_members", "_packing", "_progress", "errors"},
     "dataset": {"_packing", "archive", "errors"},
     "hashing": {"_engine", "_packing", "_progress", "errors"},

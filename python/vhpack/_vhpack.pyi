@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, final
 
 __all__ = [
@@ -6,6 +6,8 @@ __all__ = [
     "CheckReport",
     "ExtractReport",
     "HashReport",
+    "Manifest",
+    "ManifestMember",
     "Member",
     "MemberReader",
     "PackReport",
@@ -168,6 +170,37 @@ class Archive:
         jobs: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> VerifyReport: ...
+
+@final
+class Manifest:
+    def __new__(cls, path: bytes) -> Manifest: ...
+    @property
+    def archive(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def members(self) -> int: ...
+    def __iter__(self) -> Iterator[ManifestMember]: ...
+    def __next__(self) -> ManifestMember: ...
+
+@final
+class ManifestMember:
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["file", "link", "directory"]: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def packed(self) -> int: ...
+    @property
+    def crc32(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
 
 @final
 class ExtractReport:

@@ -32,8 +32,9 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
 
     Args:
         source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.
-        unsafe_limits: Lift the limits on the number of members (ten million), on their bytes (16 TiB) and on how much they may
-            unpack to (200 times the archive, beyond 1 GiB), for an archive that you trust.
+        unsafe_limits: Lift the limits, for an archive that you trust: on the number of members (ten million), on their bytes
+            (16 TiB), and on what unpacks to more than 1 GiB and 200 times the archive, as zeros and bombs do: that may take
+            half of the disk that is free where it is extracted, and half of the memory where it is held.
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -142,9 +143,9 @@ class Archive(Mapping[str, bytes]):
     def open(self, name: str) -> io.BufferedReader:
         """Open a member as a binary file that can seek; it stays readable when the archive is closed.
 
-        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz, or a tar.zst without our seek
-        table, the way to any member may be all that lies before it. Its checksum is checked when the end is reached without a
-        gap.
+        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz that neither vhpack nor pigz made,
+        or a tar.zst without our seek table, the way to any member may be all that lies before it. Its checksum is checked when
+        the end is reached without a gap.
 
         Raises:
             MemberNotFoundError: there is no such member.
@@ -183,9 +184,10 @@ class Archive(Mapping[str, bytes]):
         checked before its call ends, and those written before a failure stay. Whatever ends the process, no file above 1 MiB is
         ever seen incomplete; a smaller one is written with a single call.
 
-        Devices, links that lead out of `dest` or to an absolute path, sparse files and hard links to nothing are left out and
-        reported. Of a name that a tar has twice the last counts; a hard link has the bytes that its target had before it, and
-        where that is not extracted, a copy of them.
+        Files that are encrypted, or packed by a method that vhpack does not know, end the call with an error that names them,
+        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, sparse files and hard
+        links to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
+        its target had before it, and where that is not extracted, a copy of them.
 
         Args:
             dest: The folder; made where it is not there.
@@ -208,6 +210,7 @@ class Archive(Mapping[str, bytes]):
             MemberNotFoundError: one of `members` is not there and matches nothing.
             UnsafeMemberError: a member would be written outside `dest` or over another, or cannot have its name.
             CorruptArchiveError: a member fails its checksum or contradicts the archive's list.
+            UnsupportedArchiveError: some of the files cannot be read; the others are there.
             LimitExceededError: the members claim more bytes than the limits allow.
             NoSpaceError: the disk is full.
             PackPermissionError: the operating system refused to write.

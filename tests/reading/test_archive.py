@@ -260,12 +260,28 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("read", READS)
 def test_ctrl_c_ends_a_long_read_of_a_packed_tar(slow: Path, read: str) -> None:
+    assert_ctrl_c_is_heard(slow, READS[read])
+
+
+def test_ctrl_c_ends_a_long_seek_in_a_packed_member_of_a_zip(work: Path) -> None:
+    digits = random.Random(1).randbytes(1 << 20).hex().encode()
+    with (
+        zipfile.ZipFile(work / "slow.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("large", "w") as member,
+    ):
+        for _ in range(256):
+            member.write(digits)
+    back_and_forth = "for _ in range(30): file.seek(-1, 2), file.read(1), file.seek(0), file.read(1)"
+    assert_ctrl_c_is_heard(work / "slow.zip", f"file = archive.open('large')\n    {back_and_forth}")
+
+
+def assert_ctrl_c_is_heard(path: Path, statement: str) -> None:
     code = (
         "import os, signal, threading, time, vhpack\n"
-        f"archive = vhpack.open({str(slow)!r})\n"
+        f"archive = vhpack.open({str(path)!r})\n"
         "def strike():\n    time.sleep(0.3)\n    global struck\n    struck = time.monotonic()\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=strike).start()\n"
-        f"try:\n    {READS[read]}\nexcept KeyboardInterrupt:\n    print(time.monotonic() - struck)\nelse:\n    print('done')"
+        f"try:\n    {statement}\nexcept KeyboardInterrupt:\n    print(time.monotonic() - struck)\nelse:\n    print('done')"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     # 0.2 seconds are the promise; a busy machine takes its share.

@@ -120,6 +120,12 @@ pub(crate) fn fstat(file: impl AsFd) -> io::Result<Stat> {
     Ok(rustix::fs::fstat(file)?)
 }
 
+/// What an ordinary user may still write to the disk that `path` is on.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     std::fs::canonicalize(path)

@@ -25,7 +25,7 @@ use crate::target::Target;
 const HEAD: &[u8] = b"{\"vhpack_manifest\":";
 
 /// The version of the format: readers refuse higher ones.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Portions in which lines are written.
 const PORTION: usize = 1 << 20;

@@ -1,6 +1,7 @@
 //! The facade: a request in, an archive on disk and a report out.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
@@ -15,6 +16,7 @@ use crate::mark;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
+use crate::read::Limits;
 use crate::remove::remove_originals;
 use crate::report::{PackReport, PlanReport};
 use crate::request::{Format, Originals, PackOptions, PackRequest};
@@ -205,6 +207,9 @@ fn report(plan: &Plan, archives: &[(Target, Committed)], options: &PackOptions) 
             count_member(&mut report, record);
         }
         report.bytes_out += committed.length;
+        let members = committed.records.len() as u64;
+        let bytes = committed.records.iter().fold(0, |sum: u64, record| sum.saturating_add(record.size()));
+        report.warnings.extend(beyond_reading(&target.shown, members, bytes, &Limits::default()));
         report.skipped.extend(committed.skipped.iter().cloned());
         zip |= target.format == Format::Zip;
         report.archives.push((target.shown.clone(), committed.digest));
@@ -231,6 +236,19 @@ fn tight_memory(target: &Target, options: &PackOptions) -> Option<String> {
             least >> 20
         )
     })
+}
+
+/// What reading refuses by default is worth a word to whoever packs it.
+fn beyond_reading(shown: &Path, members: u64, bytes: u64, limits: &Limits) -> Option<String> {
+    let what = if members > limits.max_members {
+        format!("{members} members, and reading takes {}", limits.max_members)
+    } else if bytes > limits.max_total {
+        format!("{bytes} bytes unpacked, and reading takes {}", limits.max_total)
+    } else {
+        return None;
+    };
+    let way_out = "pack it in shards (--shard-size, shard_size=), or read it with --unsafe-limits (unsafe_limits=True)";
+    Some(format!("{} has {what} unless it is told otherwise: {way_out}", show(shown)))
 }
 
 fn count_member(report: &mut PackReport, record: &Record) {
@@ -352,4 +370,20 @@ fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target:
 /// Refuse what is there already, where it is not to be replaced.
 fn refuse_existing(target: &Target, there: &[(u64, Target)], sharded: bool) -> Result<()> {
     if sharded { shard::targets(target, there, 0, false).map(|_| ()) } else { target.refuse_existing() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reading_would_refuse_is_told_when_it_is_packed() {
+        let limits = Limits { max_members: 10, max_total: 1000, max_ratio: 200 };
+        let told = |members, bytes| beyond_reading(Path::new("a.zip"), members, bytes, &limits);
+        assert_eq!(told(10, 1000), None);
+        assert!(told(11, 0).unwrap().starts_with("`a.zip` has 11 members, and reading takes 10 unless"));
+        assert!(
+            told(1, 1001).unwrap().contains("1001 bytes unpacked") && told(1, 1001).unwrap().contains("--shard-size")
+        );
+    }
 }

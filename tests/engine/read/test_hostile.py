@@ -184,17 +184,35 @@ def test_an_end_record_that_lies_is_refused(work: Path, field: int, form: str, v
         opened(archive)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(work: Path) -> None:
+def test_a_bomb_is_refused_before_it_fills_a_disk(work: Path, small_disk: Path) -> None:
     with zipfile.ZipFile(work / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as writer, writer.open("zeros", "w") as member:
         for _ in range(1100):
             member.write(bytes(1 << 20))
     bomb = opened(work / "bomb.zip")
     assert [member.size for member in bomb.members()] == [1100 << 20]
-    for use in (lambda: bomb.read("zeros"), lambda: bomb.extract(os.fsencode(work / "out")), bomb.verify):
-        with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
-            use()
-    assert not (work / "out").exists()
-    assert opened(work / "bomb.zip", max_ratio=0).verify().ok
+    for dest in (small_disk, small_disk / "not/yet"):
+        with pytest.raises(vhpack.LimitExceededError, match=r"half of the disk .*--unsafe-limits"):
+            bomb.extract(os.fsencode(dest))
+    assert os.listdir(small_disk) == []
+    with pytest.raises(vhpack.NoSpaceError):
+        opened(work / "bomb.zip", max_ratio=0).extract(os.fsencode(small_disk))
+    assert os.listdir(small_disk) == []
+
+
+@pytest.mark.parametrize("target", ["zeros.zip", "zeros.tar.gz", "zeros.tar.zst"])
+def test_zeros_that_were_packed_come_out_again(target: str, work: Path) -> None:
+    size = 1100 << 20
+    with (work / "zeros").open("wb") as file:
+        file.truncate(size)
+    report = vhpack.pack("zeros", target)
+    assert size / report.bytes_out > 200, "as dense as a bomb"
+    with vhpack.open(target) as archive:
+        assert archive.names() == ["zeros"]
+        assert archive._native().verify().ok
+        with archive.open("zeros") as member:
+            assert (member.seek(-3, os.SEEK_END), member.read()) == (size - 3, bytes(3))
+        assert archive.extract("out").bytes == size
+    assert (work / "out/zeros").stat().st_size == size
 
 
 def test_a_size_without_bytes_takes_no_memory(work: Path) -> None:

@@ -58,8 +58,28 @@ pub(super) struct Plan {
     pub skipped: Vec<Remark>,
     /// How many of those nobody asked to leave out.
     pub refused: u64,
+    /// Files whose bytes nobody can get here, and why: encrypted, or packed by a method that is not known.
+    pub unreadable: Vec<(Vec<u8>, String)>,
     pub warnings: Vec<String>,
     pub bytes: u64,
+}
+
+impl Plan {
+    /// Whether the member's bytes cannot be had here, which is noted; what is wrong with it otherwise is a fault.
+    fn is_unreadable(&mut self, member: &Member) -> Result<bool, Fault> {
+        match content::check(member) {
+            Ok(()) => Ok(false),
+            Err(fault) if fault.kind() == ErrorKind::Unsupported => {
+                self.unreadable.push((member.name.clone(), fault.what().to_owned()));
+                Ok(true)
+            }
+            Err(fault) => Err(fault.in_member(&member.name).at(member.offset)),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.folders.len() == 1 && self.files.is_empty() && self.links.is_empty() && self.hard_links.is_empty()
+    }
 }
 
 /// Which members were asked for.
@@ -131,6 +151,9 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
     })?;
     // A zip's link has its target as content, which cannot be read while the directory is.
     for mut member in links {
+        if planning.plan.is_unreadable(&member).map_err(|fault| archive.explain(fault))? {
+            continue;
+        }
         member.link = Some(archive.link_target(&member)?);
         planning.add(member).map_err(|fault| archive.explain(fault))?;
     }
@@ -153,6 +176,7 @@ impl<'a> Planning<'a> {
             hard_links: Vec::new(),
             skipped: Vec::new(),
             refused: 0,
+            unreadable: Vec::new(),
             warnings: Vec::new(),
             bytes: 0,
         };
@@ -218,7 +242,9 @@ impl<'a> Planning<'a> {
                 return Ok(());
             }
             MemberKind::File => {
-                content::check(&member).map_err(|fault| fault.in_member(&member.name).at(member.offset))?;
+                if self.plan.is_unreadable(&member)? {
+                    return Ok(());
+                }
                 self.plan.bytes = self.plan.bytes.saturating_add(member.size);
             }
             // Now, since a later member of the target's name is another file.

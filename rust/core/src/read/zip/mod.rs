@@ -248,7 +248,7 @@ impl Zip {
         let mut behind = [0; 24];
         let count = source.read_at(&mut behind, end)?;
         let expected = (member.crc.unwrap_or(0), member.packed, member.size);
-        let wide = header.zip64 || member.packed > u32::MAX.into() || member.size > u32::MAX.into();
+        let wide = header.zip64 || member.packed > u64::from(u32::MAX) || member.size > u64::from(u32::MAX);
         // Writers disagree on when sizes take eight bytes; what fits is right.
         let found = [wide, !wide]
             .into_iter()
