@@ -71,6 +71,7 @@ class Archive(Mapping[str, bytes]):
         self._unsafe_limits = unsafe_limits
         self._stamp = stamp
         self._engine: _engine.Archive | None = None
+        self._zip: _engine.Archive | None = None  # the same, where a fork leaves it as it is
         self._process = 0
         self._closed = False
 
@@ -273,10 +274,12 @@ class Archive(Mapping[str, bytes]):
     def close(self) -> None:
         """Let the archive go; using it afterwards is a `ValueError`, as with files. Closing twice does no harm."""
         self._closed = True
-        self._engine = None
+        self._engine = self._zip = None
 
     def __getitem__(self, name: str) -> bytes:
-        return self._native().read(name)
+        # The shortest way, as training loops go it for each sample: asking for the process is a system call.
+        engine = self._zip
+        return (self._native() if engine is None else engine).read(name)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._native().contains(name)
@@ -310,7 +313,7 @@ class Archive(Mapping[str, bytes]):
     def _native(self) -> _engine.Archive:
         """The engine's archive, opened when this process first needs it."""
         engine = self._engine
-        if engine is not None and (self._process == os.getpid() or engine.format == "zip"):
+        if engine is not None and (engine is self._zip or self._process == os.getpid()):
             return engine
         if self._closed:
             raise ValueError(f"the archive {self._path!r} is closed")
@@ -335,6 +338,7 @@ class Archive(Mapping[str, bytes]):
         path = os.fsencode(self._path)
         engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit)
         self._stamp, self._engine, self._process = stamp, engine, os.getpid()
+        self._zip = engine if engine.format == "zip" else None
         return engine
 
 
