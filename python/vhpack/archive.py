@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from vhpack._members import chosen
 from vhpack._packing import checked_jobs
-from vhpack.errors import OptionError, SourceChangedError, SourceNotFoundError
+from vhpack.errors import (
+    MemberNotFoundError,
+    OptionError,
+    SourceChangedError,
+    SourceNotFoundError,
+    UnsupportedArchiveError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 
     from vhpack import _engine
     from vhpack._packing import StrPath, Watch
+
+Default = TypeVar("Default")
 
 _EXISTING = ("error", "overwrite", "skip")
 _DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
@@ -91,7 +100,10 @@ class Archive(Mapping[str, bytes]):
         return self._closed
 
     def names(self) -> list[str]:
-        """Return the names of all files, in the archive's order."""
+        """Return the names of all files, in the archive's order.
+
+        A name that several members bear stands once, for the last of them, which is the one that is read. `members()` has all.
+        """
         return self._native().names()
 
     @property
@@ -233,6 +245,8 @@ class Archive(Mapping[str, bytes]):
             raise OptionError(f"existing is {existing!r}; it must be one of {', '.join(_EXISTING)}")
         if not 0 <= strip <= _DEEPEST:
             raise OptionError(f"strip is {strip}; it must be a number from 0 to {_DEEPEST}")
+        if not os.fspath(dest):
+            raise OptionError("dest is empty; name a folder, and . for this one")
         native = self._native()
         wanted = None if members is None else chosen(native, [members] if isinstance(members, str) else members)
         with _progress.watching(progress) as watch:
@@ -280,6 +294,22 @@ class Archive(Mapping[str, bytes]):
         # The shortest way, as training loops go it for each sample: asking for the process is a system call.
         engine = self._zip
         return (self._native() if engine is None else engine).read(name)
+
+    @overload
+    def get(self, key: str, /) -> bytes | None: ...
+    @overload
+    def get(self, key: str, /, default: Default) -> bytes | Default: ...
+    def get(self, key: str, /, default: object = None) -> object:
+        """Return a file's bytes, or `default` where the archive has no file of this name."""
+        try:
+            return self[key]
+        except MemberNotFoundError:
+            return default
+        except UnsupportedArchiveError:
+            # A folder, or a link to one, is no key; what is one and cannot be read is no missing file.
+            if key in self:
+                raise
+            return default
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._native().contains(name)
@@ -417,6 +447,9 @@ def _stamp(path: str) -> tuple[int, int]:
 def _local(source: StrPath) -> str:
     """The path that a source names."""
     path = os.fsdecode(source)
+    if not path or "\0" in path:
+        message = f"cannot open the archive {path!r}: no file has such a name; check what it was made from"
+        raise SourceNotFoundError(errno.ENOENT, message, path)
     scheme, mark, rest = path.partition("://")
     if not mark or not isinstance(source, str) or not scheme.replace("+", "").isalnum():
         return path

@@ -39,6 +39,7 @@ mod resume;
 mod scan;
 mod shard;
 mod sink;
+mod stem;
 mod target;
 mod threads;
 

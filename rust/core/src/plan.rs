@@ -8,6 +8,7 @@ use crate::fs;
 use crate::report::Remark;
 use crate::request::Format;
 use crate::scan::{Directory, Entry, EntryKind, Found, MAX_MEMBER_NAME, name_too_long};
+use crate::stem;
 use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Members in archive order. Nothing changes it once it is made.
@@ -40,6 +41,11 @@ impl Plan {
         let mut plan = Self { found };
         plan.remove_repeats()?;
         plan.check_folders()?;
+        if sharded {
+            check()?;
+            let order = stem::together(plan.entries().len(), |index| plan.member(&plan.entries()[index]));
+            plan.found.entries = order.into_iter().map(|index| plan.found.entries[index]).collect();
+        }
         Ok(plan)
     }
 

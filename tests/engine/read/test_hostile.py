@@ -134,6 +134,30 @@ def test_one_name_twice_is_refused_in_zips_and_told_of_tars(work: Path) -> None:
     assert "same name" in report.warnings[0]
 
 
+def test_names_that_are_one_where_case_does_not_count_are_refused(work: Path) -> None:
+    # A composed letter, both small sigmas and the capital, long s, the sign for Kelvin, the capital sharp s.
+    sigma, final, capital = "\u03c3", "\u03c2", "\u03a3"
+    pairs = [("A", "a"), ("Ä", "ä"), ("é", "e\u0301"), (sigma, final), (f"Ä{capital}", f"ä{sigma}"), ("\u017f", "s")]
+    for number, (first, second) in enumerate([*pairs, ("\u212a", "k"), ("ß", "\u1e9e")]):
+        for ending in ("", "/x", "/y"):
+            archive = tar_of(work / f"{number}.tar", (first + ending[:2], b"1"), (second + ending.replace("x", "z"), b"2"))
+            assert "case or accents" in refused(archive, work)
+    opened(tar_of(work / "a.tar", (sigma, b"1"), ("s", b"2"), ("ß", b"3"), ("é", b"4"), ("e", b"5"))).extract(
+        os.fsencode(work / "two")
+    )
+
+
+def test_verifying_tells_of_all_that_extraction_would_refuse(work: Path) -> None:
+    kinds = [special("d", tarfile.CHRTYPE), special("f", tarfile.FIFOTYPE), special("l", tarfile.SYMTYPE, "..")]
+    for number, member in enumerate([*kinds, special("s", tarfile.GNUTYPE_SPARSE)]):
+        archive = opened(tar_of(work / f"{number}.tar", ("good", b"1"), member))
+        report = archive.extract(os.fsencode(work / f"{number}"))
+        [(name, reason)] = report.skipped
+        [warning] = archive.verify().warnings
+        assert "would refuse 1" in warning
+        assert f"`{name}`: {reason.partition(':')[0]}" in warning
+
+
 def test_one_path_in_two_spellings_is_one_path(work: Path) -> None:
     refused(zip_of(work / "bad.zip", ("a/b", b"1"), ("a//./b", b"2")), work)
 

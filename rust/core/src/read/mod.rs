@@ -93,7 +93,7 @@ impl Archive {
         self.container.format()
     }
 
-    /// How many regular files it holds, hard links to them among these.
+    /// How many regular files it holds, hard links to them among these, and of several with one name the last.
     pub fn files(&self) -> u64 {
         self.container.files()
     }
@@ -178,11 +178,16 @@ impl Archive {
     }
 
     /// Names of regular files, hard links to them among these, in the archive's order; with a pattern, those that match it.
+    /// A name that several members bear stands once, where the last of them does, which is the one that is read by it.
     pub fn names(&self, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
         let glob = pattern.map(Glob::new);
         let mut names = Vec::new();
+        let mut superseded = self.container.superseded().iter().peekable();
+        let mut number = 0;
         self.each(&mut |member| {
-            if member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
+            let is_hidden = superseded.next_if_eq(&&number).is_some();
+            number += 1;
+            if !is_hidden && member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
                 names.push(member.name);
             }
             Ok(())

@@ -89,7 +89,7 @@ impl Archive {
         };
         report.warnings.extend(self.unsafe_members(&members));
         report.members = members.len() as u64;
-        report.files = self.files();
+        report.files = members.iter().filter(|member| member.is_file()).count() as u64;
         report.bytes = bytes;
         report.damaged.sort_by_key(|damage| damage.offset);
         report.elapsed = begun.elapsed();

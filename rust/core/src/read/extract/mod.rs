@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::fault::Fault;
-use super::{Archive, Member};
+use super::{Archive, Member, MemberKind, Packing};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage, show, show_bytes};
 use crate::fs;
@@ -192,10 +192,15 @@ impl Archive {
 
 /// Why a member with this target, where it is a link, has no place below a destination, if it has none.
 pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static str> {
-    match (names::parts(&member.name), target) {
-        (Err(reason), _) => Some(reason),
-        (Ok(parts), Some(target)) => names::refuse_link(target, parts.len().saturating_sub(1)),
-        (Ok(_), None) => None,
+    let depth = match names::parts(&member.name) {
+        Err(reason) => return Some(reason),
+        Ok(parts) if parts.is_empty() && member.kind != MemberKind::Directory => return Some(plan::NAMELESS),
+        Ok(parts) => parts.len().saturating_sub(1),
+    };
+    match member.kind {
+        MemberKind::Special => Some(plan::SPECIAL),
+        MemberKind::File if member.packing == Packing::Sparse => Some(plan::SPARSE),
+        _ => target.and_then(|target| names::refuse_link(target, depth)),
     }
 }
 

@@ -17,6 +17,11 @@ use crate::report::Remark;
 /// Folders that no member stands for may be this many: a name of 64 KiB can ask for 500, and costs its writer nothing.
 const IMPLIED_FOLDERS: usize = 1 << 20;
 
+/// Why members are left out; verifying says so, too.
+pub(super) const SPECIAL: &str = "a device, FIFO or socket";
+pub(super) const SPARSE: &str = "a sparse file of a kind that vhpack cannot read";
+pub(super) const NAMELESS: &str = "its name is empty";
+
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -210,7 +215,7 @@ impl<'a> Planning<'a> {
         let parts = parts(&member.name).map_err(|what| unsafe_member(&member, what))?;
         if parts.len() <= self.request.strip {
             if parts.is_empty() && member.kind != MemberKind::Directory {
-                return Err(unsafe_member(&member, "its name is empty"));
+                return Err(unsafe_member(&member, NAMELESS));
             }
             return Ok(());
         }
@@ -218,7 +223,7 @@ impl<'a> Planning<'a> {
         let mut file = None;
         match member.kind {
             MemberKind::Special => {
-                self.refuse(&member, "a device, FIFO or socket");
+                self.refuse(&member, SPECIAL);
                 return Ok(());
             }
             MemberKind::Link | MemberKind::HardLink if !self.request.links => {
@@ -238,7 +243,7 @@ impl<'a> Planning<'a> {
                 return Ok(());
             }
             MemberKind::File if member.packing == Packing::Sparse => {
-                self.refuse(&member, "a sparse file of a kind that vhpack cannot read");
+                self.refuse(&member, SPARSE);
                 return Ok(());
             }
             MemberKind::File => {
@@ -368,7 +373,10 @@ impl<'a> Planning<'a> {
         let folder_folds = self.plan.folders[folder as usize].folds_to;
         let hash = match std::str::from_utf8(name) {
             Ok(text) if !text.is_ascii() => {
-                let text = text.nfc().collect::<String>().to_lowercase().nfc().collect::<String>();
+                // Up and down again, letter by letter: two lower case sigmas share a capital, and so do long and round s.
+                // Down first, since the capital sharp s is its own capital.
+                let lower = text.nfc().flat_map(char::to_lowercase);
+                let text: String = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect();
                 self.hasher.hash_one((folder_folds, text.as_bytes()))
             }
             Ok(_) => self.hasher.hash_one((folder_folds, &name.to_ascii_lowercase()[..])),
