@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def lines_run(choose: list[str], archive: vhpack.Archive) -> int:
     """How many lines of the module run for a choice: the same on every machine."""
     count = 0
 
-    def line(frame: FrameType, event: str, _: object) -> object:
+    def line(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
         count += event == "line" and frame.f_code.co_filename == _members.__file__
         return line
