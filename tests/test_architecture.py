@@ -61,6 +61,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "hashing": {"_engine", "_packing", "_progress", "errors"},
     "cli": {"_engine", "_manifests", "_packing", "archive", "cli", "env", "errors", "hashing", "incumbent", "sizes", "yaml"},
     "__init__": {
+        "env",
         *("_engine", "_packing", "archive", "controller_api", "dataset", "distributed", "errors", "execution", "hashing"),
         *("incumbent", "inputs", "metadata", "output_properties", "outputs", "parameters", "paths", "prepare", "runs"),
         *("config", "consts", "standin", "types"),
