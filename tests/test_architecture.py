@@ -75,6 +75,7 @@ AT_HOME: dict[str, set[str]] = {
     "rich": {"cli", "_progress"},
     "urllib3": {"web"},
     "obstore": {"stores"},
+    "botocore": {"stores"},
     "valohai": {"incumbent"},
     "yaml": {"yaml"},
     "valohai_yaml": {"yaml"},
