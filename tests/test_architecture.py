@@ -61,6 +61,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "hashing": {"_engine", "_packing", "_progress", "errors"},
     "cli": {"_engine", "_manifests", "_packing", "archive", "cli", "env", "errors", "hashing", "incumbent", "sizes", "yaml"},
     "__init__": {
+        "env",
         *("_engine", "_packing", "archive", "controller_api", "dataset", "distributed", "errors", "execution", "hashing"),
         *("incumbent", "inputs", "metadata", "output_properties", "outputs", "parameters", "paths", "prepare", "runs"),
         *("config", "consts", "standin", "types"),
@@ -74,6 +75,7 @@ AT_HOME: dict[str, set[str]] = {
     "rich": {"cli", "_progress"},
     "urllib3": {"web"},
     "obstore": {"stores"},
+    "botocore": {"stores"},
     "valohai": {"incumbent"},
     "yaml": {"yaml"},
     "valohai_yaml": {"yaml"},
