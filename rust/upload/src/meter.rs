@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Bytes of a connection that the kernel keeps at most: the usual limit of `tcp_wmem`.
+const KERNEL_HOLDS: u64 = 4 << 20;
+
 /// Counts one request's bytes into its upload's, and remembers when something moved last.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -58,13 +61,12 @@ impl Meter {
         self.sent.load(Relaxed)
     }
 
-    /// How much longer nothing may move before `stall` is over; zero when it is. What is in the connection's buffers goes out
-    /// unseen, so a request that was slow before may be silent for as long as a MiB took.
+    /// How much longer nothing may move before `stall` is over; zero when it is. What the kernel has taken goes out unseen, so
+    /// that a slow server is silent for long once all is handed over: a `stall` is allowed for each MiB that may still be there.
     pub fn patience(&self, stall: Duration) -> Duration {
         let moved = Duration::from_millis(self.moved.load(Relaxed));
-        let sent = self.bytes();
-        let hidden = if sent == 0 { 0.0 } else { moved.as_secs_f64() * (sent.min(1 << 20) as f64 / sent as f64) };
-        (moved + stall + Duration::from_secs_f64(2.0 * hidden)).saturating_sub(self.began.elapsed())
+        let hidden = self.bytes().min(KERNEL_HOLDS) as f64 / f64::from(1 << 20);
+        (moved + stall + stall.mul_f64(hidden)).saturating_sub(self.began.elapsed())
     }
 }
 

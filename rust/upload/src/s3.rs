@@ -207,8 +207,8 @@ impl Target for S3 {
                 Err(fault) if fault.class == Class::Unsupported => return Ok(None),
                 other => other?,
             };
-            let texts = xml::texts(&answer.body);
-            for part in xml::each(&texts, "ListPartsResult/Part") {
+            let texts = xml::inside(&answer.body);
+            for part in xml::each(&texts, "Part") {
                 let text = |name: &str| part.iter().find(|(at, _)| *at == name).map(|(_, text)| *text);
                 let number = |name: &str| text(name).and_then(|text| text.parse().ok());
                 let (Some(number), Some(size)) = (number("PartNumber"), number("Size")) else { return Ok(None) };
@@ -216,8 +216,8 @@ impl Target for S3 {
                 let Some(tag) = text("ETag") else { return Ok(None) };
                 all.push(Listed { number, size, tag: tag.trim_matches('"').to_owned() });
             }
-            let next = xml::first(&texts, "ListPartsResult/NextPartNumberMarker").unwrap_or_default();
-            if xml::first(&texts, "ListPartsResult/IsTruncated") != Some("true") || next == marker || next.is_empty() {
+            let next = xml::first(&texts, "NextPartNumberMarker").unwrap_or_default();
+            if xml::first(&texts, "IsTruncated") != Some("true") || next == marker || next.is_empty() {
                 return Ok(Some(all));
             }
             next.clone_into(&mut marker);
@@ -274,8 +274,8 @@ impl Target for S3 {
                     Err(fault) if fault.class == Class::NoUpload => return Ok(all),
                     other => other?,
                 };
-            let texts = xml::texts(&answer.body);
-            for upload in xml::each(&texts, "ListMultipartUploadsResult/Upload") {
+            let texts = xml::inside(&answer.body);
+            for upload in xml::each(&texts, "Upload") {
                 let text = |name: &str| upload.iter().find(|(at, _)| *at == name).map(|(_, text)| (*text).to_owned());
                 let (Some(key), Some(id)) = (text("Key"), text("UploadId")) else { continue };
                 if key != self.key {
@@ -285,9 +285,7 @@ impl Target for S3 {
                 let now = SystemTime::now();
                 all.push(Stale { id, age: begun.map(|begun| now.duration_since(begun).unwrap_or_default()) });
             }
-            let next = |name: &str| {
-                xml::first(&texts, &format!("ListMultipartUploadsResult/{name}")).unwrap_or_default().to_owned()
-            };
+            let next = |name: &str| xml::first(&texts, name).unwrap_or_default().to_owned();
             let marker = (next("NextKeyMarker"), next("NextUploadIdMarker"));
             if next("IsTruncated") != "true" || marker == after || marker.0.is_empty() {
                 return Ok(all);

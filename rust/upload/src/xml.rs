@@ -55,6 +55,11 @@ fn character(name: &[u8]) -> Option<char> {
     char::from_u32(code)
 }
 
+/// The same without the root element, whose name is not the same everywhere: `Part/ETag`.
+pub(crate) fn inside(body: &[u8]) -> Vec<(String, String)> {
+    texts(body).into_iter().filter_map(|(path, text)| Some((path.split_once('/')?.1.to_owned(), text))).collect()
+}
+
 /// The first text at `path`.
 pub(crate) fn first<'a>(texts: &'a [(String, String)], path: &str) -> Option<&'a str> {
     texts.iter().find(|(at, _)| at == path).map(|(_, text)| text.as_str())
@@ -98,6 +103,16 @@ mod tests {
         assert_eq!(first(&texts, "ListPartsResult/IsTruncated"), Some("false"));
         let parts = each(&texts, "ListPartsResult/Part");
         assert_eq!(parts, [vec![("ETag", "\"a\""), ("Size", "3"), ("PartNumber", "1")], vec![("PartNumber", "2")]]);
+    }
+
+    #[test]
+    fn the_roots_name_does_not_matter() {
+        for root in ["ListPartsResult", "ListPartsResponse"] {
+            let body = format!("<{root}><Part><Size>3</Size></Part><IsTruncated>true</IsTruncated></{root}>");
+            let texts = inside(body.as_bytes());
+            assert_eq!(each(&texts, "Part"), [vec![("Size", "3")]]);
+            assert_eq!(first(&texts, "IsTruncated"), Some("true"));
+        }
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl Transfer<'_> {
         }
         if let Some(Remembered { id: Some(id), token, mut parts, completing, .. }) = remembered {
             lock(&self.live).id = Some(id.clone());
+            if completing {
+                // The server may be at it this moment: then it lists parts of an upload that is gone a moment later. Only another
+                // Complete tells, by an answer, or by there being an object of ours and no such upload.
+                return Ok(Begun { id, token, proof: target.proof(), there: parts });
+            }
             match self.ask(|_| target.parts(&id)).await {
                 Ok(listed) => {
                     if let Some(listed) = listed {
@@ -142,10 +147,6 @@ impl Transfer<'_> {
                     }
                     let proof = target.proof();
                     return Ok(Begun { id, token, proof, there: parts });
-                }
-                // Completed without our hearing of it, or gone: `attempt` finds out, asked for nothing but the end.
-                Err(fault) if fault.class == Class::NoUpload && completing => {
-                    return Ok(Begun { id, token, proof: target.proof(), there: parts });
                 }
                 Err(fault) if fault.class == Class::NoUpload => lock(&self.live).id = None,
                 Err(fault) => return Err(fault),
@@ -298,6 +299,10 @@ impl Transfer<'_> {
         let part = self.ask(|tries| {
             let range = range.clone();
             async move {
+                // Some servers fail without a reason once they have forgotten an upload; asked for its parts, they say so.
+                if tries > 0 && tries % 3 == 0 {
+                    target.parts(&begun.id).await?;
+                }
                 let taken = target.part(&begun.id, number, range, known, self.meter()).await?;
                 self.compare_tag(begun.proof, tries, &taken.tag, &taken.digests)?;
                 Ok(part_of(number, length, taken.tag, &taken.digests))
