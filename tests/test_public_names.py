@@ -18,6 +18,7 @@ from vhpack import errors, runs
 EXPECTED = {
     "Archive",
     "ArchiveDataset",
+    "BadDestinationError",
     "ChecksumError",
     "ConfigError",
     "CorruptArchiveError",
@@ -25,15 +26,17 @@ EXPECTED = {
     "DownloadError",
     "ExtractReport",
     "JobWarning",
+    "JournalError",
     "LimitExceededError",
     "Member",
     "MemberCollisionError",
     "MemberNameError",
     "MemberNotFoundError",
     "MissingExtraError",
-    "VerifyReport",
+    "NoCredentialsError",
     "NoFilesError",
     "NoSpaceError",
+    "NoSuchBucketError",
     "OptionError",
     "PackError",
     "PackOSError",
@@ -45,12 +48,28 @@ EXPECTED = {
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
+    "StalledError",
     "StepError",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnknownSchemeError",
+    "UnreachableError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "Upload",
+    "UploadCancelledError",
+    "UploadCorruptError",
+    "UploadDeniedError",
+    "UploadError",
+    "UploadExistsError",
+    "UploadRejectedError",
+    "UploadReport",
+    "UploadSourceChangedError",
+    "UploadSourceMissingError",
+    "UploadTooLargeError",
+    "UploadsFailedError",
+    "VerifyReport",
     "YamlError",
     "__version__",
     "config",
@@ -72,7 +91,10 @@ EXPECTED = {
     "reset",
     "runs",
     "set_status_detail",
+    "set_upload_destination",
     "types",
+    "uploads",
+    "wait_for_uploads",
 }
 BUILTINS = (ValueError, OSError, RuntimeError, TypeError, ImportError, NotImplementedError, KeyError)
 MODULES = sorted(
@@ -136,6 +158,7 @@ def test_the_import_loads_one_module_of_ours_and_the_names_load_theirs() -> None
     [
         *("pack", "outputs", "hash_files", "open", "ArchiveDataset", "prepare", "inputs", "parameters", "logger"),
         *("output_properties", "execution", "reset", "set_status_detail", "install_as_valohai"),
+        *("set_upload_destination", "uploads", "wait_for_uploads"),
     ],
 )
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
@@ -145,7 +168,11 @@ def test_public_functions_are_documented_with_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [vhpack.pack, type(vhpack.outputs()).compress, vhpack.prepare, vhpack.inputs, type(vhpack.inputs("x")).paths]
+    "function",
+    [
+        *(vhpack.pack, type(vhpack.outputs()).compress, vhpack.prepare, vhpack.inputs, type(vhpack.inputs("x")).paths),
+        *(type(vhpack.outputs()).live_upload, vhpack.set_upload_destination, vhpack.wait_for_uploads),
+    ],
 )
 def test_every_argument_is_documented(function: Callable[..., object]) -> None:
     documentation = inspect.getdoc(function) or ""
@@ -184,6 +211,9 @@ def test_an_engine_failure_without_errno_keeps_its_sentence() -> None:
 def test_errors_survive_pickling_as_pools_of_processes_need() -> None:
     import pickle
 
+    failed = errors.of_upload("denied", "s3://b/a.zip is denied", 13, "a.zip", "s3://b/a.zip")
+    again = pickle.loads(pickle.dumps(failed))
+    assert (type(again), str(again), again.path, again.uri) == (type(failed), "s3://b/a.zip is denied", "a.zip", "s3://b/a.zip")
     for kind in ("target_exists", "no_files", "member_not_found", "unsupported"):
         error = errors._from_engine(kind, "a sentence", 17, "a.zip")
         again = pickle.loads(pickle.dumps(error))

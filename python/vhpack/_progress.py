@@ -11,13 +11,29 @@ from typing import TYPE_CHECKING, TypeAlias
 from vhpack import sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol
 
     from rich.progress import Progress as Columns
     from rich.progress import TaskID
 
     from vhpack._engine import Progress
     from vhpack._packing import Watch
+
+    class Moving(Protocol):
+        """What is on its way."""
+
+        @property
+        def path(self) -> str: ...
+        @property
+        def state(self) -> str: ...
+        @property
+        def bytes_sent(self) -> int: ...
+        @property
+        def bytes_total(self) -> int | None: ...
+        @property
+        def rate(self) -> float: ...
+
 
 _STAGES = {
     "scan": "Scanning",
@@ -32,6 +48,7 @@ _COUNTED = frozenset({"pack", "remove", "extract", "verify", "hash"})
 
 # Most packs are over before this, and are spared the flicker and the 50 ms that loading rich takes.
 _APPEARS_AFTER = 0.3
+_MOVING = frozenset({"hashing", "creating", "sending", "completing", "verifying"})
 
 
 @contextlib.contextmanager
@@ -167,3 +184,63 @@ def transferring(title: str, files: int) -> Iterator[Transfer]:
         yield transfer
     finally:
         transfer.wipe()
+
+
+_MOST_BARS = 8  # of single files; more would scroll what was said before off the screen
+
+
+class Transfers:
+    """Bars of uploads: one of all together, and one of each file that is on its way, the first eight."""
+
+    def __init__(self, title: str, *, wanted: bool) -> None:
+        self._title = title
+        self._wanted = wanted and _on_terminal()
+        self._since = time.monotonic()
+        self._columns: Columns | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def draw(self, uploads: Sequence[Moving]) -> None:
+        """Draw the bars anew, on a terminal."""
+        if not self._wanted or time.monotonic() < self._since + _APPEARS_AFTER:
+            return
+        if self._columns is None:
+            self._columns = _columns()
+            self._columns.start()
+        sent, total = sum(each.bytes_sent for each in uploads), sum(each.bytes_total or 0 for each in uploads)
+        done = sum(each.state == "done" for each in uploads)
+        rate = sum(each.rate for each in uploads)
+        self._set("", f"{self._title} {done:,}/{len(uploads):,} files", sent, total, rate)
+        moving = [each for each in uploads if each.state in _MOVING][:_MOST_BARS] if len(uploads) > 1 else []
+        for each in moving:
+            name = each.path.rpartition("/")[2]
+            self._set(each.path, name, each.bytes_sent, each.bytes_total or 0, each.rate)
+        for path in self._tasks.keys() - {"", *(each.path for each in moving)}:
+            self._columns.remove_task(self._tasks.pop(path))
+        self._columns.refresh()
+
+    def _set(self, key: str, title: str, sent: int, total: int, rate: float) -> None:
+        assert self._columns is not None  # noqa: S101 - made before
+        counts = f"{sizes.text(sent)}/{sizes.text(total)}  {sizes.text(rate)}/s"
+        if key not in self._tasks:
+            self._tasks[key] = self._columns.add_task(_plain(title), total=None, counts="")
+        self._columns.update(self._tasks[key], description=_plain(title), total=max(total, 1), completed=sent, counts=counts)
+
+    def wipe(self) -> None:
+        """Leave the terminal as it was."""
+        if self._columns is not None:
+            self._columns.stop()
+
+
+def _plain(title: str) -> str:
+    """Return a name that neither the terminal nor rich takes for a command."""
+    return "".join(char if char.isprintable() else "?" for char in title).replace("[", "\\[")
+
+
+@contextlib.contextmanager
+def transfers(title: str, *, wanted: bool) -> Iterator[Transfers]:
+    """Draw bars of uploads; they are wiped off at the end."""
+    bars = Transfers(title, wanted=wanted)
+    try:
+        yield bars
+    finally:
+        bars.wipe()

@@ -4,6 +4,7 @@ import os
 
 _RUN_ID = "VHPACK_RUN_ID"
 _RUN_BASE = "VHPACK_RUN_BASE"
+_CLOUDS = ("AWS_", "GOOGLE_", "AZURE_")
 _NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "VALOHAI_NOTEBOOK_INSTANCE_ID")
 
 
@@ -17,6 +18,7 @@ class Environment:
     __slots__ = (
         "config_dir",
         "deployment_port",
+        "exit_timeout",
         "flat_local_outputs",
         "inputs_dir",
         "job_id",
@@ -26,7 +28,11 @@ class Environment:
         "run_base",
         "run_id",
         "source_date_epoch",
+        "state_dir",
+        "state_home",
         "timeout",
+        "upload",
+        "upload_uri",
     )
     job_id: str
     """`VH_JOB_ID`: set by the platform for each job; its presence tells a job from a local run."""
@@ -52,6 +58,16 @@ class Environment:
     """`VHPACK_RUN_BASE`: the folder that relative places of this run start from."""
     source_date_epoch: str
     """`SOURCE_DATE_EPOCH`: the time of all members of a reproducible archive, in seconds since 1970."""
+    upload: str
+    """`VHPACK_UPLOAD`: who sends outputs: `platform`, `self` (vhpack) or `off` (nobody)."""
+    upload_uri: str
+    """`VHPACK_UPLOAD_URI`: where vhpack sends outputs."""
+    state_dir: str
+    """`VHPACK_STATE_DIR`: the folder of the records from which uploads go on after a crash."""
+    exit_timeout: str
+    """`VHPACK_EXIT_TIMEOUT`: seconds that the end of the program waits for uploads."""
+    state_home: str
+    """`XDG_STATE_HOME`, else `.local/state` in the home folder: where programs keep such records."""
 
     def __init__(self, **values: str) -> None:
         for name in self.__slots__:
@@ -75,7 +91,17 @@ def read() -> Environment:
         run_id=os.environ.get(_RUN_ID, ""),
         run_base=os.environ.get(_RUN_BASE, ""),
         source_date_epoch=os.environ.get("SOURCE_DATE_EPOCH", ""),
+        upload=os.environ.get("VHPACK_UPLOAD", ""),
+        upload_uri=os.environ.get("VHPACK_UPLOAD_URI", ""),
+        state_dir=os.environ.get("VHPACK_STATE_DIR", ""),
+        exit_timeout=os.environ.get("VHPACK_EXIT_TIMEOUT", ""),
+        state_home=os.environ.get("XDG_STATE_HOME", "") or os.path.join(os.path.expanduser("~"), ".local", "state"),
     )
+
+
+def of_clouds() -> dict[str, str]:
+    """Return the variables by which the clouds' own tools are told about accounts and servers, unless they are empty."""
+    return {name: value for name, value in os.environ.items() if value and name.startswith(_CLOUDS)}
 
 
 def name_run() -> None:

@@ -17,19 +17,23 @@ Example:
 from typing import ClassVar
 
 __all__ = [
+    "BadDestinationError",
     "ChecksumError",
     "ConfigError",
     "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
     "JobWarning",
+    "JournalError",
     "LimitExceededError",
     "MemberCollisionError",
     "MemberNameError",
     "MemberNotFoundError",
     "MissingExtraError",
+    "NoCredentialsError",
     "NoFilesError",
     "NoSpaceError",
+    "NoSuchBucketError",
     "OptionError",
     "PackError",
     "PackOSError",
@@ -39,12 +43,25 @@ __all__ = [
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
+    "StalledError",
     "StepError",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
+    "UnknownSchemeError",
+    "UnreachableError",
     "UnsafeMemberError",
     "UnsupportedArchiveError",
+    "UploadCancelledError",
+    "UploadCorruptError",
+    "UploadDeniedError",
+    "UploadError",
+    "UploadExistsError",
+    "UploadRejectedError",
+    "UploadSourceChangedError",
+    "UploadSourceMissingError",
+    "UploadTooLargeError",
+    "UploadsFailedError",
     "YamlError",
 ]
 
@@ -231,6 +248,123 @@ class MemberNotFoundError(PackError, KeyError):
     kind = "member_not_found"
 
 
+class UploadError(PackError, OSError):
+    """A file did not reach its destination; it is still where it was.
+
+    `path` is the file, `uri` where it was to go; the sentence has the cause and what to do. What the destination has under
+    the name is what it had before, never half of a file.
+    """
+
+    kind = "upload"
+
+    @property
+    def path(self) -> str | None:
+        """The file that was to be sent."""
+        return None if self.filename is None else str(self.filename)
+
+    @property
+    def uri(self) -> str | None:
+        """Where it was to go."""
+        return None if self.filename2 is None else str(self.filename2)
+
+
+class UnknownSchemeError(UploadError, ValueError):
+    """The destination's scheme is none that vhpack sends to."""
+
+    kind = "unknown_scheme"
+
+
+class BadDestinationError(UploadError, ValueError):
+    """The destination, or an option of it, means nothing."""
+
+    kind = "bad_destination"
+
+
+class NoCredentialsError(UploadError, PermissionError):
+    """The destination asks who is there, and nothing on this machine says it."""
+
+    kind = "no_credentials"
+
+
+class UploadDeniedError(UploadError, PermissionError):
+    """The destination knows these credentials, or refuses to, and does not let them write."""
+
+    kind = "denied"
+
+
+class NoSuchBucketError(UploadError, FileNotFoundError):
+    """The bucket, container or folder of the destination does not exist."""
+
+    kind = "no_such_bucket"
+
+
+class UnreachableError(UploadError, ConnectionError):
+    """The destination could not be reached, for as long as was tried."""
+
+    kind = "unreachable"
+
+
+class StalledError(UploadError, TimeoutError):
+    """The destination took no byte and said nothing, for as long as was tried."""
+
+    kind = "stalled"
+
+
+class UploadExistsError(UploadError, FileExistsError):
+    """There is something under the name already, and replacing it was not asked for."""
+
+    kind = "exists"
+
+
+class UploadSourceChangedError(UploadError):
+    """The file changed while it was sent; nothing was published of it."""
+
+    kind = "source_changed"
+
+
+class UploadSourceMissingError(UploadError, FileNotFoundError):
+    """The file is not there."""
+
+    kind = "source_missing"
+
+
+class UploadCorruptError(UploadError):
+    """What arrived is not what was sent."""
+
+    kind = "corrupt"
+
+
+class JournalError(UploadError):
+    """The record of an upload, from which it would go on after a crash, cannot be read or written."""
+
+    kind = "journal"
+
+
+class UploadTooLargeError(UploadError, ValueError):
+    """The file is larger than the destination takes."""
+
+    kind = "too_large"
+
+
+class UploadCancelledError(UploadError):
+    """The upload was cancelled; what had been sent of it was given up."""
+
+    kind = "cancelled"
+
+
+class UploadRejectedError(UploadError):
+    """The destination refused, in words of its own."""
+
+    kind = "rejected"
+
+
+class UploadsFailedError(UploadError):
+    """Several uploads failed; `errors` has the error of each."""
+
+    kind = "uploads"
+    errors: "tuple[UploadError, ...]" = ()
+
+
 class PackWarning(UserWarning):
     """An archive is complete, and there is something about it that the caller should know."""
 
@@ -271,3 +405,44 @@ def _from_engine(kind: str, message: str, errno: int | None, filename: str | Non
         # With two arguments at least, OSError fills `errno` and `strerror`, also when the number is not known.
         return error(errno, message, filename)
     return error(message)
+
+
+_UPLOAD_BY_KIND: dict[str, type[UploadError]] = {
+    error.kind: error
+    for error in (
+        UnknownSchemeError,
+        BadDestinationError,
+        NoCredentialsError,
+        UploadDeniedError,
+        NoSuchBucketError,
+        UnreachableError,
+        StalledError,
+        UploadExistsError,
+        UploadSourceChangedError,
+        UploadSourceMissingError,
+        UploadCorruptError,
+        JournalError,
+        UploadTooLargeError,
+        UploadCancelledError,
+        UploadRejectedError,
+    )
+}
+
+
+def of_upload(kind: str, message: str, errno: int | None, path: str | None, uri: str | None) -> UploadError:
+    """Make the error that an upload ended with.
+
+    Example:
+        >>> from vhpack import errors
+        >>> error = errors.of_upload("denied", "s3://b/a refuses `a`: say another key", None, "a", "s3://b/a")
+        >>> isinstance(error, PermissionError), error.path, error.uri
+        (True, 'a', 's3://b/a')
+    """
+    if path and uri and path not in message and uri not in message:
+        message = f"{path} was not sent to {uri}: {message}"
+    return _UPLOAD_BY_KIND.get(kind, UploadError)(errno, message, path, None, uri)
+
+
+def _from_upload(kind: str, message: str, errno: int | None) -> UploadError:
+    """Make the error that the engine raises of an upload; called by the native module, which leaves path and URI to others."""
+    return of_upload(kind, message, errno, None, None)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, overload
 
 from vhpack import env, paths, runs
 from vhpack._packing import Settings, encode, run
-from vhpack.errors import JobWarning, PackOSError, PackPermissionError, PackWarning
+from vhpack.errors import PackOSError, PackPermissionError, PackWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vhpack._engine import PackReport
     from vhpack._packing import Codec, OnChange, Patterns, Sources, StrPath, Symlinks, Watch
+    from vhpack.runs import Destination
+    from vhpack.upload import Upload
 
 _SHOWN = 10  # names in one warning; all of them would bury what the warning says
 _MANIFEST = ".manifest.jsonl"
@@ -80,21 +82,33 @@ class Outputs:
                 raise PackPermissionError(error.errno, message, error.filename) from None
         return path
 
-    def live_upload(self, filename: StrPath) -> None:
-        """Have output files uploaded now and not at the end of the job: mark them read-only, which is how the platform is told.
+    def live_upload(self, filename: StrPath, *, to: str | None = None, remove_after: bool = False) -> list[Upload]:
+        """Have output files uploaded now and not at the end of the job, and return at once.
 
-        The platform takes a file away as soon as it is marked, so it has to be complete; it is brought to the disk first.
-        Folders and symbolic links are not marked: that would change what is in, or behind, them.
+        With a destination (`to`, `vhpack.set_upload_destination` or `VHPACK_UPLOAD_URI`), vhpack itself sends each file in the
+        background, under its path in the outputs folder, checks what arrived, and goes on where it was after a crash
+        (`vhpack resume`). Without one, the files are marked read-only, which tells the platform to take them, and nothing is
+        sent by vhpack. It is never both: with a destination, files on the platform are not marked; since the platform
+        uploads at the end of the job whatever is left in the folder, say `remove_after` there.
+
+        Files have to be complete. Each is brought to the disk, and its sidecar with it, and marked read-only, before it is
+        sent; a large file's mark may come a moment after this call. Folders and symbolic links are never marked: that
+        would change what is in, or behind, them.
 
         Args:
-            filename: A file, a folder (the files directly in it) or a pattern under the rules of
+            filename: A file, a folder (everything below it) or a pattern under the rules of
                 `glob.glob(recursive=True)`, relative to this folder. One that exists is taken as it is.
+            to: The folder to send to, as `vhpack.set_upload_destination` takes it, instead of that one.
+            remove_after: Remove each file once it has arrived.
 
-        Warns:
-            JobWarning: nothing matches.
+        Returns:
+            An upload for each file that vhpack sends, which may be waited for; none where the platform does.
 
         Raises:
-            OptionError: `name` leads out of the outputs folder.
+            SourceNotFoundError: there is no such file.
+            NoFilesError: nothing matches.
+            OptionError: the file, or `name`, lies outside the outputs folder.
+            UnknownSchemeError, BadDestinationError: the destination means nothing.
             PackOSError: a file cannot be marked; those before it are.
 
         Example:
@@ -103,17 +117,24 @@ class Outputs:
             >>> with open(path, "wb") as file:
             ...     _ = file.write(b"weights")
             >>> vhpack.outputs("models").live_upload("epoch-*.pt")
+            []
+            >>> vhpack.wait_for_uploads().failed
+            []
             >>> os.access(path, os.W_OK) and os.geteuid() != 0
             False
         """
-        ready = _files(paths.outputs_folder(self.dir_path, self.name), os.fspath(filename))
-        if not ready:
-            import warnings
+        from vhpack import destinations, finding
 
-            warnings.warn(f"nothing to upload: {self._join(filename)} matches no file", JobWarning, stacklevel=2)
-        for path in ready:
-            _bring_to_disk(path)
-            _mark_read_only(path)
+        environment = env.read()
+        destination = destinations.chosen(to, environment)
+        sender = destinations.sender(environment, destination)
+        files = finding.files(paths.outputs_folder(self.dir_path, self.name), os.fspath(filename))
+        names = [paths.name_below(self.dir_path, path) for path in files]
+        if sender == "off":
+            return []
+        if sender == "platform":
+            destination = None
+        return _send(files, names, destination, mark=sender == "platform" or not environment.job_id, remove_after=remove_after)
 
     @overload
     def compress(
@@ -193,8 +214,8 @@ class Outputs:
                 (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
             filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`) says the format.
                 Its folder is created.
-            live_upload: Mark the archive read-only, which tells the platform to upload it at once. A call that was killed before
-                it could is finished by the same call.
+            live_upload: Have the archive uploaded at once, as `live_upload` does. A call that was killed before it could is
+                finished by the same call.
             remove_originals: Remove the files that were packed.
             level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
             codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one; `"zstd"` makes
@@ -254,6 +275,7 @@ class Outputs:
         )
         # The folder goes apart from the sources, since wildcard characters in its path are none.
         folder = paths.outputs_folder(self.dir_path, self.name)
+        destination, marks = self._sender() if live_upload else (None, False)
         # The mark is the engine's to set, last of all and after the disk has it: the platform may take the archive away in that
         # very moment, and a call that is killed before it has to find out that the mark alone is missing.
         report = run(
@@ -263,11 +285,24 @@ class Outputs:
             settings,
             layout="outputs",
             base=folder,
-            read_only=live_upload,
+            read_only=marks,
             progress=progress,
         )
+        if destination is not None:
+            names = [paths.name_below(self.dir_path, made) for made in report.targets]
+            _send(report.targets, names, destination, mark=False, remove_after=False)
         _warn(report)
         return target if shard_size is None else report.targets
+
+    def _sender(self) -> tuple[Destination | None, bool]:
+        """Return where vhpack is to send, if it is, and whether to mark what is uploaded."""
+        from vhpack import destinations
+
+        environment = env.read()
+        destination = destinations.chosen(None, environment)
+        sender = destinations.sender(environment, destination)
+        marks = sender == "platform" or (sender == "self" and not environment.job_id)
+        return (destination if sender == "self" else None), marks
 
     def _join(self, filename: StrPath) -> str:
         return os.path.join(paths.outputs_folder(self.dir_path, self.name), filename)
@@ -276,18 +311,27 @@ class Outputs:
 Output = Outputs  # as scripts for the platform know it
 
 
-def _files(folder: str, name: str) -> list[str]:
-    """Return the files that a name, a folder or a pattern means; a name that exists is no pattern."""
-    import glob
+def _send(files: list[str], names: list[str], destination: Destination | None, *, mark: bool, remove_after: bool) -> list[Upload]:
+    from vhpack import destinations, uploading
 
-    full = os.path.join(folder, name)
-    if os.path.isdir(full):
-        found = [os.path.join(full, inside) for inside in os.listdir(full)]
-    elif os.path.lexists(full):
-        found = [full]
-    else:
-        found = glob.glob(os.path.join(glob.escape(folder), name), recursive=True)
-    return sorted(path for path in found if os.path.isfile(path) and not os.path.islink(path))
+    def before(path: str) -> None:
+        from vhpack import finding
+
+        for each in (finding.sidecar_of(path), path):
+            if each is not None:
+                _bring_to_disk(each)
+        if mark:
+            _mark_read_only(path)
+
+    uris = [destinations.below(destination.uri, name) if destination else "" for name in names]
+    begun = uploading.begin(list(zip(files, uris, strict=True)), destination, before=before, remove_after=remove_after)
+    if destination is not None:
+        return begun
+    # What has gone wrong by now is this call's; what will, is told by `wait_for_uploads` and at the end.
+    for upload in begun:
+        if upload.state == "failed" and (error := upload.error) is not None:
+            raise PackOSError(error.errno, str(error), error.filename)
+    return []
 
 
 def _bring_to_disk(path: str) -> None:

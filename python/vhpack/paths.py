@@ -133,6 +133,22 @@ def outputs_folder(root: str, name: str) -> str:
     return folder
 
 
+def name_below(root: str, path: str) -> str:
+    """Return an absolute path as a name relative to `root`.
+
+    Raises:
+        OptionError: it lies outside `root`.
+
+    Example:
+        >>> from vhpack.paths import name_below
+        >>> name_below("/outputs", "/outputs/images/1.png")
+        'images/1.png'
+    """
+    if not path.startswith(root.rstrip("/") + "/"):
+        raise OptionError(f"{path} lies outside the outputs folder {root!r}, so nothing says what to call it; move it there")
+    return path[len(root.rstrip("/")) + 1 :]
+
+
 def folder_name(step: str) -> str:
     """Return a step's name as that of one folder, which leads nowhere else.
 

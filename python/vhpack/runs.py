@@ -42,6 +42,18 @@ class Settled:
     had: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where outputs are sent."""
+
+    uri: str
+    options: "Mapping[str, str]" = field(default_factory=dict)
+    """What to know of the server and the account, each a text; `vhpack.set_upload_destination` lists them."""
+
+
+# Where this process and its forks send outputs, when the script has said so.
+_destination: Destination | None = None
+
 # What `prepare()` settles holds for this process and its forks; the default run is the only one that has it.
 _settled: Settled | None = None
 
@@ -93,6 +105,17 @@ def is_settled() -> bool:
     return _settled is not None
 
 
+def send_to(destination: Destination | None) -> None:
+    """Let the run's outputs be sent there."""
+    global _destination  # noqa: PLW0603 - the default instance
+    _destination = destination
+
+
+def destination() -> Destination | None:
+    """Return where the script has said that the run's outputs are sent."""
+    return _destination
+
+
 def reset() -> None:
     """Forget the run, its step, parameters and inputs: the next use starts a new one, in the working directory then.
 
@@ -105,6 +128,7 @@ def reset() -> None:
         >>> vhpack.runs.current().hash != before.hash
         True
     """
-    global _settled  # noqa: PLW0603 - the default instance
+    global _settled, _destination  # noqa: PLW0603 - the default instances
     _settled = None
+    _destination = None
     env.forget_run()

@@ -165,7 +165,12 @@ def test_originals_that_cannot_be_removed_are_named_in_a_warning(out: Path) -> N
 @pytest.mark.parametrize(
     ("filename", "marked"),
     [
-        *(("a.png", ["a.png"]), ("*.png", ["a.png", "img[1].png"]), ("img[1].png", ["img[1].png"]), ("d", ["d/b.png"])),
+        *(
+            ("a.png", ["a.png"]),
+            ("*.png", ["a.png", "img[1].png"]),
+            ("img[1].png", ["img[1].png"]),
+            ("d", ["d/b.png", "d/e/c.png"]),
+        ),
         *(("**/*.png", ["a.png", "d/b.png", "d/e/c.png", "img[1].png"]), ("*", ["a.png", "img[1].png"])),
     ],
 )
@@ -174,6 +179,7 @@ def test_live_upload_marks_files_and_nothing_else(filename: str, marked: list[st
     (out / "img1.txt").rename(tmp_path / "elsewhere.png")
     (out / "link.png").symlink_to(tmp_path / "elsewhere.png")
     vhpack.outputs().live_upload(filename)
+    vhpack.wait_for_uploads()
     read_only = [name for name in left(out) if not (out / name).stat().st_mode & 0o222]
     assert read_only == marked
     assert (out / "d").stat().st_mode & 0o200
@@ -183,14 +189,80 @@ def test_live_upload_keeps_what_can_be_executed(out: Path) -> None:
     fill(out, "run.sh")
     (out / "run.sh").chmod(0o750)
     vhpack.outputs().live_upload("run.sh")
+    vhpack.wait_for_uploads()
     assert (out / "run.sh").stat().st_mode & 0o777 == 0o550
 
 
-def test_live_upload_of_nothing_is_a_warning_and_makes_nothing(out: Path) -> None:
-    with pytest.warns(vhpack.JobWarning, match="matches no file") as caught:
-        vhpack.outputs("nodir").live_upload("*.png")
-    assert caught[0].filename == __file__
-    assert list(out.iterdir()) == []
+@pytest.mark.parametrize(
+    ("filename", "error"),
+    [
+        ("model.bin", FileNotFoundError),
+        ("*.png", vhpack.NoFilesError),
+        ("empty", vhpack.NoFilesError),
+        ("link", vhpack.NoFilesError),
+    ],
+)
+def test_live_upload_of_nothing_is_an_error_and_makes_nothing(filename: str, error: type[Exception], out: Path) -> None:
+    (out / "empty").mkdir()
+    (out / "link").symlink_to("/etc/hostname")
+    with pytest.raises(error, match="nothing to upload"):
+        vhpack.outputs().live_upload(filename)
+    with pytest.raises(error if filename != "empty" else FileNotFoundError, match="nothing to upload"):
+        vhpack.outputs("nodir").live_upload(filename if filename != "link" else "../link")
+    assert sorted(path.name for path in out.iterdir()) == ["empty", "link"]
+
+
+def test_live_upload_of_what_lies_elsewhere_is_refused(out: Path, tmp_path: Path) -> None:
+    fill(tmp_path, "model.bin")
+    for name in (str(tmp_path / "model.bin"), "../model.bin"):
+        with pytest.raises(vhpack.OptionError, match="outside the outputs folder"):
+            vhpack.outputs().live_upload(name)
+    assert (tmp_path / "model.bin").stat().st_mode & 0o200
+    assert left(out) == []
+
+
+def test_folders_keep_their_modes_and_hidden_files_below_them_are_files(out: Path) -> None:
+    fill(out, "d/.hidden", "d/e/c.png")
+    for folder in ("d", "d/e"):
+        (out / folder).chmod(0o750)
+    vhpack.outputs().live_upload("d")
+    vhpack.wait_for_uploads()
+    assert [(out / folder).stat().st_mode & 0o777 for folder in ("d", "d/e")] == [0o750, 0o750]
+    assert all(not (out / name).stat().st_mode & 0o222 for name in left(out))
+
+
+@pytest.mark.parametrize("sender", ["off", "platform"])
+def test_the_environment_says_who_sends(sender: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(out, "a.png")
+    monkeypatch.setenv("VHPACK_UPLOAD", sender)
+    monkeypatch.setenv("VHPACK_UPLOAD_URI", "s3://bucket/run")
+    assert vhpack.outputs().live_upload("a.png") == []
+    vhpack.wait_for_uploads()
+    assert bool((out / "a.png").stat().st_mode & 0o222) == (sender == "off")
+
+
+@pytest.mark.parametrize(("sender", "error"), [("self", vhpack.BadDestinationError), ("me", vhpack.OptionError)])
+def test_a_sender_that_cannot_be_is_refused_before_anything_happens(
+    sender: str, error: type[Exception], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(out, "a.png")
+    monkeypatch.setenv("VHPACK_UPLOAD", sender)
+    with pytest.raises(error, match="VHPACK_UPLOAD"):
+        vhpack.outputs().live_upload("a.png")
+    assert (out / "a.png").stat().st_mode & 0o222
+
+
+def test_a_large_files_mark_does_not_hold_up_the_caller(out: Path, tmp_path: Path) -> None:
+    """What takes long, the wait for the disk, is done on another thread; the mark is set all the same, after it."""
+    fill(out, "model.bin")
+    code = (
+        "import time, vhpack\n"
+        "began = time.monotonic(); vhpack.outputs().live_upload('model.bin'); took = time.monotonic() - began\n"
+        "import os; print(took < 1.5, os.stat('out/model.bin').st_mode & 0o222 != 0)\n"
+        "vhpack.wait_for_uploads(); print(os.stat('out/model.bin').st_mode & 0o222)"
+    )
+    ended = python(code, cwd=tmp_path, before=strace(["fsync"], tmp_path / "log", inject="delay_enter=3000000"))
+    assert ended.out.split("\n")[:2] == ["True True", "0"], ended
 
 
 def test_live_upload_marks_last_and_honours_the_umask(out: Path) -> None:
@@ -215,6 +287,14 @@ def test_a_mark_that_cannot_be_set_says_that_the_archive_is_complete(out: Path, 
     assert "images.zip` is complete" in said
     assert "by hand" in said
     assert members(str(out / "images.zip")) == ["a.png"]
+
+
+def test_a_file_that_cannot_be_marked_says_so(out: Path, tmp_path: Path) -> None:
+    fill(out, "a.png")
+    code = "import vhpack; vhpack.outputs().live_upload('a.png'); vhpack.wait_for_uploads()"
+    ended = python(code, cwd=tmp_path, before=strace(["chmod", "fchmodat"], tmp_path / "log", inject="error=EPERM"))
+    assert "cannot be marked read-only" in ended.err.strip().splitlines()[-1], ended
+    assert ended.code == 1
 
 
 def test_a_read_only_archive_is_replaced(out: Path) -> None:

@@ -22,6 +22,9 @@ _COMMANDS = {
     "cat": "vhpack.cli.cat",
     "verify": "vhpack.cli.verify",
     "hash": "vhpack.cli.hash",
+    "upload": "vhpack.cli.upload",
+    "uploads": "vhpack.cli.uploads",
+    "resume": "vhpack.cli.resume",
     "run": "vhpack.cli.run",
     "yaml": "vhpack.cli.yaml",
 }
@@ -33,6 +36,7 @@ Examples:
   vhpack compress runs/7 -o run7.zip   a folder with everything below it
   vhpack extract run7.zip -d there
   vhpack hash runs/7 > run7.xxh3
+  vhpack upload run7.zip --to s3://bucket/runs/
 Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help
 """
 

@@ -1,0 +1,183 @@
+"""A file on its way to its destination, as whoever sent it sees it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vhpack import errors
+from vhpack.errors import UploadError
+
+if TYPE_CHECKING:
+    from vhpack import _engine
+
+ENDED = frozenset({"done", "failed", "cancelled"})
+
+
+class Upload:
+    """A file on its way. It needs no attention: whatever becomes of it is reported by `wait_for_uploads` and at the end.
+
+    All properties may be read at any time, from any thread.
+    """
+
+    def __init__(self, path: str, uri: str) -> None:
+        self._path = path
+        self._uri = uri
+        self._process = os.getpid()
+        self._native: _engine.Upload | None = None
+        self._failure: UploadError | None = None
+        self._begun = threading.Event()
+        self._unwanted = False
+        self._seen = False
+
+    @property
+    def path(self) -> str:
+        """The file, as an absolute path."""
+        return self._path
+
+    @property
+    def uri(self) -> str:
+        """Where it goes."""
+        return self._uri
+
+    @property
+    def state(self) -> str:
+        """`queued`, `hashing`, `creating`, `sending`, `completing`, `verifying`; at last `done`, `failed` or `cancelled`."""
+        native = self._of_engine()
+        if native is not None:
+            return native.state
+        if self._failure is not None:
+            return "cancelled" if self._unwanted else "failed"
+        return "queued" if self._uri else ("done" if self._begun.is_set() else "queued")
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the destination has acknowledged, those of an earlier attempt that need not be sent again among them."""
+        native = self._of_engine()
+        return 0 if native is None else native.bytes_sent
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Size of the file; None while that is not known."""
+        native = self._of_engine()
+        return None if native is None else native.bytes_total
+
+    @property
+    def bytes_reused(self) -> int:
+        """Bytes that an earlier attempt had sent."""
+        native = self._of_engine()
+        return 0 if native is None else native.bytes_reused
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, of late."""
+        native = self._of_engine()
+        return 0.0 if native is None else native.rate
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the end, at this rate; None while nothing is known."""
+        native = self._of_engine()
+        return None if native is None else native.eta
+
+    @property
+    def checksum(self) -> str | None:
+        """The checksum of the whole file, once it is known: its name, a colon, and the digits."""
+        native = self._of_engine()
+        return None if native is None else native.checksum
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the destination had this very content already, so that nothing was sent."""
+        native = self._of_engine()
+        return native is not None and native.skipped
+
+    @property
+    def removed(self) -> bool:
+        """Whether the file was removed after its upload, which `remove_after` asks for."""
+        native = self._of_engine()
+        return native is not None and native.removed
+
+    @property
+    def error(self) -> UploadError | None:
+        """Why it failed or was cancelled; None as long as it did not."""
+        error = self._error()
+        self._seen = self._seen or error is not None
+        return error
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the upload has ended, and return whether it has.
+
+        The first Ctrl-C ends the waiting, and the uploads go on; a second one, here or at the end of the program, cancels
+        them all.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            UploadError: it failed or was cancelled.
+        """
+        from vhpack import outbox
+
+        with outbox.heeding():
+            ended = self._wait(timeout)
+        if ended and (error := self.error) is not None:
+            raise error
+        return ended
+
+    def cancel(self) -> None:
+        """Give the upload up: what was sent is removed from the destination, and nothing resumes it.
+
+        It has ended a little later, as `wait` tells; one that has ended already stays as it is.
+        """
+        self._of_engine()
+        # The thread that begins it looks at this first.
+        self._unwanted = self._unwanted or self.state not in ENDED
+        self._cancel_if_unwanted()
+
+    def __repr__(self) -> str:
+        whole = "" if self.bytes_total is None else f" of {self.bytes_total}"
+        return f"Upload({self._path!r} to {self._uri!r}: {self.state}, {self.bytes_sent}{whole} bytes)"
+
+    def _cancel_if_unwanted(self) -> None:
+        if self._unwanted and self._native is not None:
+            self._native.cancel()
+
+    def _error(self) -> UploadError | None:
+        native = self._of_engine()
+        if self._failure is None and native is not None and (failed := native.error) is not None:
+            kind, message, errno = failed
+            self._failure = errors.of_upload(kind, message, errno, self._path, self._uri)
+        return self._failure
+
+    def _wait(self, timeout: float | None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        self._of_engine()
+        if not self._begun.wait(timeout):
+            return False
+        if self._native is None:
+            return True
+        return self._native.wait(None if until is None else max(0.0, until - time.monotonic()))
+
+    def _of_engine(self) -> _engine.Upload | None:
+        if self._process != os.getpid():
+            # Its locks may have been held when the process was forked, by threads that are not here.
+            raise UploadError(None, f"{self._path} is sent by process {self._process}, and only that can tell of it", self._path)
+        return self._native
+
+    def _has_ended(self) -> bool:
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class UploadReport:
+    """How the uploads of this process stand."""
+
+    done: list[Upload] = field(default_factory=list)
+    failed: list[Upload] = field(default_factory=list)
+    """Those that failed or were cancelled."""
+    pending: list[Upload] = field(default_factory=list)
+    """Those that had not ended when the time was up."""

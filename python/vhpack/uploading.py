@@ -1,0 +1,212 @@
+"""Uploads in the background: files reach object storage while the job goes on.
+
+`vhpack.outputs().live_upload(...)` begins them, the engine sends them on threads of its own, and `wait_for_uploads` is the
+one call that waits. Whatever is unfinished at the end of the program is waited for, and named if that was not enough.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from vhpack import destinations, env, outbox, runs
+from vhpack.errors import UploadError, UploadsFailedError
+from vhpack.upload import ENDED, Upload, UploadReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vhpack import _engine
+    from vhpack.runs import Destination
+
+_SHOWN = 10  # errors in one message
+_SLICE = 0.05  # seconds between two looks, where several uploads are looked at
+_PATIENCE = 0.03  # seconds that a call waits for its files to be begun: most are by then, and 50 ms is what a loop may lose
+
+
+def set_upload_destination(uri: str | None, **options: object) -> None:
+    """Have the run's outputs sent to `uri` by `live_upload`: each under its path in the outputs folder.
+
+    Args:
+        uri: The folder: `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`, `azure://CONTAINER/FOLDER`, `file:///FOLDER`, `https://HOST/FOLDER`
+            (plain PUT); None takes an earlier call back. Without this call it is what `VHPACK_UPLOAD_URI` says; without
+            either, the platform's own upload is used on the platform, and none elsewhere.
+        options: Of the server: `endpoint`, `region`, `allow_http`, `ca_bundle`. Of the account: `access_key_id`,
+            `secret_access_key`, `session_token`, or a `profile` of the shared files, which botocore reads; otherwise the
+            environment, and what the machine itself knows. Of the manner: `part_size`, `concurrency`, `checksum`. Of
+            all uploads together: `memory` (`"64MiB"`), `max_bps` (bytes a second, no limit), `stall_seconds` (60: how
+            long a server may take no byte), `give_up_seconds` (86400).
+
+    Raises:
+        UnknownSchemeError, BadDestinationError: the URI means nothing.
+        OptionError: an option is out of range.
+
+    Example:
+        >>> import vhpack
+        >>> vhpack.set_upload_destination("s3://my-bucket/run-7", region="eu-west-1")
+        >>> vhpack.set_upload_destination(None)
+    """
+    if uri is None:
+        runs.send_to(None)
+        return
+    destination = destinations.checked(uri, options)
+    destinations.limits_of(destination.options, env.read())
+    runs.send_to(destination)
+
+
+def uploads() -> list[Upload]:
+    """Return all uploads that this process has begun, in the order in which it did.
+
+    Example:
+        >>> import vhpack
+        >>> [upload.state for upload in vhpack.uploads()]
+        []
+    """
+    return [upload for upload in outbox.own().uploads if upload.uri]
+
+
+def wait_for_uploads(timeout: float | None = None, max_uploads: int | None = None, raise_on_error: bool = True) -> UploadReport:  # noqa: FBT001
+    """Wait until the uploads that this process has begun have ended, and say how.
+
+    The first Ctrl-C ends the waiting, and the uploads go on; a second one, here or at the end of the program, cancels them
+    all. A process that was forked owns none of its parent's uploads, and waits for none.
+
+    Args:
+        timeout: Seconds to wait at most; the report names what is pending then.
+        max_uploads: Return as soon as so many have ended.
+        raise_on_error: Raise what uploads failed of; without it, look at `failed`.
+
+    Raises:
+        UploadError: one upload failed or was cancelled; each kind of failure has a class of its own.
+        UploadsFailedError: several did.
+
+    Example:
+        >>> import vhpack
+        >>> vhpack.wait_for_uploads(timeout=60).pending
+        []
+    """
+    known = list(outbox.own().uploads)
+    until = None if timeout is None else time.monotonic() + timeout
+    with outbox.heeding():
+        _wait_until(known, until, len(known) if max_uploads is None else max_uploads)
+    report = reported(known)
+    failed = [error for upload in report.failed if (error := upload.error) is not None]
+    if failed and raise_on_error:
+        raise _together(failed)
+    return report
+
+
+def begin(
+    files: Sequence[tuple[str, str]],
+    destination: Destination | None,
+    *,
+    before: Callable[[str], None] | None = None,
+    remove_after: bool = False,
+) -> list[Upload]:
+    """Begin uploads of files, each a path and its URI, and return at once.
+
+    Args:
+        files: With an empty URI, a file is not sent: only `before` is done.
+        destination: Has the options; each file's own URI counts.
+        before: Is called with each path on a thread of its own before it is sent: it may take its time.
+        remove_after: Remove each file once it has arrived.
+
+    Raises:
+        OptionError: an option is out of range, or contradicts the uploads that there are.
+    """
+    mine = outbox.own()
+    limits, options = destinations.limits_of(destinations.options_of(destination), env.read()) if destination else (None, {})
+    if limits is not None:
+        mine.settle(limits)
+    found = [mine.replace(path, uri) for path, uri in files]
+    begun = [upload for upload, _ in found]
+    root = destination.uri if destination is not None else ""
+    mine.take([upload for upload, is_new in found if is_new], outbox.Plan(options, before, remove_after, root))
+    if begun:
+        begun[-1]._begun.wait(_PATIENCE)  # noqa: SLF001 - the uploads are this module's
+    return begun
+
+
+def reported(known: Sequence[Upload]) -> UploadReport:
+    """Return how these uploads stand."""
+    report = UploadReport()
+    for upload in known:
+        state = upload.state
+        if state == "done":
+            if upload.uri:
+                report.done.append(upload)
+        else:
+            (report.failed if state in ENDED else report.pending).append(upload)
+    return report
+
+
+def resume(given: Mapping[str, object]) -> list[Upload]:
+    """Go on with every upload that is recorded and whose process is gone.
+
+    Args:
+        given: Options for all of them, above those that the environment has.
+    """
+    options = _everywhere(given)
+    account = destinations.credentials_of({**options.get("s3", {}), **_profile(given)})
+    return adopt(outbox.own().engine().resume(options, credentials=account))
+
+
+def records() -> list[dict[str, object]]:
+    """Return what is recorded of uploads that have not ended."""
+    return outbox.own().engine().records()
+
+
+def swept(*, older_than: float, dry_run: bool, given: Mapping[str, object]) -> list[dict[str, object]]:
+    """Give up uploads of vhpack that no process is at, and return them.
+
+    Args:
+        older_than: Seconds; younger ones stay.
+        dry_run: Do nothing.
+        given: Options for all of them, above those that the environment has.
+    """
+    options = _everywhere(given)
+    account = destinations.credentials_of({**options.get("s3", {}), **_profile(given)})
+    return outbox.own().engine().sweep(older_than=older_than, dry_run=dry_run, options=options, credentials=account)
+
+
+def _profile(given: Mapping[str, object]) -> dict[str, str]:
+    return {"profile": str(given["profile"])} if "profile" in given else {}
+
+
+def _everywhere(given: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    mine, found = outbox.own(), destinations.everywhere(given)
+    limits, _ = destinations.limits_of({name: str(value) for name, value in given.items()}, env.read())
+    mine.settle(limits)
+    return found
+
+
+def adopt(found: list[_engine.Upload]) -> list[Upload]:
+    """Take uploads of another process, which the engine goes on with, among this process's own."""
+    taken = []
+    for native in found:
+        upload = Upload(native.path, native.uri)
+        upload._native = native  # noqa: SLF001 - the uploads are this module's
+        upload._begun.set()  # noqa: SLF001
+        taken.append(upload)
+    outbox.own().add(taken)
+    return taken
+
+
+def _wait_until(known: Sequence[Upload], until: float | None, enough: int) -> None:
+    every = enough >= len(known)
+    for upload in known if every else ():
+        if not upload._wait(None if until is None else max(0.0, until - time.monotonic())):  # noqa: SLF001 - this module's
+            return
+    while not every and sum(upload._has_ended() for upload in known) < enough:  # noqa: SLF001
+        if until is not None and time.monotonic() >= until:
+            return
+        next(upload for upload in known if not upload._has_ended())._wait(_SLICE)  # noqa: SLF001
+
+
+def _together(failed: Sequence[UploadError]) -> UploadError:
+    if len(failed) == 1:
+        return failed[0]
+    rest = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    error = UploadsFailedError(None, f"{len(failed)} uploads failed: {'; '.join(map(str, failed[:_SHOWN]))}{rest}", None)
+    error.errors = tuple(failed)
+    return error
