@@ -1,0 +1,1 @@
+"""Uploads, against real servers on loopback."""
