@@ -72,6 +72,7 @@ CORPORA = {
         Corpus("png", "200,000 PNG images of about 11 KB, one folder", 200_000, 200, 1),
         Corpus("json", "20,000 JSON annotation files of about 11 KB, one folder", 20_000, 100, 1),
         Corpus("checkpoint", "one bf16 checkpoint of 2 GiB, safetensors layout", 1, 1, 1),
+        Corpus("samples", "5,000 files of 20 KB that do not compress, 500 to a folder", 5_000, 500, 1),
         Corpus("small-100k", "100,000 text files of 1 KB, 1,000 to a folder", 100_000, 1_000, 1),
         Corpus("small-1m", "1,000,000 text files of 1 KB, 1,000 to a folder", 1_000_000, 1_000, 1),
     )
@@ -204,6 +205,13 @@ def small_files(chunk: int, numbers: range) -> Iterator[tuple[str, bytes]]:
         yield f"{chunk:04d}/{number:07d}.txt", text.tobytes()
 
 
+def sample_files(chunk: int, numbers: range) -> Iterator[tuple[str, bytes]]:
+    """Random bytes, as of encoded samples."""
+    random = Random(f"{SEED}-samples-{chunk}")
+    for number in numbers:
+        yield f"{chunk:02d}/{number:05d}.bin", random.randbytes(20_000)
+
+
 # --- checkpoint -----------------------------------------------------------------------------------------------------------------
 
 LAYER_SHAPES = {"attention.qkv": (3072, 1024), "attention.out": (1024, 1024), "mlp.up": (4096, 1024), "mlp.down": (1024, 4096)}
@@ -268,6 +276,7 @@ FILL: dict[str, Callable[[int, range], Iterator[tuple[str, bytes]]]] = {
     "json": json_files,
     "small-100k": small_files,
     "small-1m": small_files,
+    "samples": sample_files,
 }
 
 

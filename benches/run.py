@@ -17,17 +17,20 @@ stays when it is written again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import archives
 import corpora
 import report
 import trees
+import uploading
 from contestants import Setting
 from results import Results
 from sections import SECTIONS
@@ -73,11 +76,21 @@ def make_sources(names: list[str], base: Path, scale: float, vhpack: Path, jobs:
     for name in names:
         for corpus in dict.fromkeys(contestant.corpus for contestant in SECTIONS[name].contestants if contestant.corpus):
             tree = corpora.ensure(corpus, base, scale)
-            if SECTIONS[name].source == "archive":
+            if SECTIONS[name].source.startswith("archive"):
                 archives.ensure(tree, vhpack, jobs)
 
 
-def measure(setting: Setting, names: list[str], figures: Path) -> None:
+@contextlib.contextmanager
+def server_for(names: list[str], base: Path) -> Iterator[Mapping[str, str]]:
+    """Run the server that is uploaded to, when some section does."""
+    if not any(SECTIONS[name] in uploading.UPLOADING for name in names):
+        yield {}
+        return
+    with uploading.server(uploading.root(base)) as known:
+        yield known
+
+
+def measure(setting: Setting, names: list[str], figures: Path, known: Mapping[str, str]) -> None:
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-c", BENCHES / "pytest.ini", BENCHES / "test_peers.py", "-q"]
     command += ["--base", setting.base, "--floor", setting.floor, "--vhpack", setting.vhpack, "--jobs", str(setting.jobs)]
     command += [
@@ -91,7 +104,7 @@ def measure(setting: Setting, names: list[str], figures: Path) -> None:
         "--benchmark-quiet",
     ]
     command += ["--rounds", str(setting.rounds)] if setting.rounds else []
-    if subprocess.run(command, cwd=BENCHES).returncode != 0:
+    if subprocess.run(command, cwd=BENCHES, env={**os.environ, **known}).returncode != 0:
         sys.exit("the suite did not end well; what failed is above")
 
 
@@ -109,8 +122,8 @@ def main() -> None:
     if not options.render:
         if os.getloadavg()[0] > QUIET_LOAD:
             say(f"the machine is busy (load {os.getloadavg()[0]:.1f}); figures will be worse than they should be")
-        with trees.folder(into):
-            measure(setting, names, figures)
+        with trees.folder(into), server_for(names, base) as known:
+            measure(setting, names, figures, known)
     target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)
     text = report.render(Results.read(figures), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
     if target is None:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from contestants import PACKING
 from readers import READING
+from uploading import UPLOADING
 
-SECTIONS = {section.name: section for section in (*PACKING, *READING)}
+SECTIONS = {section.name: section for section in (*PACKING, *READING, *UPLOADING)}
