@@ -300,7 +300,9 @@ impl PackRequest {
             return usage("jobs is a number of threads from 1 to 1024");
         }
         if self.options.memory < LEAST_MEMORY {
-            return usage("memory is at least 1 MiB; give it a unit, as in 64MiB, or leave it at its default of 256 MiB");
+            return usage(
+                "memory is at least 1 MiB; give it a unit, as in 64MiB, or leave it at its default of 256 MiB",
+            );
         }
         if self.sources.iter().chain(self.literals.iter()).next().is_none() {
             return Err(Error::new(
