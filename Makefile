@@ -53,7 +53,7 @@ bench: $(VENV)/.with-bench $(VENV)/.built ## Measure against floors and peers; w
 # Each target goes on from what earlier runs found worth keeping; needs nightly and `cargo install cargo-fuzz`. libdeflate
 # compiles one table several times for different processors, which the sanitizer takes for a mistake.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS := zip tar seek_table
+FUZZ_TARGETS := zip tar seek_table manifest
 
 fuzz: ## Feed broken archives to the readers, FUZZ_SECONDS each
 	cd rust/fuzz && unset CARGO_TARGET_DIR && export ASAN_OPTIONS=detect_odr_violation=0 && for target in $(FUZZ_TARGETS); do \

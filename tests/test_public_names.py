@@ -106,9 +106,29 @@ HIDING = ("distributed", "execution", "inputs", "output_properties", "outputs", 
 
 
 @pytest.mark.parametrize("name", HIDING)
-def test_what_has_the_name_of_its_module_is_never_hidden_by_it(name: str) -> None:
-    code = f"import vhpack.{name}, vhpack, types; print(isinstance(vhpack.{name}, types.ModuleType), vhpack.{name} is not None)"
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import vhpack.{0}",
+        "from vhpack.{0} import __doc__",
+        "import vhpack; vhpack.{0}; import vhpack.{0}",
+        "import importlib; importlib.import_module('vhpack.{0}')",
+        "import vhpack.{0}, sys, importlib; importlib.reload(sys.modules['vhpack.{0}'])",
+        "import vhpack.{0}, sys; vhpack.{0}; del sys.modules['vhpack.{0}']; import vhpack.{0}",
+        "import vhpack; vhpack.install_as_valohai(); from valohai import {0}; import valohai.outputs, valohai.inputs",
+        "import vhpack.cli.root, vhpack.supply, vhpack.standin",
+    ],
+)
+def test_what_has_the_name_of_its_module_is_never_hidden_by_it(name: str, before: str) -> None:
+    code = f"{before.format(name)}; import vhpack, types; print(isinstance(vhpack.{name}, types.ModuleType), vhpack.{name} is not None)"
     assert run_python(code) == "False True\n"
+
+
+def test_the_import_loads_one_module_of_ours_and_the_names_load_theirs() -> None:
+    code = "import sys; before = set(sys.modules); import vhpack; print(sorted(set(sys.modules) - before - {'types'}))"
+    assert run_python(code) == "['vhpack', 'vhpack.env']\n"
+    for name in sorted(EXPECTED):
+        assert run_python(f"import vhpack; print(vhpack.{name} is vhpack.{name})") == "True\n"
 
 
 @pytest.mark.parametrize(

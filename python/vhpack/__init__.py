@@ -3,64 +3,64 @@
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
 `vhpack.ArchiveDataset(...)` gives their files to training loops. Importing this module names the run (see `vhpack.runs`) and
-loads nothing heavy: engine and network come with the first call that needs them.
+loads nothing else: each name comes with its module when it is first used.
 """
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
 
-from vhpack import config, consts, errors, metadata, paths, runs, types
-from vhpack._packing import pack
-from vhpack.controller_api import set_status_detail
+from vhpack import env
 
-# A function or instance of its module's name hides that module, which must therefore be loaded here and not later: loading
-# it would put the module over the function.
-from vhpack.distributed import distributed
-from vhpack.errors import (
-    ChecksumError,
-    ConfigError,
-    CorruptArchiveError,
-    DistributedError,
-    DownloadError,
-    JobWarning,
-    LimitExceededError,
-    MemberCollisionError,
-    MemberNameError,
-    MemberNotFoundError,
-    MissingExtraError,
-    NoFilesError,
-    NoSpaceError,
-    OptionError,
-    PackError,
-    PackOSError,
-    PackPermissionError,
-    PackWarning,
-    PropertyError,
-    SourceChangedError,
-    SourceNotFoundError,
-    SpecialFileError,
-    StepError,
-    TargetExistsError,
-    TargetIsDirectoryError,
-    UnknownFormatError,
-    UnsafeMemberError,
-    UnsupportedArchiveError,
-    YamlError,
-)
-from vhpack.execution import execution
-from vhpack.inputs import inputs
-from vhpack.metadata import logger
-from vhpack.output_properties import output_properties
-from vhpack.outputs import outputs
-from vhpack.parameters import parameters
-from vhpack.prepare import prepare
-from vhpack.runs import reset
-
+TYPE_CHECKING = False  # as type checkers know it; the module `typing` would cost as much as all the rest here
 if TYPE_CHECKING:
+    from vhpack import config, consts, errors, metadata, paths, runs, types
     from vhpack._engine import ExtractReport, Member, PackReport, Progress, VerifyReport, __version__
+    from vhpack._packing import pack
     from vhpack.archive import Archive
     from vhpack.archive import open as open  # noqa: A004 - not in `__all__`: a star import must not hide the builtin
+    from vhpack.controller_api import set_status_detail
     from vhpack.dataset import ArchiveDataset
+    from vhpack.distributed import distributed
+    from vhpack.errors import (
+        ChecksumError,
+        ConfigError,
+        CorruptArchiveError,
+        DistributedError,
+        DownloadError,
+        JobWarning,
+        LimitExceededError,
+        MemberCollisionError,
+        MemberNameError,
+        MemberNotFoundError,
+        MissingExtraError,
+        NoFilesError,
+        NoSpaceError,
+        OptionError,
+        PackError,
+        PackOSError,
+        PackPermissionError,
+        PackWarning,
+        PropertyError,
+        SourceChangedError,
+        SourceNotFoundError,
+        SpecialFileError,
+        StepError,
+        TargetExistsError,
+        TargetIsDirectoryError,
+        UnknownFormatError,
+        UnsafeMemberError,
+        UnsupportedArchiveError,
+        YamlError,
+    )
+    from vhpack.execution import execution
     from vhpack.hashing import hash_files
+    from vhpack.inputs import inputs
+    from vhpack.metadata import logger
+    from vhpack.output_properties import output_properties
+    from vhpack.outputs import outputs
+    from vhpack.parameters import parameters
+    from vhpack.prepare import prepare
+    from vhpack.runs import reset
     from vhpack.standin import install_as_valohai
 
 __all__ = [
@@ -123,19 +123,40 @@ __all__ = [
     "types",
 ]
 
+# Where each name comes from. A function or instance of its module's name hides that module.
+_HIDING = ("distributed", "execution", "inputs", "output_properties", "outputs", "parameters", "prepare")
+_MODULES = ("config", "consts", "errors", "metadata", "paths", "runs", "types")
 _LATER = {
     **dict.fromkeys(("ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"), "vhpack._engine"),
     **dict.fromkeys(("Archive", "open"), "vhpack.archive"),
+    **{name: f"vhpack.{name}" for name in _HIDING},
+    **{name: "vhpack.errors" for name in __all__ if name.endswith(("Error", "Warning"))},
     "ArchiveDataset": "vhpack.dataset",
     "hash_files": "vhpack.hashing",
     "install_as_valohai": "vhpack.standin",
+    "logger": "vhpack.metadata",
+    "pack": "vhpack._packing",
+    "reset": "vhpack.runs",
+    "set_status_detail": "vhpack.controller_api",
 }
 
 # Of `valohai-utils`, and there only when that is installed; `from vhpack import *` must work without.
 _FROM_EXTRA = frozenset({"Pipeline", "triggers", "webhooks"})
 
+
+class _Package(ModuleType):
+    """This package, whose functions stay when a module of their name is loaded, at whatever time and by whom."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system sets each module as an attribute of its package once it is loaded.
+        if name not in _HIDING or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
 # An import with a side effect, on purpose: children inherit the name of the run only if it is there before they are.
-runs.begin()
+env.name_run()
 
 
 def __getattr__(name: str) -> object:
@@ -143,12 +164,13 @@ def __getattr__(name: str) -> object:
         from vhpack import incumbent
 
         return incumbent.take(name)
-    if name not in _LATER:
+    if name not in _LATER and name not in _MODULES:
         raise AttributeError(f"module 'vhpack' has no attribute {name!r}")
     from importlib import import_module
 
-    return globals().setdefault(name, getattr(import_module(_LATER[name]), name))
+    module = import_module(_LATER.get(name, f"vhpack.{name}"))
+    return globals().setdefault(name, getattr(module, name) if name in _LATER else module)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *_FROM_EXTRA})
+    return sorted({*globals(), *_LATER, *_MODULES, *_FROM_EXTRA})

@@ -7,19 +7,15 @@ import zlib
 from typing import TYPE_CHECKING
 
 from vhpack import hashing
-from vhpack.errors import CorruptArchiveError, PackError, PackOSError, SourceNotFoundError, UnsupportedArchiveError
+from vhpack.errors import CorruptArchiveError, PackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vhpack._engine import Member
+    from vhpack._engine import ManifestMember, Member
     from vhpack.archive import Archive
 
 SUFFIX = ".manifest.jsonl"
 
-_VERSION = 1
 _PORTION = 1 << 20
-_LONGEST_LINE = 1 << 20  # sixteen times the longest name, escaped
 
 
 def differences(archive: Archive, jobs: int | None = None) -> list[tuple[str, int, str]]:
@@ -34,44 +30,42 @@ def differences(archive: Archive, jobs: int | None = None) -> list[tuple[str, in
         UnsupportedArchiveError: the manifest is of a version that came later.
         PackOSError: the manifest cannot be read.
     """
+    from vhpack import _engine
+
     # It stands beside the archive, and so not where a link to that stands.
     place = os.path.realpath(archive.path) + SUFFIX
-    lines = _lines(place)
-    head = next(lines, {})
-    _check_head(head, place)
-    told = {str(line.get("name")): line for line in lines}
-    if len(told) != head.get("members"):
-        raise _corrupt(place, f"its head promises {head.get('members')} members, and it lists {len(told)}")
+    head = _engine.Manifest(os.fsencode(place))
+    told = {line.name: line for line in head}
+    if len(told) != head.members:
+        raise CorruptArchiveError(f"{place!r} is no whole manifest: it lists a name twice; pack anew with --manifest")
     (digest,) = hashing.hash_files([archive.path], jobs=jobs).values()
     found = {member.name: member for member in archive.members()}
     changes = [(name, 0, "is in the manifest, and missing from the archive") for name in told if name not in found]
-    same = digest == head.get("xxh3-128") and os.stat(archive.path).st_size == head.get("size")
+    same = digest == head.digest and os.stat(archive.path).st_size == head.size
     for name, member in found.items():
         why = _change(archive, member, told.get(name), contents=not same)
         if why:
             changes.append((name, member.offset, why))
     if not same:
-        changes.append(
-            (os.path.basename(archive.path), 0, f"has the digest {digest}, and {head.get('xxh3-128')} in its manifest")
-        )
+        changes.append((os.path.basename(archive.path), 0, f"has the digest {digest}, and {head.digest} in its manifest"))
     return changes
 
 
-def _change(archive: Archive, member: Member, told: dict[str, object] | None, *, contents: bool) -> str | None:
+def _change(archive: Archive, member: Member, told: ManifestMember | None, *, contents: bool) -> str | None:
     if told is None:
         return "is in the archive, and missing from the manifest"
-    seen: dict[str, object] = {"kind": member.kind}
+    seen: dict[str, tuple[object, object]] = {"kind": (member.kind, told.kind)}
     if member.kind == "file":
-        seen["size"] = member.size
+        seen["size"] = member.size, told.size
         try:
             crc = _crc(archive, member.name) if contents else member.crc32
         except PackError as error:
             return str(error)
         if crc is not None:
-            seen["crc32"] = f"{crc:08x}"
-    for what, value in seen.items():
-        if value != told.get(what):
-            return f"{what} is {value}, and {told.get(what)} in the manifest"
+            seen["crc32"] = f"{crc:08x}", f"{told.crc32:08x}"
+    for what, (value, wanted) in seen.items():
+        if value != wanted:
+            return f"{what} is {value}, and {wanted} in the manifest"
     return None
 
 
@@ -81,37 +75,3 @@ def _crc(archive: Archive, name: str) -> int:
         while portion := file.read(_PORTION):
             crc = zlib.crc32(portion, crc)
     return crc
-
-
-def _check_head(head: dict[str, object], path: str) -> None:
-    version = head.get("vhpack_manifest")
-    if not isinstance(version, int):
-        raise _corrupt(path, "it does not begin with the head of one")
-    if version > _VERSION:
-        message = f"the manifest {path!r} is of version {version}, and this vhpack reads {_VERSION}; use a newer one"
-        raise UnsupportedArchiveError(message)
-
-
-def _lines(path: str) -> Iterator[dict[str, object]]:
-    import json
-
-    try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            while line := file.readline(_LONGEST_LINE):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise _corrupt(path, "a line of it is no object")
-                yield value
-    except FileNotFoundError as error:
-        message = f"there is no manifest {path!r}; a pack with --manifest writes one"
-        raise SourceNotFoundError(error.errno, message, path) from None
-    except OSError as error:
-        raise PackOSError(error.errno, f"cannot read the manifest {path!r}: {error.strerror}", path) from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, PackError):
-            raise
-        raise _corrupt(path, "a line of it is no JSON") from None
-
-
-def _corrupt(path: str, why: str) -> CorruptArchiveError:
-    return CorruptArchiveError(f"{path!r} is no whole manifest: {why}")

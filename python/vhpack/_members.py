@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from vhpack.errors import MemberNotFoundError
@@ -11,40 +12,58 @@ if TYPE_CHECKING:
 
     from vhpack import _engine
 
+_MAGIC = frozenset("*?[")
+
 
 def chosen(native: _engine.Archive, wanted: Iterable[str]) -> list[str]:
     """Return the names of the members that are named, lie below a folder that is, or match."""
     taken: dict[str, None] = {}
-    everything: dict[str, str] | None = None
+    everything: list[tuple[str, str]] | None = None
     for text in wanted:
         if native.contains(text):
             taken[text] = None
             continue
         if everything is None:
-            # By the name without the `./` that `tar cf all.tar .` puts in front.
-            everything = {member.name.removeprefix("./"): member.name for member in native.members()}
-        names = [member.name for member in native.members([text])]
-        for folder in _folders(everything, text.removeprefix("./")):
-            names += [name for bare, name in everything.items() if bare.startswith(f"{folder}/")]
+            # By the name without the `./` that `tar cf all.tar .` puts in front; sorted, so that a folder's are one stretch.
+            everything = sorted((member.name.removeprefix("./"), member.name) for member in native.members())
+        names = _named(everything, text.removeprefix("./").rstrip("/"))
+        if not names or not _MAGIC.isdisjoint(text):
+            matching = [member.name for member in native.members([text])]
+            names = matching + (names or _below(everything, text.removeprefix("./")))
         if not names:
             raise MemberNotFoundError(f"{native.path!r} has no member {text!r}, and none matches it; vhpack list shows them all")
         taken.update(dict.fromkeys(names))
     return [*taken]
 
 
-def _folders(names: Iterable[str], text: str) -> list[str]:
-    """The folders that a text names or matches, whether or not the archive has members for them."""
+def _named(everything: list[tuple[str, str]], folder: str) -> list[str]:
+    """The members below the folder of just this name, whether or not the archive has a member for it."""
+    start = bisect_left(everything, (f"{folder}/", ""))
+    end = bisect_left(everything, (f"{folder}0", ""), start)  # `0` is what follows `/`
+    return [name for _, name in everything[start:end]]
+
+
+def _below(everything: list[tuple[str, str]], pattern: str) -> list[str]:
+    """The members below the folders that match a pattern."""
     from fnmatch import fnmatchcase
 
-    parts = text.rstrip("/").split("/")
-    folders = {"/".join(levels[: len(parts)]) for levels in (name.split("/") for name in names) if len(levels) > len(parts)}
-    if text.rstrip("/") in folders:
-        return [text.rstrip("/")]
+    parts = pattern.rstrip("/").split("/")
     if "**" in parts:
         return []  # which says itself how deep to go
 
-    def matches(folder: str) -> bool:
-        pairs = zip(folder.split("/"), parts, strict=True)
+    def matches(levels: list[str]) -> bool:
+        pairs = zip(levels, parts, strict=True)
         return all(fnmatchcase(name, part) and (name[:1] != "." or part[:1] == ".") for name, part in pairs)
 
-    return sorted(filter(matches, folders))
+    names = []
+    last, taken = "", False  # what lies in one folder stands together, and each folder is asked for once
+    for bare, name in everything:
+        levels = bare.split("/", len(parts))
+        if len(levels) <= len(parts):
+            continue
+        folder = bare[: len(bare) - len(levels[-1])]
+        if folder != last:
+            last, taken = folder, matches(levels[:-1])
+        if taken:
+            names.append(name)
+    return names

@@ -132,7 +132,9 @@ def pack(
             and xxh3-128, then a line for each member with its name, kind, size, offset, packed size, codec, crc32 and
             xxh3-128. It is there before originals go. A pack without it removes the manifest of the archive that it replaces.
         jobs: Number of threads; by default one for each core.
-        memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
+        memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default. What one thread
+            needs is taken even where `memory` (1 MiB or more) is less: 16 MiB, with zstd 30 MiB, or up to 100 MiB at its highest
+            levels; `warnings` says so then.
         reproducible: Give all members one time (`SOURCE_DATE_EPOCH`, else 1980) and plain modes, so that equal contents
             give equal archives on every machine.
         remove_originals: Remove the files that were packed; of a linked file the link, not its target.
@@ -143,7 +145,8 @@ def pack(
 
     Returns:
         What was done: `target`, `files`, `directories`, `links`, `bytes_in`, `bytes_out`, `seconds`, `stored`, `deflated`
-        and `zstd` (files by codec), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
+        and `zstd` (files by codec), `resumed` (an earlier call had made the archive, which these numbers describe; this one
+        finished the removal), `removed`, `kept` (originals that were to be removed and were not) and `skipped`,
         both as pairs of path and reason, `warnings`, and `digest`, the archive's xxh3-128. `targets` and `digests` list
         every shard; `target` and `digest` are the first's. `manifests` lists the manifests.
 
@@ -200,9 +203,13 @@ def run(
     *,
     layout: Literal["tree", "outputs"] = "tree",
     base: StrPath | None = None,
+    read_only: bool = False,
     progress: Watch = None,
 ) -> PackReport:
-    """Pack, with the engine; `sources` and `literals` are NUL-separated, and relative ones start from `base`."""
+    """Pack, with the engine; `sources` and `literals` are NUL-separated, and relative ones start from `base`.
+
+    `read_only` marks the archive, once it is on disk and all else is done, and is remembered until it is.
+    """
     from vhpack import _engine, _progress
 
     with _progress.watching(progress) as watch:
@@ -227,6 +234,7 @@ def run(
             reproducible=settings.reproducible,
             epoch=_epoch(env.read().source_date_epoch) if settings.reproducible else None,
             remove_originals=settings.remove_originals,
+            read_only=read_only,
             force=settings.force,
             durable=settings.durable,
             progress=watch,
@@ -246,8 +254,12 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         hidden=settings.hidden,
         symlinks=settings.symlinks,
         on_change=settings.on_change,
+        codec=settings.codec,
+        level=settings.level,
+        align=settings.align or 0,
         shard_size=_shard_size(settings),
         jobs=settings.jobs,
+        memory=None if settings.memory is None else sizes.parse(settings.memory),
         force=settings.force,
     )
 

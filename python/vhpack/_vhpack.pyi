@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, final
 
 __all__ = [
@@ -6,6 +6,8 @@ __all__ = [
     "CheckReport",
     "ExtractReport",
     "HashReport",
+    "Manifest",
+    "ManifestMember",
     "Member",
     "MemberReader",
     "PackReport",
@@ -47,6 +49,7 @@ def pack(
     reproducible: bool = False,
     epoch: int | None = None,
     remove_originals: bool = False,
+    read_only: bool = False,
     force: bool = False,
     durable: bool = False,
     progress: Callable[[Progress], object] | None = None,
@@ -63,8 +66,12 @@ def plan(
     hidden: bool = False,
     symlinks: Literal["skip", "follow", "store"] = "follow",
     on_change: Literal["error", "skip"] = "error",
+    codec: Literal["auto", "store", "deflate", "zstd"] = "auto",
+    level: int | None = None,
+    align: int = 0,
     shard_size: int = 0,
     jobs: int | None = None,
+    memory: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
 def hash_paths(
@@ -167,6 +174,37 @@ class Archive:
     ) -> VerifyReport: ...
 
 @final
+class Manifest:
+    def __new__(cls, path: bytes) -> Manifest: ...
+    @property
+    def archive(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def members(self) -> int: ...
+    def __iter__(self) -> Iterator[ManifestMember]: ...
+    def __next__(self) -> ManifestMember: ...
+
+@final
+class ManifestMember:
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["file", "link", "directory"]: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def packed(self) -> int: ...
+    @property
+    def crc32(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+@final
 class ExtractReport:
     @property
     def dest(self) -> str: ...
@@ -247,6 +285,8 @@ class PackReport:
     def deflated(self) -> int: ...
     @property
     def zstd(self) -> int: ...
+    @property
+    def resumed(self) -> bool: ...
     @property
     def removed(self) -> int: ...
     @property

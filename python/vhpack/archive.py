@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from vhpack._members import chosen
 from vhpack._packing import checked_jobs
-from vhpack.errors import OptionError, SourceChangedError, SourceNotFoundError
+from vhpack.errors import (
+    MemberNotFoundError,
+    OptionError,
+    SourceChangedError,
+    SourceNotFoundError,
+    UnsupportedArchiveError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 
     from vhpack import _engine
     from vhpack._packing import StrPath, Watch
+
+Default = TypeVar("Default")
 
 _EXISTING = ("error", "overwrite", "skip")
 _DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
@@ -32,8 +41,9 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
 
     Args:
         source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.
-        unsafe_limits: Lift the limits on the number of members (ten million), on their bytes (16 TiB) and on how much they may
-            unpack to (200 times the archive, beyond 1 GiB), for an archive that you trust.
+        unsafe_limits: Lift the limits, for an archive that you trust: on the number of members (ten million), on their bytes
+            (16 TiB), and on what unpacks to more than 1 GiB and 200 times the archive, as zeros and bombs do: that may take
+            half of the disk that is free where it is extracted, and half of the memory where it is held.
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -70,6 +80,7 @@ class Archive(Mapping[str, bytes]):
         self._unsafe_limits = unsafe_limits
         self._stamp = stamp
         self._engine: _engine.Archive | None = None
+        self._zip: _engine.Archive | None = None  # the same, where a fork leaves it as it is
         self._process = 0
         self._closed = False
 
@@ -89,7 +100,10 @@ class Archive(Mapping[str, bytes]):
         return self._closed
 
     def names(self) -> list[str]:
-        """Return the names of all files, in the archive's order."""
+        """Return the names of all files, in the archive's order.
+
+        A name that several members bear stands once, for the last of them, which is the one that is read. `members()` has all.
+        """
         return self._native().names()
 
     @property
@@ -142,9 +156,9 @@ class Archive(Mapping[str, bytes]):
     def open(self, name: str) -> io.BufferedReader:
         """Open a member as a binary file that can seek; it stays readable when the archive is closed.
 
-        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz, or a tar.zst without our seek
-        table, the way to any member may be all that lies before it. Its checksum is checked when the end is reached without a
-        gap.
+        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz that neither vhpack nor pigz made,
+        or a tar.zst without our seek table, the way to any member may be all that lies before it. Its checksum is checked when
+        the end is reached without a gap.
 
         Raises:
             MemberNotFoundError: there is no such member.
@@ -183,9 +197,10 @@ class Archive(Mapping[str, bytes]):
         checked before its call ends, and those written before a failure stay. Whatever ends the process, no file above 1 MiB is
         ever seen incomplete; a smaller one is written with a single call.
 
-        Devices, links that lead out of `dest` or to an absolute path, sparse files and hard links to nothing are left out and
-        reported. Of a name that a tar has twice the last counts; a hard link has the bytes that its target had before it, and
-        where that is not extracted, a copy of them.
+        Files that are encrypted, or packed by a method that vhpack does not know, end the call with an error that names them,
+        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, sparse files and hard
+        links to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
+        its target had before it, and where that is not extracted, a copy of them.
 
         Args:
             dest: The folder; made where it is not there.
@@ -208,6 +223,7 @@ class Archive(Mapping[str, bytes]):
             MemberNotFoundError: one of `members` is not there and matches nothing.
             UnsafeMemberError: a member would be written outside `dest` or over another, or cannot have its name.
             CorruptArchiveError: a member fails its checksum or contradicts the archive's list.
+            UnsupportedArchiveError: some of the files cannot be read; the others are there.
             LimitExceededError: the members claim more bytes than the limits allow.
             NoSpaceError: the disk is full.
             PackPermissionError: the operating system refused to write.
@@ -229,6 +245,8 @@ class Archive(Mapping[str, bytes]):
             raise OptionError(f"existing is {existing!r}; it must be one of {', '.join(_EXISTING)}")
         if not 0 <= strip <= _DEEPEST:
             raise OptionError(f"strip is {strip}; it must be a number from 0 to {_DEEPEST}")
+        if not os.fspath(dest):
+            raise OptionError("dest is empty; name a folder, and . for this one")
         native = self._native()
         wanted = None if members is None else chosen(native, [members] if isinstance(members, str) else members)
         with _progress.watching(progress) as watch:
@@ -270,10 +288,28 @@ class Archive(Mapping[str, bytes]):
     def close(self) -> None:
         """Let the archive go; using it afterwards is a `ValueError`, as with files. Closing twice does no harm."""
         self._closed = True
-        self._engine = None
+        self._engine = self._zip = None
 
     def __getitem__(self, name: str) -> bytes:
-        return self._native().read(name)
+        # The shortest way, as training loops go it for each sample: asking for the process is a system call.
+        engine = self._zip
+        return (self._native() if engine is None else engine).read(name)
+
+    @overload
+    def get(self, key: str, /) -> bytes | None: ...
+    @overload
+    def get(self, key: str, /, default: Default) -> bytes | Default: ...
+    def get(self, key: str, /, default: object = None) -> object:
+        """Return a file's bytes, or `default` where the archive has no file of this name."""
+        try:
+            return self[key]
+        except MemberNotFoundError:
+            return default
+        except UnsupportedArchiveError:
+            # A folder, or a link to one, is no key; what is one and cannot be read is no missing file.
+            if key in self:
+                raise
+            return default
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._native().contains(name)
@@ -307,7 +343,7 @@ class Archive(Mapping[str, bytes]):
     def _native(self) -> _engine.Archive:
         """The engine's archive, opened when this process first needs it."""
         engine = self._engine
-        if engine is not None and (self._process == os.getpid() or engine.format == "zip"):
+        if engine is not None and (engine is self._zip or self._process == os.getpid()):
             return engine
         if self._closed:
             raise ValueError(f"the archive {self._path!r} is closed")
@@ -332,6 +368,7 @@ class Archive(Mapping[str, bytes]):
         path = os.fsencode(self._path)
         engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit)
         self._stamp, self._engine, self._process = stamp, engine, os.getpid()
+        self._zip = engine if engine.format == "zip" else None
         return engine
 
 
@@ -410,6 +447,9 @@ def _stamp(path: str) -> tuple[int, int]:
 def _local(source: StrPath) -> str:
     """The path that a source names."""
     path = os.fsdecode(source)
+    if not path or "\0" in path:
+        message = f"cannot open the archive {path!r}: no file has such a name; check what it was made from"
+        raise SourceNotFoundError(errno.ENOENT, message, path)
     scheme, mark, rest = path.partition("://")
     if not mark or not isinstance(source, str) or not scheme.replace("+", "").isalnum():
         return path

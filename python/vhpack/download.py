@@ -219,8 +219,13 @@ class Download:
             body.close()
 
     def _take(self, body: Body) -> None:
+        promised = [size for size in (body.version.size, self.wanted.size) if size is not None]
         with open(self.entry.part, "ab") as file:
             for chunk in body.chunks:
+                if promised and file.tell() + len(chunk) > min(promised):
+                    # It may well go on until the disk is full.
+                    self.entry.drop()
+                    raise UnavailableError(f"it goes on after the {min(promised):,} bytes that were promised")
                 file.write(chunk)
                 self.saw(len(chunk), None)
                 if self.stop.is_set():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import secrets
 import threading
@@ -116,8 +118,17 @@ class Downloads:
             client = self._stores
         else:
             raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
-        got = Download(wanted, entry, client, self._stop, saw, force).run()
-        _place(cache, got.path, order.target)
+        try:
+            got = Download(wanted, entry, client, self._stop, saw, force).run()
+            _place(cache, got.path, order.target)
+        except DownloadError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                entry.drop()  # what has come would only keep the disk full
+            place = error.filename or entry.folder
+            message = f"cannot download {wanted.shown} to {order.target}: {error.strerror} ({place!r})"
+            raise DownloadError(error.errno, message, order.target) from None
         return got
 
 
@@ -135,16 +146,32 @@ def _place(cache: str, content: str, target: str) -> None:
         staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
         try:
             _link_or_copy(content, staged)
+            # Before it is there, and with what is there still: whoever looks, or is killed, in between sees a download.
+            _take_note(cache, target, [*_noted(cache, target), stamp(staged)])
             os.replace(staged, target)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged)
+    _take_note(cache, target, [stamp(target)])
+
+
+def _take_note(cache: str, target: str, stamps: list[object]) -> None:
     note = _note(cache, target)
     os.makedirs(os.path.dirname(note), exist_ok=True)
     staged = f"{note}.{secrets.token_hex(8)}"
     with open(staged, "w", encoding="ascii") as file:
-        file.write(repr(stamp(target)))
+        json.dump(stamps, file)
     os.replace(staged, note)
+
+
+def _noted(cache: str, target: str) -> list[object]:
+    """Return the stamps that a download has left, or is about to leave, at `target`."""
+    try:
+        with open(_note(cache, target), encoding="ascii") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 def _link_or_copy(content: str, staged: str) -> None:
@@ -166,13 +193,7 @@ def _is_same(content: str, target: str) -> bool:
 def _by_hand(cache: str, target: str) -> bool:
     """Return whether a file is at `target` that is not, or not any more, as a download left it."""
     found = stamp(target)
-    if found is None:
-        return False
-    try:
-        with open(_note(cache, target), encoding="ascii") as file:
-            return file.read() != repr(found)
-    except FileNotFoundError:
-        return True
+    return found is not None and found not in _noted(cache, target)
 
 
 def _note(cache: str, target: str) -> str:

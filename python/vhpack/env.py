@@ -1,44 +1,63 @@
 """The environment variables that vhpack knows: the only module that reads or writes `os.environ`."""
 
 import os
-from dataclasses import dataclass
 
 _RUN_ID = "VHPACK_RUN_ID"
 _RUN_BASE = "VHPACK_RUN_BASE"
 _NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "VALOHAI_NOTEBOOK_INSTANCE_ID")
 
 
-@dataclass(frozen=True)
 class Environment:
     """The variables as they were when `read` was called; one that is unset is an empty string.
 
     An empty variable counts as unset, as it does for the platform's own tools.
     """
 
-    job_id: str = ""
+    # No dataclass: the module of that name, and all that it loads, would take three quarters of `import vhpack`.
+    __slots__ = (
+        "config_dir",
+        "deployment_port",
+        "flat_local_outputs",
+        "inputs_dir",
+        "job_id",
+        "notebook",
+        "outputs_dir",
+        "repository_dir",
+        "run_base",
+        "run_id",
+        "source_date_epoch",
+        "timeout",
+    )
+    job_id: str
     """`VH_JOB_ID`: set by the platform for each job; its presence tells a job from a local run."""
-    config_dir: str = ""
+    config_dir: str
     """`VH_CONFIG_DIR`: where `parameters.json` and its like are, whatever the other variables say."""
-    inputs_dir: str = ""
+    inputs_dir: str
     """`VH_INPUTS_DIR`: where inputs are, whatever the other variables say."""
-    outputs_dir: str = ""
+    outputs_dir: str
     """`VH_OUTPUTS_DIR`: where outputs go, whatever the other variables say."""
-    repository_dir: str = ""
+    repository_dir: str
     """`VH_REPOSITORY_DIR`: where the source code is, whatever the other variables say."""
-    flat_local_outputs: str = ""
+    flat_local_outputs: str
     """`VH_FLAT_LOCAL_OUTPUTS`: when set, local outputs get no folder for each run."""
-    deployment_port: str = ""
+    deployment_port: str
     """`VALOHAI_PORT`: set by the platform in a deployment."""
-    notebook: str = ""
+    notebook: str
     """The first that is set of `JPY_PARENT_PID`, `JPY_SESSION_NAME` and `VALOHAI_NOTEBOOK_INSTANCE_ID`."""
-    timeout: str = ""
+    timeout: str
     """`VHPACK_TIMEOUT`: seconds that a server may say nothing before it is asked again."""
-    run_id: str = ""
+    run_id: str
     """`VHPACK_RUN_ID`: the name of this run, shared by a process and its children."""
-    run_base: str = ""
+    run_base: str
     """`VHPACK_RUN_BASE`: the folder that relative places of this run start from."""
-    source_date_epoch: str = ""
+    source_date_epoch: str
     """`SOURCE_DATE_EPOCH`: the time of all members of a reproducible archive, in seconds since 1970."""
+
+    def __init__(self, **values: str) -> None:
+        for name in self.__slots__:
+            setattr(self, name, values.pop(name, ""))
+        if values:
+            raise TypeError(f"no variables of these names are known: {', '.join(values)}")
 
 
 def read() -> Environment:
@@ -59,15 +78,25 @@ def read() -> Environment:
     )
 
 
-def share_run(*, run_id: str = "", run_base: str = "") -> None:
-    """Hand a run's name and base folder to this process's children; what is set already stays as it is."""
-    for name, value in ((_RUN_ID, run_id), (_RUN_BASE, run_base)):
-        if value and not os.environ.get(name):
-            os.environ[name] = value
+def name_run() -> None:
+    """Give the run a name that this process and its children share, unless a parent process has.
+
+    `%Y%m%d-%H%M%S-xxxxxx` in local time, so that folders named after runs sort by age.
+    """
+    if not os.environ.get(_RUN_ID):
+        import time
+
+        os.environ[_RUN_ID] = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
+
+
+def share_base(run_base: str) -> None:
+    """Hand a run's base folder to this process's children, unless one is set already."""
+    if not os.environ.get(_RUN_BASE):
+        os.environ[_RUN_BASE] = run_base
 
 
 def forget_run() -> None:
-    """Unset what `share_run` set."""
+    """Unset what `name_run` and `share_base` set."""
     for name in (_RUN_ID, _RUN_BASE):
         os.environ.pop(name, None)
 

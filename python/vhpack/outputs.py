@@ -113,7 +113,7 @@ class Outputs:
             warnings.warn(f"nothing to upload: {self._join(filename)} matches no file", JobWarning, stacklevel=2)
         for path in ready:
             _bring_to_disk(path)
-            _mark_read_only(path, 0o555)
+            _mark_read_only(path)
 
     @overload
     def compress(
@@ -193,7 +193,8 @@ class Outputs:
                 (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
             filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`) says the format.
                 Its folder is created.
-            live_upload: Mark the archive read-only, which tells the platform to upload it at once.
+            live_upload: Mark the archive read-only, which tells the platform to upload it at once. A call that was killed before
+                it could is finished by the same call.
             remove_originals: Remove the files that were packed.
             level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
             codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one; `"zstd"` makes
@@ -203,7 +204,7 @@ class Outputs:
                 `images.zip`, and return the list of them; see `vhpack.pack`.
             manifest: Write `NAME.manifest.jsonl` beside each archive: what is in it, with digests; see `vhpack.pack`.
             jobs: Number of threads; by default one for each core.
-            memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default.
+            memory: Bytes that buffers may take in all, as a number or as text like `"256MiB"`, the default; see `vhpack.pack`.
             exclude: Patterns of what to leave out; see `vhpack.pack`.
             reproducible: Give all members one time and plain modes; see `vhpack.pack`.
             symlinks: `"follow"` packs what links lead to, `"store"` the links, `"skip"` neither.
@@ -250,16 +251,21 @@ class Outputs:
             reproducible=reproducible,
             remove_originals=remove_originals,
             force=True,
-            # What is uploaded at once is gone from here: it has to be right before the mark is set.
-            durable=live_upload,
         )
         # The folder goes apart from the sources, since wildcard characters in its path are none.
         folder = paths.outputs_folder(self.dir_path, self.name)
-        report = run(encode(source), b"", os.fsencode(target), settings, layout="outputs", base=folder, progress=progress)
-        if live_upload:
-            # Last of all, for the platform may take the archive away in this very moment. What the umask took stays.
-            for made in report.targets:
-                _mark_read_only(made)
+        # The mark is the engine's to set, last of all and after the disk has it: the platform may take the archive away in that
+        # very moment, and a call that is killed before it has to find out that the mark alone is missing.
+        report = run(
+            encode(source),
+            b"",
+            os.fsencode(target),
+            settings,
+            layout="outputs",
+            base=folder,
+            read_only=live_upload,
+            progress=progress,
+        )
         _warn(report)
         return target if shard_size is None else report.targets
 
@@ -296,12 +302,12 @@ def _bring_to_disk(path: str) -> None:
         raise PackOSError(error.errno, message, path) from None
 
 
-def _mark_read_only(target: str, kept: int = 0o444) -> None:
+def _mark_read_only(path: str) -> None:
     try:
-        os.chmod(target, os.stat(target).st_mode & kept)
+        os.chmod(path, os.stat(path).st_mode & 0o555)
     except OSError as error:
-        message = f"{target} is complete, but cannot be marked read-only: {error.strerror}; mark it by hand to upload it"
-        raise PackOSError(error.errno, message, target) from None
+        message = f"{path} is complete, but cannot be marked read-only: {error.strerror}; mark it by hand to upload it"
+        raise PackOSError(error.errno, message, path) from None
 
 
 def _warn(report: PackReport) -> None:

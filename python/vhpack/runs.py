@@ -1,7 +1,6 @@
 """A run: one execution of a step, with a name of its own, the folder it started in, and what it was given."""
 
 import os
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,8 +52,7 @@ def begin() -> None:
     `import vhpack` does this, so that a child (forked, spawned or a program of its own) that packs before its parent
     does still writes into the parent's run.
     """
-    if not env.read().run_id:
-        env.share_run(run_id=_new_hash())
+    env.name_run()
 
 
 def current() -> Run:
@@ -74,7 +72,7 @@ def current() -> Run:
     """
     begin()
     if not env.read().run_base:
-        env.share_run(run_base=os.getcwd())
+        env.share_base(os.getcwd())
     known = env.read()
     if known.run_id in (".", "..") or "/" in known.run_id:
         raise OptionError(f"VHPACK_RUN_ID is {known.run_id!r}, which is no folder name; unset it, or set it to one")
@@ -110,7 +108,3 @@ def reset() -> None:
     global _settled  # noqa: PLW0603 - the default instance
     _settled = None
     env.forget_run()
-
-
-def _new_hash() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"

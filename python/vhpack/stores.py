@@ -1,4 +1,8 @@
-"""Object storage (`s3://`, `gs://`, `azure://`), through obstore; credentials are those that the machine's environment has."""
+"""Object storage (`s3://`, `gs://`, `azure://`), through obstore; credentials are those that the machine's environment has.
+
+For S3 that means what every other program with boto3 finds there, profiles in `~/.aws` and single sign-on among it, where
+botocore is installed; obstore by itself knows the variables of the environment and the machine's own role.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +126,8 @@ def _asking(call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the c
     except exceptions.PreconditionError:
         raise RestartError from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise RefusedError(f"access is denied: {_first_line(error)}; set the credentials in the environment") from None
+        message = f"access is denied: {_first_line(error)}; set the credentials in the environment"
+        raise RefusedError(f"{message} (profiles in ~/.aws are read where botocore is installed)") from None
     except exceptions.GenericError as error:
         raise UnavailableError(_first_line(error)) from None
     except exceptions.BaseError as error:
@@ -155,10 +160,41 @@ def _new_store(scheme: str, account: str, bucket: str, silence: float) -> object
     options: Any = {"timeout": f"{silence}s", "connect_timeout": "10s", "allow_http": True}
     retries: Any = {"max_retries": 0}
     if scheme == "s3":
-        return store.S3Store(bucket, client_options=options, retry_config=retries)
+        return store.S3Store(bucket, client_options=options, retry_config=retries, **_aws())
     if scheme == "gs":
         return store.GCSStore(bucket, client_options=options, retry_config=retries)
     return store.AzureStore(bucket, account_name=account, client_options=options, retry_config=retries)
+
+
+def _aws() -> dict[str, Any]:
+    """Return what boto3 would use: credentials, renewed when they end, region and endpoint of the profile in use."""
+    try:
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import Session
+    except ImportError:
+        return {}
+    try:
+        session = Session()
+        profile, found = session.get_scoped_config(), session.get_credentials()
+        region = session.get_config_variable("region")
+    except BotoCoreError as error:
+        raise RefusedError(f"the credentials for S3 cannot be had: {error}") from None
+    if found is None:
+        return {}
+
+    def credentials() -> dict[str, Any]:
+        from datetime import datetime, timedelta, timezone
+
+        frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(timezone.utc) + timedelta(minutes=5),  # botocore renews them when they are due
+        }
+
+    settings = {"region": region, "endpoint": profile.get("endpoint_url")}
+    return {"credential_provider": credentials, **{name: value for name, value in settings.items() if value}}
 
 
 def _obstore() -> Any:  # noqa: ANN401 - a module that may be missing

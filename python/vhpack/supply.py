@@ -205,7 +205,10 @@ def _inside(folder: str, name: str) -> str:
 
 
 def _path_of(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DownloadError(None, f"{url} is no URL: {error}", url) from None
     if parts.netloc not in ("", "localhost"):
         raise DownloadError(None, f"{url} is on another machine; file:// is for this one, as in file:///data/a.csv", url)
     return unquote(parts.path)

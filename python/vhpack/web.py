@@ -98,6 +98,8 @@ class Client:
             raise RefusedError(_reason(error)) from None
         except (HTTPError, OSError) as error:
             raise UnavailableError(_reason(error)) from None
+        except ValueError as error:  # a URL, of ours or that of a redirection, or a header that is none
+            raise RefusedError(_reason(error)) from None
 
     def cut(self) -> None:
         """End every connection, whatever its thread waits for."""
@@ -113,6 +115,10 @@ class Client:
         """Give all connections back."""
         for pool in self._pools.values():
             pool.clear()
+        with self._lock:
+            left = list(self._open)
+        for connection in left:  # of answers that were never read, as that before a redirection to nowhere
+            connection.close()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         from urllib.parse import urlsplit
@@ -166,11 +172,10 @@ def _body(response: BaseHTTPResponse, *, raw: bool) -> Body:
         raise UnavailableError(f"the server says {status} {response.reason or ''}".strip(), _seconds(headers.get("Retry-After")))
     if status not in (200, 206):
         raise RefusedError(f"the server says {status} {response.reason or ''}".strip())
-    length = headers.get("Content-Length", "")
-    offset, size = 0, int(length) if length.isdigit() else None
+    offset, size = 0, _number(headers.get("Content-Length"))
     if status == 206:  # noqa: PLR2004
         offset, size = _range(headers.get("Content-Range", ""))
-    encoding = headers.get("Content-Encoding", "identity").lower()
+    encoding = headers.get("Content-Encoding", "").strip().lower() or "identity"
     # Asked for as it is, and yet sent packed. Of what is called a.csv.gz the packed bytes are meant; else the file is unpacked,
     # and cannot be continued: the weak tag says so.
     if encoding == "identity" or raw:
@@ -189,10 +194,15 @@ def _range(text: str) -> tuple[int, int | None]:
     """Read `bytes 5-9/10`."""
     import re
 
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
+    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", text.strip(), re.ASCII)
     if found is None:
         raise RestartError
-    return int(found[1]), int(found[2]) if found[2].isdigit() else None
+    return int(found[1]), _number(found[2])
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number of bytes or seconds; what is none, or none of this world, is left out of account."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None  # noqa: PLR2004
 
 
 def _chunks(response: BaseHTTPResponse, *, unpack: bool) -> Iterator[bytes]:
@@ -227,10 +237,12 @@ def _credentials(url: str) -> dict[str, str]:
 
 def _seconds(text: str | None) -> float | None:
     """Read a Retry-After; its other form, a date, is rare and no reason to fail."""
-    return float(text) if text and text.isdigit() else None
+    return _number(text)
 
 
 def _reason(error: object) -> str:
     """Return what an error says, less the object that urllib3 begins its sentences with."""
+    import re
+
     text = str(error) or type(error).__name__
-    return text.rpartition(">: ")[2] or text
+    return re.sub(r"^\w+\(host=.*?\): ", "", text).rpartition(">: ")[2] or text

@@ -58,7 +58,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(work: Path) -> None:
             "deflated",
             "zstd",
         ),
-        *("removed", "kept", "skipped", "warnings", "digest", "digests"),
+        *("resumed", "removed", "kept", "skipped", "warnings", "digest", "digests"),
     }
     assert report["target"] == str(work / "resized.zip")
     assert report["files"] == 1
@@ -252,7 +252,7 @@ def test_settings_reach_the_engine(work: Path) -> None:
     (work / "d/a.txt").write_text("again " * 1000)
     options = ["--exclude", "*.tmp", "--exclude", "x", "--root", ".", "--codec", "store", "--reproducible", "--durable"]
     done = compress(
-        *("d/**", "--hidden", "-o", "z.zip", *options, "--jobs", "2", "--memory", "8MiB", "--level", "3"),
+        *("d/**", "--hidden", "-o", "z.zip", *options, "--jobs", "2", "--memory", "24MiB", "--level", "3"),
         *("--symlinks", "store", "--on-change", "skip"),
         cwd=work,
         environment={"SOURCE_DATE_EPOCH": "1000000000"},

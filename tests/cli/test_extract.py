@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,17 @@ def test_names_that_fold_together_have_a_way_out(work: Path) -> None:
     assert not (work / "there").exists()
     assert vhpack("extract", "made.tar", "-d", "there", "--allow-collisions", cwd=work).code == 0
     assert on_disk(work / "there") == {"Makefile": b"1", "makefile": b"2"}
+
+
+def test_what_cannot_be_read_is_named_at_the_end(work: Path) -> None:
+    with zipfile.ZipFile(work / "odd.zip", "w") as writer:
+        writer.writestr("first", b"1")
+        writer.writestr("odd", bytes(5000), zipfile.ZIP_BZIP2)
+        writer.writestr("last", b"2")
+    for options in ([], ["-q"]):
+        done = vhpack("extract", "odd.zip", "-d", f"there{len(options)}", *options, cwd=work)
+        assert done.code == 1
+        assert "1 member cannot be extracted: `odd` (" in done.err
+        assert on_disk(work / f"there{len(options)}") == {"first": b"1", "last": b"2"}
+    assert vhpack("extract", "odd.zip", "first", "-d", "one", cwd=work).code == 0
+    assert on_disk(work / "one") == {"first": b"1"}

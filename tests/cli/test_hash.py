@@ -81,9 +81,9 @@ def names_for(algorithm: str, work: Path) -> list[str]:
     """Names that the tool can read from a list of its own."""
     if algorithm == "crc32":  # rhash opens no name that has a backslash, or a space at its end
         return [*(name for name in ODD_NAMES if name != "trailing "), "new\nline"]
-    if algorithm == "xxh3-128" and not xxhsum_escapes(work):  # not before 0.8.2
-        return ODD_NAMES
-    return ODD_NAMES + ESCAPED_NAMES
+    if algorithm == "xxh3-128" and not xxhsum_escapes(work):  # it knows no newline before 0.8.2
+        return [*ODD_NAMES, "at the end\r", *(name for name in ESCAPED_NAMES if "\n" not in name), "\\first", "last\\", "\\n"]
+    return [*ODD_NAMES, "at the end\r", *ESCAPED_NAMES, "\\first", "last\\", "\\n"]
 
 
 def xxhsum_escapes(work: Path) -> bool:

@@ -42,6 +42,8 @@ def test_a_tar_that_may_have_lost_members_is_listed_with_a_warning(work: Path) -
     assert "behind the end mark" in done.err
     assert vhpack("verify", "joined.tar", cwd=work).code == 1
     assert "behind the end mark" in vhpack("extract", "joined.tar", "-d", "out", cwd=work).err
+    quiet = vhpack("list", "joined.tar", "-q", cwd=work)
+    assert (quiet.code, quiet.out, quiet.err) == (done.code, done.out, "")
 
 
 def test_names_go_into_pipes_as_they_are_and_to_terminals_as_they_can_be_shown(work: Path) -> None:

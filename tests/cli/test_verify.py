@@ -106,6 +106,22 @@ def test_another_archive_than_the_manifest_s_is_noticed_member_by_member(packed:
     assert vhpack("verify", packed.name, cwd=packed.parent).code == 0
 
 
+def test_a_damaged_manifest_is_told_with_its_line(packed: Path) -> None:
+    manifest = Path(f"{packed}.manifest.jsonl")
+    lines = manifest.read_text().splitlines(keepends=True)
+    for number, line, reason in [
+        (3, lines[2].replace('"size":', '"Size":'), "missing field `size`"),
+        (4, lines[3][:20] + "\n", "EOF"),
+        (2, lines[2], "lists a name twice"),
+    ]:
+        manifest.write_text("".join([*lines[: number - 1], line, *lines[number:]]))
+        found = verify(packed)
+        assert found["error"]["kind"] == "corrupt"
+        place = manifest.name if reason.startswith("lists") else f"line {number}: "
+        for part in (reason, manifest.name, place):
+            assert part in found["error"]["message"]
+
+
 def test_bytes_behind_the_archive_are_noticed(packed: Path) -> None:
     with packed.open("ab") as file:
         file.write(bytes(512))

@@ -84,3 +84,44 @@ def test_other_codecs_stay_within_the_bound(work: Path, target: str, codec: str,
         (work / f"data/small-{number}").write_bytes(block[MIB : 3 * MIB])
     (work / "data/large").write_bytes(block * 12 + b"end")
     check_bound(work, 25, jobs=16, codec=codec, target=target, level=level)
+
+
+CUT_OFF = """
+import vhpack
+def stop(progress):
+    if progress.removed:
+        raise KeyboardInterrupt
+try:
+    vhpack.pack("data", "out.zip", remove_originals=True, jobs=1, progress=stop)
+except KeyboardInterrupt:
+    print("cut off")
+"""
+
+FINISH = """
+import vhpack
+from vhpack import _engine
+def high_water():
+    with open("/proc/self/status") as status:
+        return int(status.read().split("VmHWM:")[1].split()[0]) * 1024
+before = high_water()
+report = vhpack.pack("data", "out.zip", remove_originals=True)
+print(report.resumed, report.files, high_water() - before)
+"""
+
+
+def test_finishing_a_removal_stays_within_the_bound(work: Path) -> None:
+    count = 300_000 if SOAK else 150_000
+    for folder in range(count // 5_000):
+        (work / f"data/{folder:03}").mkdir(parents=True)
+        for number in range(5_000):
+            (work / f"data/{folder:03}/image-{number:06}.png").touch()
+    assert "cut off" in python(CUT_OFF, cwd=work, timeout=300).out
+    assert (work / ".out.zip.vhpack-removing").exists()
+
+    ended = python(FINISH, cwd=work, timeout=300)
+
+    assert ended.code == 0, ended
+    resumed, files, grown = ended.out.split()
+    assert (resumed, int(files)) == ("True", count)
+    # Nothing is packed, so this is all for what is known of the files.
+    assert int(grown) <= 240 * count + SLACK, f"{int(grown) / count:.0f} bytes a file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ WRONG: list[dict[str, Any]] = [
     {"memory": 0},
     {"memory": "lots"},
     {"memory": -1},
+    {"memory": "1k"},
+    {"memory": 256},
+    {"memory": "1023KiB"},
     {"codec": "brotli"},
     {"symlinks": "ignore"},
     {"on_change": "retry"},
@@ -38,6 +42,25 @@ def test_an_option_out_of_range_is_refused(work: Path, options: dict[str, Any]) 
     assert ended.code == 2, ended
     assert "Traceback" not in ended.err
     assert snapshot(work) == before
+
+
+@pytest.mark.parametrize("how", [{"level": 1}, {"codec": "zstd"}, {"codec": "zstd", "level": 12}], ids=str)
+@pytest.mark.parametrize("target", ["out.zip", "out.tar", "out.tar.gz", "out.tar.zst"])
+def test_memory_that_cannot_be_kept_to_is_warned_of_with_what_can(work: Path, target: str, how: dict[str, Any]) -> None:
+    """A dry run says the same."""
+    if how.get("codec") == "zstd" and not target.endswith((".zip", ".zst")):
+        how = {"level": how.get("level", 9)}
+    write_tree(work / "data", {"a.txt": b"a" * 9_000})
+
+    def memory_warnings(report: vhpack.PackReport) -> list[str]:
+        return [warning for warning in report.warnings if warning.startswith("memory")]
+
+    [warning] = memory_warnings(vhpack.pack("data", target, memory="1MiB", **how))
+    least = int(re.search(r"(\d+) MiB, which it takes", warning)[1])  # type: ignore[index]
+    words = [f"--{name}={value}" for name, value in how.items()]
+    said = compress("data", "-o", target, "--force", "--dry-run", f"--memory={least - 1}MiB", *words, cwd=work)
+    assert f"{least} MiB, which it takes" in said.err
+    assert memory_warnings(vhpack.pack("data", target, memory=f"{least}MiB", force=True, **how)) == []
 
 
 @pytest.mark.parametrize("source", ["", "a\0b"])

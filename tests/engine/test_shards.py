@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import webdataset
 
 import vhpack
 from tests.engine.command import VHPACK, compress
@@ -25,7 +27,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 import webdataset
 samples = webdataset.WebDataset(sys.argv[1:], shardshuffle=False, empty_check=False)
-print(json.dumps([[s["__key__"], sorted(k for k in s if k[0] != "_"), {k: len(v) for k, v in s.items() if k[0] != "_"}] for s in samples]))
+print(json.dumps([[s["__key__"], sorted(k for k in s if k[:1] != "_"), {k: len(v) for k, v in s.items() if k[:1] != "_"}] for s in samples]))
 """
 
 
@@ -83,6 +85,34 @@ def test_webdataset_reads_the_shards(work: Path, suffix: str) -> None:
     for number, (_, kinds, lengths) in enumerate(read):
         assert kinds == ["json", "png", "seg.png"]
         assert lengths == {"json": 300, "png": 20_000 + number, "seg.png": 3_000}
+
+
+def test_every_sample_is_whole_whatever_folders_and_files_are_called(work: Path) -> None:
+    """A folder `a.parts` sorts between the files `a.json` and `a.png`; hidden files belong to their folder."""
+    chance = random.Random(7)
+    for round_number in range(6):
+        names = {"a.json", "a.parts/1.x", "a.parts/1.y", "a.png", "b/.x", "b/.y", "c/s.1/t.a", "c/s.0", "c/s.2", "plain"}
+        for _ in range(40):
+            parts = ["".join(chance.choice("ab.-") for _ in range(chance.randint(1, 4))) for _ in range(chance.randint(1, 3))]
+            names.add("/".join(part if part.strip(".") else f"a{part}" for part in parts))
+        folders = {name.rsplit("/", count)[0] for name in names for count in range(1, name.count("/") + 1)}
+        names -= folders
+        base = f"{round_number}"
+        write_tree(work / base, {name: noise(chance.randint(0, 300)) for name in names})
+        shards = vhpack.pack(base, f"{base}.tar", shard_size=chance.choice([1, 200, 1000, 10**6])).targets
+
+        done = subprocess.run([sys.executable, "-c", READ_SAMPLES, *shards], capture_output=True, text=True)
+
+        assert done.returncode == 0, done.stderr
+        read = {key: kinds for key, kinds, _ in json.loads(done.stdout)}
+        assert len(read) == len(json.loads(done.stdout)), "a sample is in two places"
+        wanted: dict[str, list[str]] = {}
+        for name in sorted(names):
+            key, kind = webdataset.tariterators.base_plus_ext(name)
+            if key is not None:
+                wanted.setdefault(key, []).append(kind)
+        assert {key: sorted(kinds) for key, kinds in read.items()} == {key: sorted(kinds) for key, kinds in wanted.items()}
+        assert sorted(name for shard in members(shards) for name in shard) == sorted(names)
 
 
 def test_cuts_depend_on_sizes_alone(work: Path) -> None:

@@ -163,3 +163,26 @@ def test_a_file_system_without_locks_is_packed_to(ground: Ground) -> None:
     assert was_injected(ground.log)
     assert ground.names() == {"out.zip", STAGED}
     check_nothing_lost(ground, "no locks", earlier=False)
+
+
+NO_LINKS = ["linkat:error=EPERM", "renameat2:error=EINVAL"]
+"""A file system such as FAT: no hard links, and no rename that refuses a taken name."""
+
+
+@pytest.mark.parametrize("appears", [False, True], ids=["free", "taken meanwhile"])
+def test_without_links_a_free_name_is_given_and_a_taken_one_is_refused(ground: Ground, appears: bool) -> None:
+    ground.refill(earlier=False)
+    paths = [ground.work / "target", ground.work / "target" / STAGED]
+    with paused(COMMAND, ground.work, calls=["fdatasync"], paths=paths, also=[ground.refusal, *NO_LINKS]) as pause:
+        if appears:
+            (ground.work / "target/out.zip").write_bytes(EARLIER)
+
+    if appears:
+        check_failed(pause.ended, ["out.zip"], "appeared meanwhile|written by another")
+        assert (ground.work / "target/out.zip").read_bytes() == EARLIER
+        assert contents(ground.work / "data") == FILES
+    else:
+        assert pause.ended.code == 0, pause.ended
+        check_nothing_lost(ground, "without links", earlier=False)
+        assert contents(ground.work / "data") == {}
+    assert ground.names() == {"out.zip"}

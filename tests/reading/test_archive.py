@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import vhpack
+from tests.conftest import needs
 from tests.reading.made import FORMATS, LARGE, contents, make
 
 
@@ -65,6 +66,54 @@ def test_what_is_not_there_is_a_key_error(path: Path) -> None:
         assert isinstance(caught.value, KeyError)
     with pytest.raises(KeyError):
         archive.read_many(["empty", "missing"])
+
+
+@pytest.mark.usefixtures("work")
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_is_there_twice_is_one_key(kind: str) -> None:
+    """A tar that was appended to has the file's old version still, which nobody reads."""
+    if kind == "zip":
+        with zipfile.ZipFile("twice.zip", "w") as writer:
+            for name, content in (("a", b"1"), ("b", b"2"), ("folder/", b""), ("a", b"3"), ("c", b"4"), ("a", b"5")):
+                writer.writestr(name, content)
+    else:
+        needs("tar")
+        for step, name in enumerate("abaca"):
+            Path(name).write_text(str(step))
+            subprocess.run(["tar", "-rf", "twice.tar", name], check=True)
+    with vhpack.open(f"twice.{kind}") as archive:
+        assert archive.names() == list(archive) == archive.glob("*") == ["b", "c", "a"]
+        assert len(archive) == len(dict(archive)) == len(set(archive.items())) == 3
+        assert [name for name in archive if name not in archive] == []
+        assert len(archive.members()) == 6 - (kind == "tar")
+        dataset = vhpack.ArchiveDataset(archive)
+        assert [name for name, _ in dataset] == ["b", "c", "a"]
+        assert dataset[2][1] == archive["a"] == (b"5" if kind == "zip" else b"4")
+
+
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_is_no_key_gets_the_default(kind: str) -> None:
+    for name, target in {"to": "file", "to folder": "folder", "to nothing": "missing"}.items():
+        Path("tree/folder").mkdir(parents=True, exist_ok=True)
+        Path("tree", name).symlink_to(target)
+    Path("tree/file").write_bytes(b"content")
+    vhpack.pack("tree", f"a.{kind}", symlinks="store")
+    archive = vhpack.open(f"a.{kind}")
+    for member in archive.members():
+        if member.name not in archive:
+            assert archive.get(member.name, 5) in {5, b"content"}, "no error for what is there and no file"
+    assert archive.get("to") == b"content"
+    assert [archive.get(name) for name in ("folder/", "folder", "missing", "to folder", "to nothing")] == [None] * 5
+
+
+@pytest.mark.usefixtures("work")
+def test_a_file_that_cannot_be_read_is_no_missing_one() -> None:
+    with zipfile.ZipFile("a.zip", "w", zipfile.ZIP_LZMA) as writer:
+        writer.writestr("a", b"content")
+    with pytest.raises(vhpack.UnsupportedArchiveError, match="method 14"):
+        vhpack.open("a.zip").get("a")
 
 
 def test_members_are_described(path: Path) -> None:
@@ -260,12 +309,28 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("read", READS)
 def test_ctrl_c_ends_a_long_read_of_a_packed_tar(slow: Path, read: str) -> None:
+    assert_ctrl_c_is_heard(slow, READS[read])
+
+
+def test_ctrl_c_ends_a_long_seek_in_a_packed_member_of_a_zip(work: Path) -> None:
+    digits = random.Random(1).randbytes(1 << 20).hex().encode()
+    with (
+        zipfile.ZipFile(work / "slow.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("large", "w") as member,
+    ):
+        for _ in range(256):
+            member.write(digits)
+    back_and_forth = "for _ in range(30): file.seek(-1, 2), file.read(1), file.seek(0), file.read(1)"
+    assert_ctrl_c_is_heard(work / "slow.zip", f"file = archive.open('large')\n    {back_and_forth}")
+
+
+def assert_ctrl_c_is_heard(path: Path, statement: str) -> None:
     code = (
         "import os, signal, threading, time, vhpack\n"
-        f"archive = vhpack.open({str(slow)!r})\n"
+        f"archive = vhpack.open({str(path)!r})\n"
         "def strike():\n    time.sleep(0.3)\n    global struck\n    struck = time.monotonic()\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=strike).start()\n"
-        f"try:\n    {READS[read]}\nexcept KeyboardInterrupt:\n    print(time.monotonic() - struck)\nelse:\n    print('done')"
+        f"try:\n    {statement}\nexcept KeyboardInterrupt:\n    print(time.monotonic() - struck)\nelse:\n    print('done')"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     # 0.2 seconds are the promise; a busy machine takes its share.
@@ -334,6 +399,26 @@ def test_what_matches_nothing_is_an_error_before_anything_is_written(path: Path,
     with pytest.raises(vhpack.errors.MemberNotFoundError, match="nothing"):
         vhpack.open(path).extract("there", ["empty", "nothing*"])
     assert not (work / "there").exists()
+
+
+def test_a_destination_that_cannot_be_a_folder_is_refused(path: Path, work: Path) -> None:
+    archive = vhpack.open(path)
+    (work / "file").write_bytes(b"mine")
+    for dest in ("file", "file/below", work / "file"):
+        with pytest.raises(vhpack.TargetExistsError, match=r"file.* is no folder; name another") as caught:
+            archive.extract(dest)
+        assert isinstance(caught.value, FileExistsError)
+    assert (work / "file").read_bytes() == b"mine"
+    before = sorted(work.iterdir())
+    with pytest.raises(vhpack.OptionError, match="dest is empty"):
+        archive.extract("")
+    assert sorted(work.iterdir()) == before
+
+
+@pytest.mark.parametrize("nothing", ["", b"", "a\0b"])
+def test_a_path_that_no_file_has_is_not_found(nothing: Any) -> None:
+    with pytest.raises(vhpack.SourceNotFoundError, match="no file has such a name"):
+        vhpack.open(nothing)
 
 
 def test_existing_files_stop_stay_or_go(path: Path, work: Path) -> None:

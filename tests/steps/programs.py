@@ -163,6 +163,20 @@ _SIMPLE = [
     "K = [{d}]; [{e}] = K",
     "for K in ({d}, {e}): K[{k!r}] = {n}",
     "import os as {l}; {l} = []",
+    "2 > maybe() > ({d}.update({k}={n}) or 1)",
+    "x: {d}.update({k}={n}) = 1",
+    "x = sum([], {l}); x.append({n})",
+    "K = type('K', (), {{'d': {d}}}); K.d[{k!r}] = {n}",
+    "{d}[{k!r}] = 1; {d}[{k!r}] += f1({d}) or 1",
+    "{d}, *{l} = [{e}, {n}]",
+    "del {d}; {d} = {e}",
+    "setattr(H, 'd', {d})",
+    "[{d} := {e} for i in range(maybe())]",
+    "globals()['{d}'] = {e}",
+    "{d} = {{**{e}}} if {e} == {f} else {e}",
+    "{d} = (lambda q={e}: q)()",
+    "{d} = next(iter([{e}]))",
+    "call(lambda: globals().update({d}={{'x': 6}}))",
 ]
 _BLOCKS = [
     "if maybe():",
@@ -176,12 +190,21 @@ _BLOCKS = [
     "if {d}:",
     "if {k!r} in {d}:",
     "match maybe():\n  case 1:",
+    "match maybe():\n  case {l} if {d}.update({k}={n}) or maybe():",
+    "for i in range(2):\n    if maybe(): break\nelse:",
+    "while maybe():\n    if maybe(): break\nelse:",
+    "while ({d} := {e}) and maybe():",
+    "with quiet():",
+    "with quiet():\n    call(1 / maybe())\n    {d}[{k!r}] = {n}\nif True:",
+    "try:\n    {d}[{k!r}] = 1 / maybe()\n    {e} = {f}\nexcept ZeroDivisionError:\n    {e}[{k!r}] = {n}\nelse:",
 ]
 _FUNCTIONS = [
     "def f0():",
     "def f1(p=P):",
     "def f2(p):",
     "@call\ndef f0():",
+    "@f2\n@f1\ndef f0():",
+    "def f0():\n    {d}[{k!r}] = {n}\n    return 1\n@(lambda g: f0() and g)\ndef f1(p):",
     "class H:\n  d = P\n  def m(self):",
     "def gen():",
     "async def co():",
@@ -191,7 +214,7 @@ _FUNCTIONS = [
 @st.composite
 def wild_sources(draw: st.DrawFn) -> str:
     """Programs in which much cannot be known; `maybe`, `call`, `stash` and `meddle` do as they like each time."""
-    lines = ["import os, valohai", "from wild import maybe, call, stash, meddle, ident"]
+    lines = ["import os, valohai", "from wild import maybe, call, stash, meddle, ident, quiet"]
     lines += [f"{name} = {{'x': {number}}}" for number, name in enumerate(DICTS)] + [
         f"{name} = [{number}]" for number, name in enumerate(LISTS)
     ]

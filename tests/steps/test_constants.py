@@ -200,6 +200,9 @@ def test_constants_are_folded(expression: str, before: str, value: object) -> No
         ("P", "P = {'a': 1}\nprint(P, len(P))", {"a": 1}),
         ("P", "P = {'a': 1}\nfor k, v in P.items():\n    print(k, v)", {"a": 1}),
         ("P", "P = {'a': 1}\nif input():\n    P['a'] = 1", {"a": 1}),
+        ("P", "P = {'a': 1}\nwhile True:\n    P['a'] = 2\n    break", {"a": 2}),
+        ("P", "P = {'a': 1}\nwhile P:\n    print(P)", {"a": 1}),
+        ("P", "import torch\nwith torch.no_grad():\n    P = {'a': 1}", {"a": 1}),
     ],
 )
 def test_changes_are_followed(parameters: str, before: str, expected: dict[str, object]) -> None:
@@ -213,6 +216,23 @@ def test_an_environment_variable_is_taken_as_unset_with_a_note() -> None:
         "train.py:3:52: note: default_parameters[\"a\"]: taken as 'xy', the default of os.environ.get('A', 'x')",
         "train.py:3:89: note: default_parameters[\"b\"]: taken as 'z', the default of os.getenv('B', 'z')",
     ]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "{'a': {'f': 1, 's': 2}[os.environ.get('A', 'f')]}",
+        "{'a': (1, 2)[int(os.environ.get('A', '0'))]}",
+        "{os.environ.get('A', 'a'): 1}",
+        "{'a': 1 if os.environ.get('A', 'x') in {'x': 1} else 2}",
+        "({'b': 2} if os.environ.get('A', '') else {'a': 1})",
+        "(os.environ.get('A', '') and {'b': 2} or {'a': 1})",
+    ],
+)
+def test_what_is_chosen_by_an_environment_variable_has_the_note_too(parameters: str) -> None:
+    found = reading(call(parameters, "import os"))
+    assert [(parameter.name, parameter.default) for parameter in found.prepared[0].step.parameters] == [("a", 1)]
+    assert any("the environment may say otherwise" in str(note) for note in found.notes)
 
 
 def test_a_function_sees_what_is_set_before_it_is_called() -> None:

@@ -78,6 +78,7 @@ def wild(seed: int) -> types.ModuleType:
     module.stash = keep  # type: ignore[attr-defined]
     module.ident = keep  # type: ignore[attr-defined]
     module.meddle = meddle  # type: ignore[attr-defined]
+    module.quiet = lambda: contextlib.suppress(Exception)  # type: ignore[attr-defined]
     return module
 
 

@@ -126,6 +126,38 @@ UNKNOWN = [
     "x = (1,)\n" + "x = (x, x)\n" * 60 + "P = {'a': x}",
     "x = [1]\n" + "x = [x, x]\n" * 60 + "P = {'a': x}",
     "P = {}\nP['a'] = P",
+    "P = {'a': 1}\nx = 2 > 3 > (P.update(a=2) or 1)",
+    "P = {'a': 1}\nfor i in range(3):\n    if get(): break\nelse:\n    P['b'] = 2",
+    "P = {'a': 1}\nwhile get():\n    if get(): break\nelse:\n    P['b'] = 2",
+    "P = 1\nwhile (P := get()):\n    raise SystemExit\nP = {'a': P}",
+    "P = 1\nmatch get():\n    case P if P > 5:\n        raise SystemExit\nP = {'a': P}",
+    "P = {'a': 1}\nmatch get():\n    case 5 if P.update(a=2):\n        raise SystemExit",
+    "P = {'a': 1}\nfrom here import quiet\nwith quiet():\n    risky()\n    P['b'] = 2",
+    "P = {'a': 1}\nclass Q:\n    def __exit__(self, *a): return True\nwith Q():\n    risky()\n    P['b'] = 2",
+    "P = {'a': 1}\nx: P.update(a=2) = 3",
+    "P = {'a': 1}\ndef f(x: P.update(a=2)): pass",
+    "P = {'a': 1}\ndef f() -> P.update(a=2): pass",
+    "L = [1]\nx = sum([], L)\nx.append(2)\nP = {'a': L}",
+    "P = {'a': 1}\nC = type('C', (), {'p': P})\nC.p['a'] = 2",
+    "P = {'a': [1]}\nimport copy\nq = copy.copy(x=P)\nq['a'].append(2)",
+    "P = {'a': 1}\ndef print(p): p['a'] = 2\ndef f():\n    print(P)\nrun(f)",
+    "P = {'a': 1}\n__builtins__.exec('P = {}')",
+    "P = {'a': 1}\ndef f(): pass\nf.__globals__['P'] = {}",
+    "P = {'a': 1}\ndef f(): pass\ngetattr(f, '__globals__')['P'] = {}",
+    "P = {'a': 1}\nimport sys\nsys._getframe().f_globals['P'] = {}",
+    "P = {'a': 1}\nimport importlib\nimportlib.import_module('__main__').P = {}",
+    "@register\ndef f():\n    globals()['P'] = {}\nP = {'a': 1}\nrun()",
+    "import os\nos.environ['A'] = 'z'\nP = {'a': os.environ.get('A', 'b')}",
+    "import os\nos.environ.setdefault('A', 'z')\nP = {'a': os.environ.get('A', 'b')}",
+    "import os\nos.environ.update(get())\nP = {'a': os.environ.get('A', 'b')}",
+    "import math\nmath.pi = 3\nP = {'a': math.pi}",
+    "import os\nsetattr(os.path, 'join', get)\nP = {'a': os.path.join('a', 'b')}",
+    "import builtins\nbuiltins.int = get\nP = {'a': int('1')}",
+    "outputs = 5\nfrom valohai import *\nP = {'a': outputs}",
+    "Text = '5'\nfrom typing import *\nP = {'a': Text}",
+    "P = {'a': 1}\ndef f():\n    global P\n    P = {'a': 5}\n    return 1\nP['a'] += f()",
+    "P = {'a': 1}\n@(lambda g: P.update(a=2) or g)\ndef f(): pass",
+    "P = {'a': 1}\ndef register(f):\n    P['b'] = 1\n    return f\n@register\nclass C: pass",
 ]
 
 
@@ -161,6 +193,12 @@ def test_a_value_that_may_be_another_when_it_runs_is_refused(before: str) -> Non
         ("import valohai\ndef f(s):\n    valohai.prepare(step=s)\nrun(f)", "cannot tell 's'"),
         ("x = (1", "this is no Python"),
         ("print 'a'", "this is no Python"),
+        ("type X = = int", "reads it)"),
+        ("import valohai\nsetattr(valohai, 'prepare', print)", "prepare is handed on or replaced"),
+        (
+            "import valohai\nP = {'a': 1}\ntry:\n    risky()\n    P['a'] = 2\nfinally:\n    valohai.prepare(step='a', default_parameters=P)",
+            "cannot tell 'P'",
+        ),
         ("-" * 100_000 + "1", "nested too deeply"),
         ("(" * 5000, "this is no Python"),
         ("from valohai import prepare\nx = " + "[" * 150 + "]" * 150, "nested"),
@@ -189,6 +227,7 @@ def test_each_entry_tells_what_is_wrong_with_it() -> None:
         (b"import valohai\0", "NUL"),
         (b"\xff\xff", "encoding"),
         (b"# coding: nonsense\n", "nonsense"),
+        (b"# coding: punycode\nabc-" + b"zzza" * 400_000, "no source is written"),
         (b"#" * ((2 << 20) + 1), "larger than 2 MiB"),
     ],
 )
@@ -208,8 +247,15 @@ def test_bytes_that_are_no_source_are_a_problem_of_the_file(content: bytes, mess
         "import valohai\n" + "".join(f"x{n} = {n}\n" for n in range(20_000)) + "if input(): pass\n" * 2000,
         "import valohai\nx = [" + "1," * 400_000 + "]\n",
         "import valohai\n" + "f'{" * 3 + "1" + "}'" * 3,
+        "".join(f"a{n} = a{n + 1}\n" for n in range(30_000)) + "a30000 = prepare\ndef f(): prepare\nimport valohai",
+        "import valohai\nx = ' a' * 30_000\n" + "y = x.split()\n" * 3000,
+        "import valohai\n"
+        + "".join(" " * n + "try:\n" for n in range(19))
+        + " " * 19
+        + "x = 1\n"
+        + "".join(" " * n + "finally:\n" + " " * (n + 1) + "y = get()\n" for n in reversed(range(19))),
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_hostile_sources_end_soon(source: str) -> None:
     import time

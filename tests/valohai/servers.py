@@ -35,6 +35,8 @@ class Page:
     pause: float = 0.0
     """Seconds between pieces of 1 KiB."""
     headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes = b""
+    """All that is sent, as it is."""
 
 
 @dataclass
@@ -95,7 +97,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.site.ended.wait(60)
             self.close_connection = True
             return
-        if page.failures:
+        if page.raw:
+            self.wfile.write(page.raw)
+            self.close_connection = True
+        elif page.failures:
             more = {"Retry-After": page.retry_after} if page.retry_after else {}
             self._send(page.failures.pop(0), b"not now", None, **more)
         elif page.location:

@@ -455,3 +455,84 @@ def test_the_command_line_overrides_a_rate_and_a_training_set(site: Site, tmp_pa
     command = [sys.executable, str(script), "--learning-rate=.002", f"--training-set={site.put('/other.csv', b'cats')}"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ran.stdout, ran.stderr) == ("0.002 cats\n", "")
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("503 Busy\r\nRetry-After: \xb2\r\nContent-Length: 0", "503"),
+        ("200 OK\r\nContent-Length: 2\r\nContent-Length: 5", "unmatching"),
+        (f"206 Part\r\nContent-Length: 2\r\nContent-Range: bytes 0-1/{'9' * 5000}", "changes faster"),
+        ("206 Part\r\nContent-Length: 2\r\nContent-Range: bytes 7-8/9", "changes faster"),
+        ("302 There\r\nLocation: http://[::bad\r\nContent-Length: 0", "cannot download"),
+        ("302 There\r\nLocation: file:///etc/passwd\r\nContent-Length: 0", "cannot download"),
+        ("302 There\r\nContent-Length: 0", "302"),
+        ("204 None", "204"),
+        ("999999 Much", "cannot download"),
+        ("200 OK\r\nTransfer-Encoding: chunked", "cannot download"),
+        ("200 OK\r\n" + "\r\n".join(f"X-{n}: y" for n in range(200)), "cannot download"),
+        ("200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2", "cannot download"),
+    ],
+)
+def test_whatever_a_server_says_the_error_is_a_sentence(head: str, said: str, site: Site) -> None:
+    url = site.put("/raw", raw=f"HTTP/1.1 {head}\r\n\r\nhi".encode("latin-1"))
+    with pytest.raises(vhpack.DownloadError, match=said) as caught:
+        path_of(url)
+    assert caught.value.filename == url
+    assert nothing_half(paths.get_inputs_path())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["Content-Encoding: \r\nContent-Length: 2", "Content-Length: \xb2", "Content-Length: -2", f"Content-Length: {'9' * 5000}"],
+)
+def test_headers_that_say_nothing_are_left_out_of_account(headers: str, site: Site) -> None:
+    url = site.put("/raw", raw=f"HTTP/1.1 200 OK\r\nConnection: close\r\n{headers}\r\n\r\nhi".encode("latin-1"))
+    assert content(url) == [b"hi"]
+
+
+def test_a_body_that_goes_on_is_not_taken_for_more_than_was_promised(site: Site) -> None:
+    much = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    head = b"HTTP/1.1 206 Part\r\nTransfer-Encoding: chunked\r\nContent-Range: bytes 0-9/10\r\n\r\n"
+    url = site.put("/raw", raw=head + much * 200)
+    with pytest.raises(vhpack.DownloadError, match="after the 10 bytes that were promised"):
+        path_of(url)
+    assert sum(path.stat().st_size for path in Path(paths.cache_path()).rglob("*") if path.is_file()) < 1000
+    listed({"a.txt": {"uri": site.put("/b", bytes(1 << 20), lengths=False), "size": 10}})
+    with pytest.raises(vhpack.DownloadError, match="after the 10 bytes that were promised"):
+        path_of()
+
+
+def test_a_name_that_no_file_can_have_is_an_error_that_names_both(site: Site) -> None:
+    url = site.put("/" + "n" * 300, b"x")
+    with pytest.raises(vhpack.DownloadError, match="File name too long") as caught:
+        path_of(url)
+    assert url in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1/a", "file://[::1/a"])
+def test_a_url_that_is_none_is_an_error_of_ours(url: str) -> None:
+    with pytest.raises(vhpack.DownloadError, match="Invalid IPv6 URL"):
+        path_of(url)
+
+
+def test_a_download_that_was_killed_between_name_and_note_is_no_file_put_there_by_hand(
+    site: Site, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = site.put("/a.txt", b"one")
+    assert content(url) == [b"one"]
+    site.pages["/a.txt"].content = b"three"
+    replace = os.replace
+
+    def killed(source: str, target: str) -> None:
+        replace(source, target)
+        if os.path.basename(target) == "a.txt":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        content(url)
+    monkeypatch.undo()
+    site.pages["/a.txt"].content = b"fourteen"
+    assert content(url) == [b"fourteen"]
+    assert "by hand" not in capfd.readouterr().err

@@ -353,3 +353,72 @@ def test_without_obstore_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
     with pytest.raises(vhpack.MissingExtraError, match=r"vhpack\[cloud\]"):
         prepared("s3://photos/a.jpg").path()
+
+
+# Google's XML interface, which obstore reads by, is that of S3. Unsigned, since signatures are what differs.
+
+
+@pytest.fixture
+def google(s3_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket called `pictures` that anyone may read, with the environment in which `gs://` leads to it."""
+    import urllib.request
+
+    url = f"http://127.0.0.1:{s3_port}"
+    account = {"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    monkeypatch.setattr(download, "_FIRST_WAIT", 0.01)
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
+    for name, content in {"": b"", "/cats/1.jpg": b"cat" * 5_000_000, "/cats/2.jpg": b"2", "/cats/small/1.jpg": b"3"}.items():
+        headers = {"x-amz-acl": "public-read", "Content-Type": "image/jpeg"}
+        request = urllib.request.Request(f"{url}/pictures{name}", data=content, headers=headers, method="PUT")
+        urllib.request.urlopen(request).close()
+    return url
+
+
+@pytest.mark.usefixtures("google")
+def test_googles_storage_is_read_in_pieces_and_by_wildcards() -> None:
+    path = prepared("gs://pictures/cats/1.jpg").path()
+    assert path is not None
+    assert Path(path).read_bytes() == b"cat" * 5_000_000
+    before = os.stat(path).st_ino
+    prepared("gs://pictures/cats/1.jpg").path()
+    assert os.stat(path).st_ino == before
+    data = prepared("gs://pictures/cats/**/*.jpg")
+    assert [os.path.relpath(path, data.dir_path()) for path in data.paths()] == ["1.jpg", "2.jpg", "small/1.jpg"]
+    with pytest.raises(vhpack.DownloadError, match="no such object"):
+        prepared("gs://pictures/none.jpg").path()
+
+
+@pytest.fixture
+def profiles(bucket: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing about AWS in the environment but where the files of profiles are."""
+    put(bucket, a_txt=b"a")
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "DEFAULT_REGION", "PROFILE"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (tmp_path / "config").write_text(f"[profile work]\nregion = eu-west-1\nendpoint_url = {endpoint}\n")
+    (tmp_path / "credentials").write_text("[work]\naws_access_key_id = mine\naws_secret_access_key = secret\n")
+    return tmp_path
+
+
+def test_a_profile_of_the_aws_folder_is_used(profiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    path = prepared("s3://photos/a.txt").path()
+    assert path is not None
+    assert Path(path).read_bytes() == b"a"
+    (profiles / "credentials").write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    (profiles / "config").write_text((profiles / "config").read_text().replace("profile work", "default"))
+    monkeypatch.delenv("AWS_PROFILE")
+    assert prepared("s3://photos/a.txt", "s3://photos/a.txt").path() == path
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_profile_that_is_not_there_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    with pytest.raises(vhpack.DownloadError, match=r"profile \(other\)"):
+        prepared("s3://photos/a.txt").path()

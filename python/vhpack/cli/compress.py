@@ -203,7 +203,7 @@ def _show_report(wanted: _Wanted, report: PackReport) -> int:
         screen.put_json(
             _fields(
                 report,
-                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd"
+                "target targets manifests files directories links bytes_in bytes_out seconds stored deflated zstd resumed"
                 " removed kept skipped warnings digest digests",
             )
         )

@@ -63,7 +63,7 @@ def extract(**arguments: Any) -> int:  # noqa: ANN401
 
     Nothing is ever written outside DIR, whatever the archive says. A file that is there already ends the call before
     anything is written, unless it is to be replaced or kept. Devices, sparse files and links that lead outside DIR are left
-    out and reported, and the exit status is 1.
+    out and reported, files that are encrypted or packed by an unknown method are named at the end, and the exit status is 1.
     """
     wanted = _Wanted(**arguments)
     if wanted.overwrite and wanted.skip_existing:

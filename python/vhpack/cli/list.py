@@ -50,6 +50,7 @@ class _Wanted:
     json: bool
     null: bool
     unsafe_limits: bool
+    quiet: bool
 
 
 @click.command(cls=Command, epilog=_EXAMPLES, short_help="List the members of an archive.")
@@ -59,6 +60,7 @@ class _Wanted:
 @_output("--json", is_flag=True, help="JSON Lines: one object for each member.")
 @_output("-0", "--null", is_flag=True, help="End names with NUL (for xargs -0).")
 @_output("--unsafe-limits", is_flag=True, help="Open what claims to be absurdly large, too.")
+@_output("-q", "--quiet", is_flag=True, help="Print names and errors only.")
 def list(**arguments: Any) -> int:  # noqa: A001, ANN401
     """List the members of a zip or tar, or those that match a quoted GLOB, in the archive's order.
 
@@ -75,7 +77,7 @@ def _list(wanted: _Wanted) -> int:
     with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits) as archive:
         members = archive.members(wanted.globs or None)
         warnings = archive.warnings
-    for warning in warnings:
+    for warning in [] if wanted.quiet else warnings:
         screen.say(f"Warning: {screen.visible(warning)}")
     if wanted.globs and not members:
         raise MemberNotFoundError(f"no member of {wanted.archive} matches {' or '.join(wanted.globs)}")

@@ -178,13 +178,17 @@ def closing(report: PackReport) -> str:
     if report.links:
         things.append(counted(report.links, "link"))
     ratio = f" ({report.bytes_out / report.bytes_in:.1%})" if report.bytes_in else ""
+    # A call that only finished the removal has packed nothing, at no speed.
+    speed = [] if report.resumed else [f"{report.bytes_in / max(report.seconds, 1e-6) / 1e6:,.0f} MB/s"]
     done = [
         *things,
         f"{sizes.text(report.bytes_in)} → {sizes.text(report.bytes_out)}{ratio}",
         f"{report.seconds:.2f} s",
-        f"{report.bytes_in / max(report.seconds, 1e-6) / 1e6:,.0f} MB/s",
+        *speed,
         *(f"{count:,} {how}" for count, how in _codecs(report)),
     ]
+    if report.resumed:
+        done.append("made by an earlier call")
     if report.removed:
         done.append(counted(report.removed, "original") + " removed")
     more = len(report.targets) - 1

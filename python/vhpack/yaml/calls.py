@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vhpack.yaml import fold
 from vhpack.yaml.expressions import Expressions
 from vhpack.yaml.memory import OURS
-from vhpack.yaml.names import READERS, Frame, bound_in, is_plain, parameters
+from vhpack.yaml.names import EVERYTHING, NAMESPACES, READERS, Frame, bound_in, is_plain, parameters, reads_only
 from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from vhpack.yaml.values import Value
 
 _MOST_CALLS = 8  # functions of the file in one another
-_EVERYTHING: Final = frozenset({"exec", "eval", "globals", "locals", "vars", "__import__"})
 _CONVERTERS: Final = frozenset(["int", "float", "str", "bool", "repr", "abs", "round", "min", "max", "chr", "ord"])
 _PATHS: Final = frozenset({"pathlib.Path", "pathlib.PosixPath", "pathlib.PurePath", "pathlib.PurePosixPath"})
 _ENVIRONMENT: Final = frozenset({"os.environ.get", "os.getenv"})
 _READERS: Final = frozenset(
     {f"builtins.{name}" for name in READERS}
     | {f"logging.{name}" for name in ("debug", "info", "warning", "error", "basicConfig")}
-    | {"json.dumps", "pprint.pprint", "pprint.pformat", "copy.copy", "copy.deepcopy", "os.fspath"}
+    | {"json.dumps", "pprint.pprint", "pprint.pformat", "os.fspath"}
 )
 # What reads the elements and hands them on.
 _SHALLOW: Final = frozenset(
@@ -128,6 +127,8 @@ class Calls(Expressions):
 
     def _call_known(self, frame: int, node: ast.Call, name: str, arguments: Arguments) -> Value:
         module, _, short = name.rpartition(".")
+        if name in self.replaced:
+            return self._unfollowed(node, arguments)
         if module in OURS and short == "prepare":
             self.prepare(frame, node, arguments)
             return Const(None)
@@ -135,14 +136,22 @@ class Calls(Expressions):
             owner, attribute = arguments.values
             if isinstance(owner, Known) and isinstance(attribute, Const) and isinstance(attribute.value, str):
                 return self.attribute(owner, attribute.value, node)
-        if module == "builtins" and short in _EVERYTHING and not (short == "vars" and arguments.values):
+            if isinstance(attribute, Const) and attribute.value in NAMESPACES:
+                self.forget(node, "any name may be set by way of it")
+        if name == "builtins.setattr" and len(arguments.values) > 1:
+            owner, attribute = arguments.values[:2]
+            if isinstance(owner, Known) and isinstance(attribute, Const):
+                self.replace_known(owner, str(attribute.value), node)
+        if module == "builtins" and short in EVERYTHING and not (short == "vars" and arguments.values):
             self.forget(node, f"{short}() may set any name")
         made = self._make(node, name, arguments) if arguments.lost is None else None
         return made or self._lost_call(node, name, arguments)
 
     def _lost_call(self, node: ast.Call, name: str, arguments: Arguments) -> Value:
         if name not in _SHALLOW:
-            return unknown(node) if name in _READERS else self._unfollowed(node, arguments)
+            short = name.removeprefix("builtins.")
+            reads = name in _READERS and (short not in READERS or reads_only(short, len(arguments.all())))
+            return unknown(node) if reads else self._unfollowed(node, arguments)
         lost = unknown(node)
         for value in arguments.all():
             self.taint_inner(value, lost)
@@ -160,6 +169,8 @@ class Calls(Expressions):
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
             return self._copied(node, values[0])
         if name == "importlib.import_module" and [*map(type, values)] == [Const]:
+            if self.plain(values[0]) == "__main__":
+                self.forget(node, "any name may be set by way of it")
             return Known(str(self.plain(values[0])))
         if name in ("builtins.list", "builtins.tuple") and len(values) <= 1:
             return self._make_sequence(node, short, values)
@@ -185,6 +196,8 @@ class Calls(Expressions):
     def _environment(self, node: ast.Call, arguments: Arguments) -> Value | None:
         default = arguments.values[1] if len(arguments.values) == 2 else arguments.named.get("default")  # noqa: PLR2004
         if isinstance(default, Const) and arguments.values and isinstance(arguments.values[0], Const):
+            if self.environment is None or arguments.values[0].value in self.environment:
+                return unknown(node, "this file sets it")
             return Const(default.value, (*default.assumed, node))
         return None
 

@@ -1,21 +1,15 @@
-"""A YAML file as a person wrote it: what stands where, and changes of single keys that leave every other byte alone.
-
-The text itself is edited, at the places that the parser names. To write the whole file anew from its values, comments
-and all, would keep less: quoting of nulls, spaces in brackets, line ends and wrapped texts change on that way.
-"""
+"""A YAML file as a person wrote it: what stands where in its text, and what it means."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from vhpack.errors import YamlError
-from vhpack.yaml import scalars
 from vhpack.yaml.extra import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
 _LONGEST = 4 << 20
@@ -41,6 +35,8 @@ class Node:
     """Of a mapping, keys and values by turns."""
     text: str = ""
     """Of a scalar, its value as text; of an alias, its name."""
+    style: str = ""
+    """Of a scalar: `|` or `>` for a block of lines, a quote, or nothing."""
 
     def pairs(self) -> list[tuple[Node, Node]]:
         """Return a mapping's keys and values."""
@@ -60,6 +56,8 @@ class Document:
     root: Node | None
     """None: nothing but comments."""
     meaning: Any
+    ended: int | None = None
+    """Where `...` ends it, if that is written."""
 
     @property
     def newline(self) -> str:
@@ -83,7 +81,7 @@ def parse(name: str, text: str) -> Document:
     if len(text) > _LONGEST:
         raise YamlError(f"{name}: this is larger than {_LONGEST >> 20} MiB, and is not read")
     try:
-        root = _tree(name, text, pyyaml.parse(text, Loader=pyyaml.SafeLoader))
+        root, ended = _tree(name, text, pyyaml.parse(text, Loader=pyyaml.SafeLoader))
         meaning = pyyaml.safe_load(text)
         unshared(meaning)
     except pyyaml.YAMLError as error:
@@ -91,7 +89,7 @@ def parse(name: str, text: str) -> Document:
     except (RecursionError, ValueError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise YamlError(f"{name}: this cannot be read: {said}") from None
-    return Document(name, text, root, meaning)
+    return Document(name, text, root, meaning, ended)
 
 
 def _located(name: str, error: Any) -> str:  # noqa: ANN401
@@ -101,15 +99,18 @@ def _located(name: str, error: Any) -> str:  # noqa: ANN401
     return f"{where}: this is no YAML: {said}"
 
 
-def _tree(name: str, text: str, events: Iterable[Any]) -> Node | None:
+def _tree(name: str, text: str, events: Iterable[Any]) -> tuple[Node | None, int | None]:
     open_nodes: list[Node] = []
     root: Node | None = None
+    ended: int | None = None
     documents = 0
     for event in events:
         kind = type(event).__name__
         documents += kind == "DocumentStartEvent"
         if documents > 1:
             raise YamlError(f"{name}: this holds several documents; a valohai.yaml is one")
+        if kind == "DocumentEndEvent" and event.explicit:
+            ended = event.start_mark.index
         if kind in ("SequenceEndEvent", "MappingEndEvent"):
             node = open_nodes.pop()
             node.end = event.end_mark.index if node.flow else node.items[-1].end
@@ -122,7 +123,7 @@ def _tree(name: str, text: str, events: Iterable[Any]) -> Node | None:
                 open_nodes.append(node)
         if len(open_nodes) > _DEEPEST:
             raise YamlError(f"{name}:{event.start_mark.line + 1}: this is nested too deeply")
-    return None if root is not None and root.kind == "scalar" and root.start == root.end else root
+    return (None if root is not None and root.kind == "scalar" and root.start == root.end else root), ended
 
 
 def _node(kind: str, event: Any, text: str) -> Node:  # noqa: ANN401
@@ -131,7 +132,7 @@ def _node(kind: str, event: Any, text: str) -> Node:  # noqa: ANN401
         end = event.end_mark.index
         if event.style in ("|", ">") and "+" not in text[mark.index : end].partition("\n")[0]:
             end = mark.index + len(text[mark.index : end].rstrip())
-        return Node("scalar", mark.index, end, mark.line + 1, mark.column, text=event.value)
+        return Node("scalar", mark.index, end, mark.line + 1, mark.column, text=event.value, style=event.style or "")
     if kind == "AliasEvent":
         return Node("alias", mark.index, event.end_mark.index, mark.line + 1, mark.column, text=event.anchor)
     named = "sequence" if kind == "SequenceStartEvent" else "mapping"
@@ -153,132 +154,3 @@ def unshared(meaning: Any, *, _count: list[int] | None = None, _depth: int = 0) 
     if isinstance(meaning, list):
         return [unshared(value, _count=count, _depth=_depth + 1) for value in meaning]
     return meaning
-
-
-class Edits:
-    """Changes of a document's text, each in its place; the text is made at the end."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._text = document.text
-        self._changes: list[tuple[int, int, str]] = []
-
-    def result(self) -> str:
-        """Return the changed text."""
-        text = self._text
-        for start, end, new in sorted(self._changes, key=lambda change: change[:2], reverse=True):
-            text = text[:start] + new + text[end:]
-        return text
-
-    def _put(self, start: int, end: int, new: str) -> None:
-        self._changes.append((start, end, new.replace("\n", self._document.newline)))
-
-    # Mappings
-
-    def set(self, mapping: Node, key: str, value: object, *, offset: int = 0) -> None:
-        """Set a key, which may be there or not."""
-        old = mapping.value(key)
-        if old is not None:
-            self._replace(old, scalars.flow(value) if mapping.flow else scalars.inline(value))
-        elif mapping.flow:
-            comma = ", " if mapping.items else ""
-            at = mapping.items[-1].end if mapping.items else mapping.start + 1
-            self._put(at, at, f"{comma}{scalars.scalar(key)}: {scalars.flow(value)}")
-        else:
-            self._insert(mapping.items[-1].end, scalars.entry(key, value, mapping.column, offset=offset))
-
-    def _replace(self, old: Node, text: str) -> None:
-        if old.start == old.end:
-            text = f" {text}"
-        start = old.start
-        if old.kind in ("sequence", "mapping") and not old.flow:
-            # What stood on lines of its own goes behind its key.
-            start = len(self._text[: old.start].rstrip())
-            text = f" {text}"
-        self._put(start, old.end, text)
-
-    def remove(self, mapping: Node, key: str) -> None:
-        """Remove a key and what stands under it."""
-        pairs = mapping.pairs()
-        at = next(number for number, (name, _) in enumerate(pairs) if name.text == key)
-        name, value = pairs[at]
-        if mapping.flow or (at == 0 and len(pairs) > 1):
-            self._cut([(one.start, other.end) for one, other in pairs], at)
-        else:
-            self._put(self._line_start(name.start), self._line_end(value.end), "")
-
-    def _cut(self, spans: Sequence[tuple[int, int]], at: int) -> None:
-        """Cut one of several that stand behind each other, with what parts it from its neighbour."""
-        if at + 1 < len(spans):
-            self._put(spans[at][0], spans[at + 1][0], "")
-        else:
-            self._put(spans[at - 1][1] if at else spans[at][0], spans[at][1], "")
-
-    # Sequences
-
-    def append(self, sequence: Node, value: object, *, offset: int = 0) -> None:
-        """Add an item at the end."""
-        if not sequence.flow:
-            self._insert(sequence.items[-1].end, scalars.element(value, sequence.column, offset=offset))
-            return
-        comma = ", " if sequence.items else ""
-        at = sequence.items[-1].end if sequence.items else sequence.start + 1
-        self._put(at, at, f"{comma}{scalars.flow(value)}")
-
-    def rewrite(self, sequence: Node, values: Sequence[object], *, offset: int = 0) -> None:
-        """Put other items in the place of all."""
-        if sequence.flow:
-            self._put(sequence.start, sequence.end, scalars.flow(values))
-            return
-        lines = [line for value in values for line in scalars.element(value, sequence.column, offset=offset)]
-        self._put(self._line_start(sequence.start), sequence.end, "\n".join(lines))
-
-    def drop(self, sequence: Node, at: int) -> None:
-        """Remove an item; comments above it stay."""
-        if sequence.flow:
-            self._cut([(item.start, item.end) for item in sequence.items], at)
-            return
-        begin = self._dash(sequence, at)
-        self._put(self._line_start(begin), self._line_end(sequence.items[at].end), "")
-
-    def _dash(self, sequence: Node, at: int) -> int:
-        """Return where an item's dash is."""
-        if at == 0:
-            return sequence.start
-        start, end = sequence.items[at - 1].end, sequence.items[at].start
-        dashes = list(re.finditer(rf"(?m)^ {{{sequence.column}}}(?=-)", self._text[start:end]))
-        if not dashes:
-            raise YamlError(
-                f"{self._document.name}:{sequence.items[at].line}: this item cannot be found; put it on a line of its own"
-            )
-        return start + dashes[-1].end()
-
-    # Lines
-
-    def insert_at_end(self, lines: Iterable[str], *, parted: bool) -> None:
-        """Add lines at the end of the file."""
-        end = len(self._text)
-        before = "" if not self._text or self._text.endswith(("\n", "\r")) else "\n"
-        blank = "\n" if parted and self._text.strip() and not self._text.endswith(("\n\n", "\n\r\n")) else ""
-        self._put(end, end, before + blank + "\n".join(lines) + "\n")
-
-    def put(self, start: int, end: int, new: str) -> None:
-        """Replace a stretch of the text."""
-        self._put(start, end, new)
-
-    def _insert(self, after: int, lines: Iterable[str]) -> None:
-        end = self._line_end(after)
-        text = "\n".join(lines) + "\n"
-        if end and not self._text[:end].endswith(("\n", "\r")):
-            text = "\n" + text.removesuffix("\n")
-        self._put(end, end, text)
-
-    def _line_start(self, at: int) -> int:
-        return max(self._text.rfind("\n", 0, at), self._text.rfind("\r", 0, at)) + 1
-
-    def _line_end(self, at: int) -> int:
-        """Return where the next line begins; what is cut off before may end in a line's end itself."""
-        if at and self._text[at - 1] == "\n":
-            return at
-        found = re.compile(r"\r\n|\r|\n").search(self._text, at)
-        return found.end() if found else len(self._text)

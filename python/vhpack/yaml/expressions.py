@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
 from vhpack.yaml.memory import Memory, TooMuchError
-from vhpack.yaml.names import Frame, stored
+from vhpack.yaml.names import NAMESPACES, Frame, stored
 from vhpack.yaml.values import (
     MOST_ELEMENTS,
     Attributes,
@@ -27,6 +27,7 @@ from vhpack.yaml.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
+    from vhpack.yaml.memory import State
     from vhpack.yaml.values import Value
 
 _DEEPEST = 120  # nested expressions; each takes up to five calls of ours, and Python allows a thousand
@@ -43,6 +44,9 @@ _CONSTANTS: Final = {
     "typing.TYPE_CHECKING": False,
     "typing_extensions.TYPE_CHECKING": False,
 }
+_NAMESPACES: Final = frozenset(
+    {"sys.modules", "sys._getframe", "inspect.currentframe", "inspect.stack", "gc.get_objects", "gc.get_referrers"}
+)
 
 
 class Expressions(Memory, ABC):
@@ -51,6 +55,8 @@ class Expressions(Memory, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._depth = 0
+        self.decided: dict[ast.AST, None] = {}
+        """What was taken for granted where something was chosen by it."""
         self._kinds: dict[type[ast.expr], Callable[[int, ast.expr], Value]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -89,8 +95,8 @@ class Expressions(Memory, ABC):
         """Return what a call returns."""
 
     @abstractmethod
-    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> None:
-        """Do something any number of times."""
+    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> list[State]:
+        """Do something any number of times, and return the states in which it was left from its middle."""
 
     def unfolded(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what is in an expression of which the value is not told; it may keep all that goes into it."""
@@ -116,6 +122,8 @@ class Expressions(Memory, ABC):
 
     def attribute(self, owner: Value, name: str, node: ast.expr) -> Value:
         """Return an attribute of a value."""
+        if name in NAMESPACES:
+            self.forget(node, "any name may be set by way of it")
         if isinstance(owner, Known):
             return self._known_attribute(owner, name, node)
         content = self.content(owner) if isinstance(owner, Ref) else None
@@ -137,8 +145,10 @@ class Expressions(Memory, ABC):
 
     def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
         full = f"{owner.name}.{name}"
-        if full == "sys.modules":
+        if full in _NAMESPACES:
             self.forget(node, "any name may be set by way of it")
+        if full in self.replaced:
+            return unknown(node, "it is replaced in this file")
         return Const(_CONSTANTS[full]) if full in _CONSTANTS else Known(full)
 
     def _lambda(self, frame: int, node: ast.expr) -> Value:
@@ -197,7 +207,10 @@ class Expressions(Memory, ABC):
 
     def value_of(self, found: object, node: ast.expr, assumed: tuple[ast.AST, ...] = ()) -> Value:
         """Return a computed Python object as a value."""
+        if isinstance(found, str | bytes):
+            self.spend(node, len(found) >> 12)
         if isinstance(found, list | tuple):
+            self.spend(node, len(found) >> 2)
             items = [self.value_of(item, node, assumed) for item in found]
             return self.tuple_of(items, node) if isinstance(found, tuple) else self.list_of(items, node)
         return Const(found, assumed)
@@ -292,8 +305,10 @@ class Expressions(Memory, ABC):
         found: list[Value] = []
         passed: list[Value] = []
         for number, child in enumerate(node.values):
-            value = self.evaluate(frame, child) if not found else self._maybe(frame, child)
+            value = self.evaluate(frame, child) if not found else self.maybe(frame, child)
             truth = self.truth(value)
+            if not found and truth is not None:
+                self.decide([value])
             if not found and truth is not None and (truth is decides or number == len(node.values) - 1):
                 return _also_assumed(value, passed)
             passed.append(value)
@@ -301,7 +316,11 @@ class Expressions(Memory, ABC):
                 found.append(value)
         return self._lost(node, found)
 
-    def _maybe(self, frame: int, node: ast.expr) -> Value:
+    def decide(self, values: Iterable[Value]) -> None:
+        """Take note of what was taken for granted of values that something was chosen by."""
+        self.decided.update(dict.fromkeys(assumed_by(values)))
+
+    def maybe(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what may be evaluated or not."""
         before = self.copied(node)
         value = self.evaluate(frame, node)
@@ -310,10 +329,12 @@ class Expressions(Memory, ABC):
 
     def _compare(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Compare)  # noqa: S101
-        values = [self.evaluate(frame, child) for child in (node.left, *node.comparators)]
+        values = [self.evaluate(frame, child) for child in (node.left, node.comparators[0])]
+        values += [self.maybe(frame, child) for child in node.comparators[1:]]  # which are reached only while all is true
         if len(values) == 2 and isinstance(node.ops[0], ast.In | ast.NotIn) and isinstance(values[0], Const):  # noqa: PLR2004
             content = self.content(values[1]) if isinstance(values[1], Ref) else None
             if isinstance(content, dict) and isinstance(values[0].value, str):
+                self.decide(values)
                 return Const((values[0].value in content) == isinstance(node.ops[0], ast.In))
         if len(values) != 2 or not all(isinstance(value, Const | Items) for value in values):  # noqa: PLR2004
             return next((value for value in values if isinstance(value, Unknown)), unknown(node))
@@ -324,9 +345,10 @@ class Expressions(Memory, ABC):
         test = self.evaluate(frame, node.test)
         truth = self.truth(test)
         if truth is not None:
+            self.decide([test])
             value = self.evaluate(frame, node.body if truth else node.orelse)
             return _also_assumed(value, [test])
-        both = [self._maybe(frame, child) for child in (node.body, node.orelse)]
+        both = [self.maybe(frame, child) for child in (node.body, node.orelse)]
         return self._lost(node, [test, *both])
 
     # Texts
@@ -412,6 +434,7 @@ class Expressions(Memory, ABC):
             hash(found)
         except TypeError:
             return self._lost(node, [value])
+        self.decide([value])
         return found
 
     def _subscript(self, frame: int, node: ast.expr) -> Value:
@@ -420,6 +443,7 @@ class Expressions(Memory, ABC):
         if isinstance(node.slice, ast.Slice):
             return self._slice(frame, owner, node, node.slice)
         key = self.evaluate(frame, node.slice)
+        self.decide([key])
         content = self.content(owner) if isinstance(owner, Ref) else None
         if content is None or isinstance(content, Unknown | Attributes):
             return self._item_of_tuple(owner, key, node)

@@ -11,7 +11,7 @@ import builtins
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vhpack.yaml.names import Frame, Uses, uses_of
+from vhpack.yaml.names import NAMESPACES, READERS, Frame, Uses, environment_of, shadowed, uses_of
 from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, same, unknown
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ class Memory:
         self._touched: dict[tuple[int, str], tuple[Unknown, bool]] = {}
         self._watched: dict[int, Unknown] = {}
         """Boxes that something unknown reads elements of, at any time."""
+        self.replaced: set[str] = set()
+        """Functions and constants of modules that the file sets to something else, by their full names."""
+        self.environment: set[str] | None = set()
+        """Variables of the environment that the file sets; None: any of them."""
+        self._readers = READERS
+        self._anything: Unknown | None = None
+        """Why any name of the module may be set at any time."""
         self._later: tuple[int, int, int] | None = None
         self._starred: ast.AST | None = None
         self._boxes = 0
@@ -153,7 +160,21 @@ class Memory:
             return value.seen_at(node)
         return self._unstable_value(home, node, value) or value
 
+    def look_ahead(self, body: list[ast.stmt]) -> None:
+        """Take note of what holds for the whole of a file: what it shadows, and what it sets of the environment."""
+        self._readers = READERS - shadowed(body)
+        self.environment = environment_of(body)
+
+    def replace_known(self, owner: Known, name: str, node: ast.AST) -> None:
+        """Take note of something of a module that is set to something else."""
+        self.replaced.add(f"{owner.name}.{name}")
+        if is_ours(owner) and name == "prepare":
+            self.handed_on.append(node)
+
     def _builtin(self, home: int, node: ast.Name) -> Value:
+        if node.id in NAMESPACES or f"builtins.{node.id}" in self.replaced:
+            self.forget(node, "any name may be set by way of it")
+            return unknown(node)
         if home == MODULE and node.id == "__name__":
             return Const("__main__")
         if home == MODULE and node.id in _BUILTIN and self._starred is None:
@@ -164,6 +185,9 @@ class Memory:
 
     def _unstable_value(self, home: int, node: ast.Name, value: Value) -> Unknown | None:
         key = (home, node.id)
+        if self._anything is not None and home == MODULE:
+            self.taint(value, self._anything)
+            return self._anything.seen_at(node)
         if key in self._unstable:
             self.taint(value, self._unstable[key])
             return self._unstable[key].seen_at(node)
@@ -292,7 +316,9 @@ class Memory:
 
     def touch(self, function: Function) -> None:
         """Take what a function may do to names around it as done, now and later."""
-        uses: Uses = uses_of(function.node)
+        uses: Uses = uses_of(function.node, self._readers)
+        if uses.anything is not None:
+            self._anything = self._anything or unknown(uses.anything, "any name may be set here, at any time")
         for name, node in uses.rebound.items():
             why = unknown(node, f"a function that may be called at any time sets {name!r}")
             self._unstable[self.home(function.frame, name), name] = why

@@ -18,6 +18,11 @@ _LOOPS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 READERS: Final = frozenset(
     {"print", "len", "str", "repr", "bool", "isinstance", "type", "id", "hash", "format", "sum", "any", "all"}
 )
+# ... but for those that with several arguments may give one back, or keep it.
+_OF_ONE: Final = frozenset({"sum", "type"})
+# What reaches the names of a module, or of a function that runs, past this file.
+NAMESPACES: Final = frozenset({"__globals__", "__builtins__", "f_globals", "f_locals", "f_back"})
+EVERYTHING: Final = frozenset({"exec", "eval", "globals", "locals", "vars", "__import__"})
 READING_METHODS: Final = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
 _PREPARE_ARGUMENTS: Final = frozenset({"default_parameters", "default_inputs"})
 
@@ -44,6 +49,8 @@ class Uses:
     """Names whose value it hands on or changes."""
     inner: dict[str, ast.AST] = field(default_factory=dict)
     """Names whose value it reads elements of."""
+    anything: ast.AST | None = None
+    """Where it may set any name."""
 
 
 def parameters(node: Definition) -> list[str]:
@@ -111,22 +118,73 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         yield node.rest
 
 
-def uses_of(node: Definition) -> Uses:
+def uses_of(node: Definition, readers: frozenset[str] = READERS) -> Uses:
     """Return what a function does to names around it, whatever its arguments are."""
     uses = Uses()
-    _Reader(uses, frozenset()).enter(node)
+    _Reader(uses, frozenset(), readers).enter(node)
     return uses
 
 
+def reads_only(name: str, count: int) -> bool:
+    """Return whether a builtin function keeps no hold on so many arguments.
+
+    Example:
+        >>> from vhpack.yaml.names import reads_only
+        >>> reads_only("print", 3), reads_only("sum", 1), reads_only("sum", 2)
+        (True, True, False)
+    """
+    return name in READERS and (name not in _OF_ONE or count < 2)  # noqa: PLR2004
+
+
+def shadowed(body: list[ast.stmt]) -> frozenset[str]:
+    """Return the names of reading functions that a file may give another meaning anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.Module(body, [])):
+        found.update(_bound_by(node))
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            return READERS
+    return READERS & found
+
+
+def environment_of(body: list[ast.stmt]) -> set[str] | None:
+    """Return the variables of the environment that a file may set anywhere; None: any."""
+    found: set[str] = set()
+    for node in ast.walk(ast.Module(body, [])):
+        place: ast.expr | None = None
+        name: ast.expr | None = None
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            place, name = node.value, node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SETTING:
+            place, name = (node.func if node.func.attr == "putenv" else node.func.value), node.args[0] if node.args else None
+        elif isinstance(node, ast.AugAssign):
+            place = node.target
+        if place is None or _last_word(place) not in ("environ", "putenv"):
+            continue
+        if not isinstance(name, ast.Constant):
+            return None
+        found.add(str(name.value))
+    return found
+
+
+_SETTING: Final = frozenset({"setdefault", "update", "pop", "clear", "putenv"})
+
+
+def _last_word(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 class _Reader:
-    def __init__(self, uses: Uses, own: frozenset[str]) -> None:
+    def __init__(self, uses: Uses, own: frozenset[str], readers: frozenset[str]) -> None:
         self._uses = uses
         self._own = own
+        self._readers = readers
 
     def enter(self, node: Definition) -> None:
         """Read a function's body, whose own names hide those around it."""
         own, outer, around = bound_in(node)
-        inside = _Reader(self._uses, (self._own - set(outer) - set(around)) | own)
+        inside = _Reader(self._uses, (self._own - set(outer) - set(around)) | own, self._readers)
         for name, where in {**outer, **around}.items():
             if name not in self._own:
                 self._uses.rebound.setdefault(name, where)
@@ -143,6 +201,8 @@ class _Reader:
         elif isinstance(node, ast.Call):
             self._call(node)
         elif isinstance(node, ast.Subscript | ast.Attribute):
+            if isinstance(node, ast.Attribute) and (node.attr in NAMESPACES or node.attr == "modules"):
+                self._uses.anything = node
             self.read(node.value, touch="inner" if isinstance(node.ctx, ast.Load) else "whole")
             if isinstance(node, ast.Subscript):
                 self.read(node.slice, touch="none")
@@ -158,6 +218,8 @@ class _Reader:
             self._all(ast.iter_child_nodes(node))
 
     def _name(self, node: ast.Name, touch: Literal["whole", "inner", "none"]) -> None:
+        if node.id in EVERYTHING or node.id in NAMESPACES:
+            self._uses.anything = node
         if touch != "none" and node.id not in self._own:
             (self._uses.whole if touch == "whole" else self._uses.inner).setdefault(node.id, node)
 
@@ -171,7 +233,8 @@ class _Reader:
             self.read(called.value, touch="inner" if called.attr in READING_METHODS else "whole")
         else:
             self.read(called)
-        reads = isinstance(called, ast.Name) and called.id in READERS
+        count = len(node.args) + len(node.keywords)
+        reads = isinstance(called, ast.Name) and called.id in self._readers and reads_only(called.id, count)
         for argument in node.args:
             self.read(argument, touch="none" if reads else "whole")
         for keyword in node.keywords:
@@ -186,12 +249,17 @@ def mentioning(body: list[ast.stmt], words: frozenset[str]) -> set[int]:
     """
     module = ast.Module(body, [])
     found = [(node, _words(node)) for node in ast.walk(module) if isinstance(node, _NAMING)]
-    known, before = set(words), 0
-    while len(known) > before:
-        before = len(known)
-        for node, mentioned in found:
-            if not known.isdisjoint(mentioned):
-                known.update(_names_of(node))
+    mentions: dict[str, list[ast.AST]] = {}
+    for each, mentioned in found:
+        for word in mentioned:
+            mentions.setdefault(word, []).append(each)
+    known, waiting = set(words), list(words)
+    while waiting:
+        # Once for each word: a file of many names that hold each other must not take time by their square.
+        for naming in mentions.pop(waiting.pop(), ()):
+            more = _names_of(naming) - known
+            known |= more
+            waiting += more
     return {id(node) for node, mentioned in found if isinstance(node, SCOPES) and not known.isdisjoint(mentioned)}
 
 

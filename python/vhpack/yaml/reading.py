@@ -7,9 +7,11 @@ far as constants go; a value that depends on anything else is a problem with a p
 from __future__ import annotations
 
 import ast
+import codecs
 import difflib
 import io
 import re
+import sys
 import tokenize
 import warnings
 from dataclasses import dataclass, field
@@ -38,6 +40,8 @@ _LONGEST_NOTEBOOK: Final = 256 << 20  # with its pictures
 _NO_CALL: Final = "there is no call of prepare(); begin with: import vhpack; vhpack.prepare(step='train')"
 _MOST_VALUES: Final = 100_000
 _DEEPEST: Final = 40
+_VERSION: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
+_SLOW: Final = frozenset({"punycode", "idna"})  # for names of machines; of megabytes they take time by the square
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def _decoded(content: bytes) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("this is UTF-16, which Python does not read; save it as UTF-8")
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    if codecs.lookup(encoding).name in _SLOW:
+        raise ValueError(f"this is said to be {encoding}, in which no source is written; save it as UTF-8")
     text = content.decode(encoding)
     if "\0" in text:
         raise ValueError("this holds NUL characters, and is no text")
@@ -158,7 +164,7 @@ def _tree(source: Source, text: str, before: int, reading: Reading) -> list[ast.
             tree = ast.parse(text)
     except SyntaxError as error:
         where = ast.Pass(lineno=(error.lineno or 1) + before, col_offset=0)
-        said = source.problem(where, f"this is no Python: {error.msg}")
+        said = source.problem(where, f"this is no Python: {error.msg} (as Python {_VERSION} reads it)")
         place = source.at(where.lineno, max(1, error.offset or 1))
         reading.problems.append(type(said)(said.file, said.message, place, said.shown))
     except (RecursionError, MemoryError):
@@ -266,6 +272,10 @@ class _Follower(Statements):
                 close = difflib.get_close_matches(name, _ARGUMENTS, 1, 0.5)
                 hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(_ARGUMENTS)}"
                 self._refuse(record, name, arguments.nodes[name], f"prepare() has no argument {name!r}{hint}")
+        for assumed in self.decided:
+            variable = self.source.text_of(assumed)
+            message = f"note: this goes by the default of {variable}; the environment may say otherwise where it runs"
+            record.notes.setdefault(f"decided {id(assumed)}", self.source.problem(assumed, message))
         if "step" not in record.values and arguments.lost is None:
             self._refuse(record, "step", node, "prepare() needs a step, as in step='train'")
         self.records.append(record)

@@ -7,9 +7,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml.calls import Calls, ends
+from vhpack.yaml.managers import lets_through
 from vhpack.yaml.memory import MODULE, OURS, State, is_ours
 from vhpack.yaml.names import Frame, mentioning, stored
-from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Ref, Unknown, unknown
+from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Ref, Unknown, same, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -20,7 +21,6 @@ _MOST_ROUNDS = 12  # of a loop until nothing changes any more; names go from kno
 _TRY: Final = tuple(kind for kind in (ast.Try, getattr(ast, "TryStar", None)) if kind is not None)
 _NOT_PACKAGES: Final = frozenset({"prepare_impl"})
 _PLAIN_DECORATORS: Final = frozenset({"dataclasses.dataclass"})
-_UNSURE: Final = frozenset({"contextlib.suppress", "pytest.raises"})
 
 
 class Statements(Calls):
@@ -28,8 +28,8 @@ class Statements(Calls):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loops: list[list[State]] = []
-        """For each loop that runs, the states in which it is left or begun again from its middle."""
+        self._loops: list[list[tuple[bool, State]]] = []
+        """For each loop that runs, the states in its middle in which it is left (true) or begun again."""
         self._definitions: list[Function] = []
         self._kinds_of_statement: dict[type[ast.stmt], Callable[[int, ast.stmt], bool]] = {
             ast.Expr: self._expression,
@@ -99,7 +99,13 @@ class Statements(Calls):
         assert isinstance(node, ast.AnnAssign)  # noqa: S101
         if node.value is not None:
             self.assign(frame, node.target, self.evaluate(frame, node.value))
+        self._annotation(frame, node.annotation)
         return True
+
+    def _annotation(self, frame: int, node: ast.expr | None) -> None:
+        """Evaluate an annotation that may do something, if Python does."""
+        if node is not None and any(isinstance(inner, ast.Call | ast.NamedExpr) for inner in ast.walk(node)):
+            self.maybe(frame, node)
 
     def _assign_augmented(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.AugAssign)  # noqa: S101
@@ -111,7 +117,13 @@ class Statements(Calls):
             self._hidden(self.evaluate(frame, node.value), node)
             return True
         read = ast.copy_location(_as_read(node.target), node.target)
-        before, added = self.evaluate(frame, read), self.evaluate(frame, node.value)
+        before, places = self.evaluate(frame, read), self._places(frame, node.target)
+        added = self.evaluate(frame, node.value)
+        if not all(map(same, places, self._places(frame, node.target))):
+            # Python changes what stood there before; the target means something else by now.
+            for value in (*places, *self._places(frame, node.target), before, added):
+                self._hidden(value, node)
+            return True
         content = self.content(before) if isinstance(before, Ref) else None
         if content is None or isinstance(content, Unknown | Attributes):
             self.assign(frame, node.target, self.operate(_expression_at(node), node.op, before, added))
@@ -120,6 +132,12 @@ class Statements(Calls):
         self._change_in_place(before, node, added)
         self.assign(frame, node.target, before)
         return True
+
+    def _places(self, frame: int, target: ast.expr) -> list[Value]:
+        """Return what the parts of a target are, which no call is in."""
+        parts = [target.value, target.slice] if isinstance(target, ast.Subscript) else []
+        parts = [target.value] if isinstance(target, ast.Attribute) else parts
+        return [self.evaluate(frame, part) for part in parts if not isinstance(part, ast.Slice)]
 
     def _change_in_place(self, ref: Ref, node: ast.AugAssign, added: Value) -> None:
         """Do `|=` of a dict and `+=` of a list, which all names of it see."""
@@ -172,8 +190,8 @@ class Statements(Calls):
         if isinstance(owner, Ref) and isinstance(content, Attributes):
             self.replace(owner, Attributes({**content, target.attr: value}), target)
             return
-        if isinstance(owner, Known) and is_ours(owner) and target.attr == "prepare":
-            self.handed_on.append(target)
+        if isinstance(owner, Known):
+            self.replace_known(owner, target.attr, target)
         lost = self._hidden(value, target)
         self.taint(owner, lost)
 
@@ -232,9 +250,10 @@ class Statements(Calls):
                 self.bind(
                     frame, alias.asname or alias.name, self.attribute(Known(module), alias.name, _expression_at(node)), node
                 )
-            elif module in OURS:
-                self.bind(frame, "prepare", Known(f"{module}.prepare"), node)
-            elif module != "typing":
+            elif module in OURS or module == "typing":
+                for name in _public(module):
+                    self.bind(frame, name, Known(f"{module}.{name}"), node)
+            else:
                 self.import_all(node)
         return True
 
@@ -251,8 +270,10 @@ class Statements(Calls):
         self.capture(function.frame)
         value: Value = function
         for decorator in reversed(node.decorator_list):
-            self.evaluate(frame, decorator)
+            self._hidden(self.evaluate(frame, decorator), decorator)  # which is called with what it decorates
             value = unknown(node, "it is decorated")
+        for argument in (*ast.walk(node.args), ast.arg("", node.returns)):
+            self._annotation(frame, argument.annotation if isinstance(argument, ast.arg) else None)
         if value is not function:
             self.escape(function, node)
         self.bind(frame, node.name, value, node)
@@ -274,7 +295,7 @@ class Statements(Calls):
         made: Value = self.box(Attributes(held))
         if not plain or not known:
             lost = unknown(node, "a class that others had a hand in")
-            for value in (made, *bases):
+            for value in (made, *bases, *decorators):
                 self.taint(value, lost)
         self.bind(frame, node.name, made, node)
         return True
@@ -294,7 +315,7 @@ class Statements(Calls):
 
     def _leave(self, _: int, node: ast.stmt) -> bool:
         if self._loops:
-            self._loops[-1].append(self.copied(node))
+            self._loops[-1].append((isinstance(node, ast.Break), self.copied(node)))
         return False
 
     # Branches
@@ -329,18 +350,24 @@ class Statements(Calls):
     def _match(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.Match)  # noqa: S101
         self._hidden(self.evaluate(frame, node.subject), node.subject)
-        before = self.copied(node)
-        after = [before]
+        otherwise = self.copied(node)
+        after: list[State] = []
         for case in node.cases:
-            self.state = before.copy()
-            self.spend(node, 1 + before.size // 16)
+            self.state = otherwise.copy()
+            self.spend(node, 1 + otherwise.size // 16)
             for name in stored(case.pattern):
                 self.bind(frame, name, unknown(node.subject), node)
             if case.guard is not None:
+                # What the pattern has set and the guard has done stays where the guard says no.
                 self.evaluate(frame, case.guard)
+            guarded = self.copied(node) if case.guard is not None else None
             if self.run(frame, case.body):
                 after.append(self.state)
-        return self._merge(after, before, node)
+            if guarded is not None:
+                self.state = otherwise
+                self.join(guarded, node, "it depends on this 'match'")
+                otherwise = self.state
+        return self._merge([otherwise, *after], otherwise, node)
 
     def _with(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.With | ast.AsyncWith)  # noqa: S101
@@ -348,7 +375,7 @@ class Statements(Calls):
         for item in node.items:
             value = self.evaluate(frame, item.context_expr)
             called = self._called(frame, item.context_expr)
-            unsure |= isinstance(called, Known) and called.name in _UNSURE
+            unsure |= not isinstance(called, Known) or not lets_through(called.name)
             if item.optional_vars is not None:
                 self.assign(frame, item.optional_vars, self._hidden(value, item.context_expr))
         if not unsure:
@@ -360,6 +387,10 @@ class Statements(Calls):
         """Follow a body; also return the state in which anything in it may have failed."""
         before, since = self.copied(node), len(self.log)
         through = self.run(frame, body)
+        return self._anywhere(before, since, node), through
+
+    def _anywhere(self, before: State, since: int, node: ast.AST) -> State:
+        """Return the state at any moment since a point of the log; the one at its end stays the state."""
         after = self.state
         why = unknown(node, "it depends on where this fails")
         self.state = before
@@ -369,7 +400,7 @@ class Statements(Calls):
             elif key[0] in before.names:
                 self._maybe_set(key, after, why)
         interrupted, self.state = self.state, after
-        return interrupted, through
+        return interrupted
 
     def _maybe_set(self, key: tuple[int, str], after: State, why: Unknown) -> None:
         frame, name = key
@@ -389,15 +420,19 @@ class Statements(Calls):
         parts: ast.Try = node  # type: ignore[assignment]
         ends_before = len(self.running[-1].ends) if self.running else 0
         leaves_before = len(self._loops[-1]) if self._loops else 0
+        before, since = self.copied(node), len(self.log)
         reached = self._try_body(frame, node, parts)
         after = self.state
+        if any(isinstance(inner, ast.Call) for child in parts.finalbody for inner in ast.walk(child)):
+            # What fails goes through `finally` and no further; only the calls that it makes there matter.
+            self._passed(frame, self._anywhere(before, since, node), parts)
         # What leaves by `return`, `break` or `continue` goes through `finally`, too.
         if parts.finalbody and self.running:
             ends = self.running[-1].ends
             ends[ends_before:] = [(self._passed(frame, state, parts), value) for state, value in ends[ends_before:]]
         if parts.finalbody and self._loops:
             leaves = self._loops[-1]
-            leaves[leaves_before:] = [self._passed(frame, state, parts) for state in leaves[leaves_before:]]
+            leaves[leaves_before:] = [(ends, self._passed(frame, state, parts)) for ends, state in leaves[leaves_before:]]
         self.state = after
         return self.run(frame, parts.finalbody) and reached
 
@@ -430,8 +465,12 @@ class Statements(Calls):
             self.assign(frame, node.target, each)
             return self.run(frame, node.body)
 
-        self.repeated(node, once)
-        return self.run(frame, node.orelse) if node.orelse else True
+        return self._after_loop(frame, node, self.repeated(node, once))
+
+    def _after_loop(self, frame: int, node: ast.For | ast.AsyncFor | ast.While, left: list[State], *, ends: bool = True) -> bool:
+        """Go on behind a loop: through `else` where it ended by itself, past it where it was left."""
+        after = [self.state] if ends and self.run(frame, node.orelse) else []
+        return self._merge([*after, *left], self.state, node)
 
     def _hidden_elements(self, value: Value, node: ast.expr) -> Unknown:
         lost = unknown(node, "it differs from round to round")
@@ -444,32 +483,43 @@ class Statements(Calls):
     def _while(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.While)  # noqa: S101
 
+        endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
+
         def once() -> bool:
             self.evaluate(frame, node.test)
+            if not endless:
+                self._loops[-1].append((False, self.copied(node)))  # what the test does is done also where the loop ends by it
             return self.run(frame, node.body)
 
-        self.repeated(node, once)
-        return self.run(frame, node.orelse) if node.orelse else True
+        return self._after_loop(frame, node, self.repeated(node, once), ends=not endless)
 
-    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> None:
-        """Do something again and again until a further round changes nothing; what the rounds differ in is unknown."""
+    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> list[State]:
+        """Do something again and again until a further round changes nothing; what the rounds differ in is unknown.
+
+        Return the states in which it was left from its middle.
+        """
         for _ in range(_MOST_ROUNDS):
             mark = self.mark()
-            if not self._round(node, once):
-                return
+            changed, left = self._round(node, once)
+            if not changed:
+                return left
             self.back_to(mark)
         self.forget(node, "this loop changes too much to be followed")
-        self._round(node, once)
+        left = self._round(node, once)[1]
+        for state in left:
+            self.join(state, node, f"it depends on this {_word(node)!r}")
         self.forget(node, "this loop changes too much to be followed")
+        return []
 
-    def _round(self, node: ast.AST, once: Callable[[], bool]) -> bool:
+    def _round(self, node: ast.AST, once: Callable[[], bool]) -> tuple[bool, list[State]]:
         before = self.copied(node)
         self._loops.append([])
         reached = once()
-        ends = [*self._loops.pop(), *([self.state] if reached else [])]
-        self.state = before
-        changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in ends]
-        return any(changed)
+        leaves = self._loops.pop()
+        self.state, after = before, self.state
+        again = [*(state for left, state in leaves if not left), *([after] if reached else [])]
+        changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in again]
+        return any(changed), [state for left, state in leaves if left]
 
     @abstractmethod
     def mark(self) -> int:
@@ -507,8 +557,18 @@ class Statements(Calls):
 
     def follow(self, body: list[ast.stmt]) -> None:
         """Follow a file from its first line to its last, then what it defines and does not use."""
+        self.look_ahead(body)
         self.run(MODULE, body)
         self.finish(body)
+
+
+def _public(module: str) -> list[str]:
+    """Return the names that `from module import *` sets."""
+    import typing
+
+    import vhpack
+
+    return typing.__all__ if module == "typing" else [*vhpack.__all__, "Pipeline", "triggers"]
 
 
 def _as_read(target: ast.expr) -> ast.expr:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from vhpack.errors import YamlError
 from vhpack.step import key as option_key
 from vhpack.yaml import scalars
-from vhpack.yaml.document import Document, Edits, parse, unshared
+from vhpack.yaml.document import Document, parse, unshared
+from vhpack.yaml.edits import Edits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +125,10 @@ def updated(document: Document, wanted: Wanted) -> str:
 
 def _compare(document: Document, text: str, expected: Any) -> None:  # noqa: ANN401
     """Make sure that the text means what was asked for, and nothing else has changed."""
-    found = unshared(parse(document.name, text).meaning)
+    try:
+        found = unshared(parse(document.name, text).meaning)
+    except YamlError:
+        found = None  # of a text that nobody has seen, the lines would tell nothing
     if not _alike(found, expected):
         raise YamlError(
             f"{document.name}: the step is written in a way that cannot be changed without changing more (anchors, several"
@@ -221,7 +225,7 @@ class _Update:
     def _set(self, node: Node, meaning: dict[str, Any], name: str, value: object) -> None:
         if name in meaning and _agrees(meaning[name], value, meaning.get("type")):
             return
-        self.edits.set(node, name, value, offset=self._offset)
+        self.edits.set(node, name, value, held=meaning.get(name), offset=self._offset)
         meaning[name] = list(value) if isinstance(value, tuple) else value
 
     def _remove(self, node: Node, meaning: dict[str, Any], name: str) -> None:
@@ -256,7 +260,7 @@ class _Update:
     def _replace_run(self, node: Node, meaning: dict[str, Any], made: list[str]) -> None:
         listed = self._written(node.value("command"), node.line, "'command'")
         run = listed.items[-1]
-        self.edits.put(run.start, run.end, scalars.scalar(made[-1]))
+        self.edits.put(run.start, run.end, scalars.scalar(made[-1], inside=listed.flow))
         meaning["command"] = made
 
     # Lists of parameters and inputs

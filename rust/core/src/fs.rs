@@ -120,6 +120,12 @@ pub(crate) fn fstat(file: impl AsFd) -> io::Result<Stat> {
     Ok(rustix::fs::fstat(file)?)
 }
 
+/// What an ordinary user may still write to the disk that `path` is on.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     std::fs::canonicalize(path)
@@ -324,6 +330,11 @@ pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&file))?)
 }
 
+/// Wait until the file's bytes and what the file system says of it, its modes too, are on disk.
+pub(crate) fn sync_whole(file: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&file))?)
+}
+
 pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
     match rustix::io::retry_on_intr(|| rustix::fs::fsync(&directory)) {
         // Some network file systems cannot sync a directory; there is nothing to wait for then.
@@ -420,6 +431,11 @@ pub(crate) fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::chmodat(CWD, fd_path(directory), Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?)
 }
 
+/// Set an open file's modes.
+pub(crate) fn set_file_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
+}
+
 /// A regular file under one name that belongs to this user and that no other may write to.
 pub(crate) fn is_ours_alone(stat: &Stat) -> bool {
     Kind::of(stat) == Kind::File
@@ -449,8 +465,18 @@ pub(crate) fn rename_new(directory: impl AsFd, from: &[u8], to: &[u8]) -> io::Re
     match rustix::fs::renameat_with(&directory, from, &directory, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
             // A file system without that flag: a hard link refuses a taken name just as well.
-            rustix::fs::linkat(&directory, from, &directory, to, AtFlags::empty())?;
-            Ok(rustix::fs::unlinkat(&directory, from, AtFlags::empty())?)
+            match rustix::fs::linkat(&directory, from, &directory, to, AtFlags::empty()) {
+                Ok(()) => return Ok(rustix::fs::unlinkat(&directory, from, AtFlags::empty())?),
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // FAT knows no links either. Who packs into the directory holds its lock meanwhile; another's file that
+            // appears between these two lines is the one that is lost, on file systems that offer nothing better.
+            match rustix::fs::statat(&directory, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(Errno::NOENT) => replace(directory, from, to),
+                Err(error) => Err(error.into()),
+            }
         }
         other => Ok(other?),
     }

@@ -15,11 +15,12 @@ use crate::commit::Committed;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs::{self, Stamp};
-use crate::list::{self, Listed, State};
-use crate::remove::Original;
+use crate::list::{self, Listed, Made, State};
+use crate::remove::{Folder, Original};
 use crate::target::{JOURNAL_SUFFIX, Target, dot_name};
 
-fn name_for(target: &[u8]) -> Vec<u8> {
+/// The name of the list beside `target`.
+pub(crate) fn name_for(target: &[u8]) -> Vec<u8> {
     dot_name(target, "", JOURNAL_SUFFIX)
 }
 
@@ -110,7 +111,13 @@ impl Journal {
     }
 
     /// Write the list, and return when it is on disk.
-    pub fn begin(&mut self, target: &Target, committed: &Committed, originals: &[Original<'_>]) -> Result<()> {
+    pub fn begin(
+        &mut self,
+        target: &Target,
+        committed: &Committed,
+        made: Made,
+        originals: &[Original<'_>],
+    ) -> Result<()> {
         let path = target.real();
         let failed = |error: io::Error| {
             let message = format!(
@@ -128,7 +135,7 @@ impl Journal {
             );
             return Err(Error::new(ErrorKind::TargetExists, Stage::Remove, message).at(&target.shown));
         }
-        let listed = Listed { archive: Stamp::of(&stat), digest: committed.digest };
+        let listed = Listed { archive: Stamp::of(&stat), digest: committed.digest, made };
         self.write(State::Prepared, listed, originals).map_err(failed)?;
         // From here on the list stays, whatever happens.
         self.listed = Some(listed);
@@ -315,6 +322,9 @@ impl Earlier {
             Some(State::Prepared) => return Ok(Self::Nothing),
             Some(State::Removing) => false,
             Some(State::Ended) => true,
+            None if list::is_of_another_version(&bytes) => {
+                return distrusted("was written by another version of vhpack".into());
+            }
             None => return distrusted("is damaged".into()),
         };
         let Some((listed, _)) = list::decode(&bytes) else { return distrusted("is damaged".into()) };
@@ -333,8 +343,19 @@ impl Earlier {
 }
 
 impl Unfinished {
-    pub fn originals(&self) -> Vec<Original<'_>> {
-        list::decode(&self.bytes).map(|(_, originals)| originals).unwrap_or_default()
+    /// The folders that the originals were packed from.
+    pub fn folders(&self) -> Vec<Folder<'_>> {
+        list::decode(&self.bytes).map(|(_, folders)| folders).unwrap_or_default()
+    }
+
+    /// The originals, with the folders from [`folders`](Self::folders).
+    pub fn originals<'a>(&'a self, folders: &'a [Folder<'a>]) -> impl Iterator<Item = Original<'a>> {
+        list::originals(&self.bytes, folders)
+    }
+
+    /// What the call that made the archive was, and what it counted.
+    pub fn made(&self) -> Made {
+        self.listed.made
     }
 
     /// The list's own path.
@@ -347,11 +368,6 @@ impl Unfinished {
         self.listed.digest
     }
 
-    /// Length of the archive in bytes.
-    pub fn length(&self) -> u64 {
-        self.listed.archive.size
-    }
-
     /// The archive reads as it was written.
     pub fn check_archive(&self, check: impl Fn() -> Result<()>) -> Result<()> {
         let target = &self.target;
@@ -359,8 +375,9 @@ impl Unfinished {
             return Ok(());
         }
         let message = format!(
-            "{} is not as an interrupted pack left it, so no more originals were removed; compare them with it by hand",
-            show(&target.shown)
+            "{0} is not as an interrupted pack left it, so no more originals were removed; look at it with `vhpack verify`, then move it away, and the same call packs what is left; or remove {1}, which ends the removal: {0} may then be replaced",
+            show(&target.shown),
+            show(&self.path())
         );
         Err(Error::new(ErrorKind::Io, Stage::Remove, message).at(&target.shown))
     }

@@ -1,7 +1,7 @@
 //! The bytes of a list of originals: which archive holds them, and which they are.
 //!
 //! ```text
-//! magic | state | archive's stamp | archive's digest | folders and originals | seal
+//! magic | state | archive's stamp and digest | call that made it and what it counted | folders and originals | seal
 //! ```
 //!
 //! The seal is the digest of all but itself and the state, which alone changes later.
@@ -10,9 +10,12 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::fs::Stamp;
-use crate::remove::{Original, Standing};
+use crate::remove::{Folder, Original, Standing};
+use crate::report::PackReport;
 
-const MAGIC: &[u8] = b"vhpack removing 3\n";
+const MAGIC: &[u8] = b"vhpack removing 4\n";
+/// What lists of every version begin with.
+const FAMILY: usize = b"vhpack removing ".len();
 const SEAL: usize = 16;
 const FOLDER: u8 = 0;
 
@@ -52,33 +55,55 @@ impl State {
     }
 }
 
+/// Whether it is a list that another version of this program has written.
+pub(crate) fn is_of_another_version(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC[..FAMILY]) && bytes.len() > MAGIC.len() && !bytes.starts_with(MAGIC)
+}
+
 /// The archive that a list is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub archive: Stamp,
     pub digest: u128,
+    pub made: Made,
 }
 
-const HEADER: usize = MAGIC.len() + 1 + 36 + 16;
+/// What is known of the call that made the archive, and all its shards: who finishes it reports on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// What the sources were, as a digest.
+    pub call: u128,
+    /// Files, folders, links, bytes of the files; files that are stored, deflated, in zstd.
+    counts: [u64; 7],
+}
+
+impl Made {
+    pub fn new(call: u128, report: &PackReport) -> Self {
+        let PackReport { files, directories, links, bytes_in, stored, deflated, zstd, .. } = *report;
+        Self { call, counts: [files, directories, links, bytes_in, stored, deflated, zstd] }
+    }
+
+    /// A report with nothing but what was counted then.
+    pub fn report(&self) -> PackReport {
+        let [files, directories, links, bytes_in, stored, deflated, zstd] = self.counts;
+        PackReport { files, directories, links, bytes_in, stored, deflated, zstd, ..PackReport::default() }
+    }
+}
+
+const HEADER: usize = MAGIC.len() + 1 + 36 + 16 + 16 + 56;
 
 pub(crate) fn encode(state: State, listed: Listed, originals: &[Original<'_>]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.push(state.byte());
     put_stamp(&mut out, &listed.archive);
     out.extend_from_slice(&listed.digest.to_le_bytes());
-    let mut folder: Option<&[u8]> = None;
+    out.extend_from_slice(&listed.made.call.to_le_bytes());
+    listed.made.counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+    let mut folder: Option<&Folder<'_>> = None;
     for original in originals {
         if folder != Some(original.folder) {
             folder = Some(original.folder);
-            out.push(FOLDER);
-            put_text(&mut out, original.folder);
-            let (device, inode) = original.folder_identity;
-            out.extend_from_slice(&device.to_le_bytes());
-            out.extend_from_slice(&inode.to_le_bytes());
-            let (seconds, nanoseconds, volume) = original.folder_origin.unwrap_or((0, u32::MAX, 0));
-            out.extend_from_slice(&seconds.to_le_bytes());
-            out.extend_from_slice(&nanoseconds.to_le_bytes());
-            out.extend_from_slice(&volume.to_le_bytes());
+            put_folder(&mut out, original.folder);
         }
         out.push(original.standing as u8);
         put_text(&mut out, original.name);
@@ -96,38 +121,81 @@ fn seal(listed: &[u8]) -> [u8; SEAL] {
     digest.finish().to_le_bytes()
 }
 
-/// What the list is about, and all that is on it; `None` unless it is whole.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Original<'_>>)> {
-    let (listed, found) = bytes.split_last_chunk::<SEAL>()?;
-    if listed.len() < HEADER || seal(listed) != *found {
-        return None;
+/// What the list is about, and the folders on it, in order; `None` unless it is whole.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Folder<'_>>)> {
+    let mut rest = sealed(bytes)?;
+    let archive = take_stamp(&mut rest)?;
+    let digest = u128::from_le_bytes(take(&mut rest)?);
+    let call = u128::from_le_bytes(take(&mut rest)?);
+    let mut counts = [0; 7];
+    for count in &mut counts {
+        *count = u64::from_le_bytes(take(&mut rest)?);
     }
-    let mut rest = &listed[MAGIC.len() + 1..];
-    let header = Listed { archive: take_stamp(&mut rest)?, digest: u128::from_le_bytes(take(&mut rest)?) };
-    let mut originals = Vec::new();
-    let (mut folder, mut folder_identity, mut folder_origin): (&[u8], _, _) = (b"", (0, 0), None);
-    while let Some((&tag, after)) = rest.split_first() {
-        rest = after;
-        let text = take_text(&mut rest)?;
-        if tag == FOLDER {
-            folder = text;
-            folder_identity = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
-            let birth = (i64::from_le_bytes(take(&mut rest)?), u32::from_le_bytes(take(&mut rest)?));
-            let volume = u64::from_le_bytes(take(&mut rest)?);
-            folder_origin = (birth.1 != u32::MAX).then_some((birth.0, birth.1, volume));
-            continue;
+    let mut folders = Vec::new();
+    while !rest.is_empty() {
+        match take_line(&mut rest)? {
+            Line::Folder(folder) => folders.push(folder),
+            // An original belongs to the folder before it.
+            Line::Original(..) if folders.is_empty() => return None,
+            Line::Original(..) => {}
         }
-        let stamp = take_stamp(&mut rest)?;
-        originals.push(Original {
-            folder,
-            folder_identity,
-            folder_origin,
-            name: text,
-            standing: Standing::of(tag)?,
-            stamp,
-        });
     }
-    Some((header, originals))
+    Some((Listed { archive, digest, made: Made { call, counts } }, folders))
+}
+
+/// The originals on a whole list, with the `folders` that it was decoded to. They are made only when they are needed, since
+/// there may be millions.
+pub(crate) fn originals<'a>(bytes: &'a [u8], folders: &'a [Folder<'a>]) -> impl Iterator<Item = Original<'a>> {
+    let mut rest = sealed(bytes).map_or(&[][..], |sealed| &sealed[HEADER - MAGIC.len() - 1..]);
+    let mut next = folders.iter();
+    let mut folder = None;
+    std::iter::from_fn(move || {
+        loop {
+            match take_line(&mut rest)? {
+                Line::Folder(_) => folder = next.next(),
+                Line::Original(name, standing, stamp) => {
+                    return Some(Original { folder: folder?, name, standing, stamp });
+                }
+            }
+        }
+    })
+}
+
+/// What stands between the state and the seal, where that fits.
+fn sealed(bytes: &[u8]) -> Option<&[u8]> {
+    let (listed, found) = bytes.split_last_chunk::<SEAL>()?;
+    (listed.len() >= HEADER && seal(listed) == *found).then(|| &listed[MAGIC.len() + 1..])
+}
+
+enum Line<'a> {
+    Folder(Folder<'a>),
+    Original(&'a [u8], Standing, Stamp),
+}
+
+fn take_line<'a>(rest: &mut &'a [u8]) -> Option<Line<'a>> {
+    let (&tag, after) = rest.split_first()?;
+    *rest = after;
+    let text = take_text(rest)?;
+    if tag != FOLDER {
+        return Some(Line::Original(text, Standing::of(tag)?, take_stamp(rest)?));
+    }
+    let identity = (u64::from_le_bytes(take(rest)?), u64::from_le_bytes(take(rest)?));
+    let birth = (i64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
+    let volume = u64::from_le_bytes(take(rest)?);
+    let origin = (birth.1 != u32::MAX).then_some((birth.0, birth.1, volume));
+    Some(Line::Folder(Folder { path: text, identity, origin }))
+}
+
+fn put_folder(out: &mut Vec<u8>, folder: &Folder<'_>) {
+    out.push(FOLDER);
+    put_text(out, folder.path);
+    let (device, inode) = folder.identity;
+    out.extend_from_slice(&device.to_le_bytes());
+    out.extend_from_slice(&inode.to_le_bytes());
+    let (seconds, nanoseconds, volume) = folder.origin.unwrap_or((0, u32::MAX, 0));
+    out.extend_from_slice(&seconds.to_le_bytes());
+    out.extend_from_slice(&nanoseconds.to_le_bytes());
+    out.extend_from_slice(&volume.to_le_bytes());
 }
 
 /// Folder and name of a path, as a list keeps them.
@@ -183,33 +251,25 @@ mod tests {
     #[test]
     fn a_list_is_whole_or_nothing() {
         let stamp = Stamp { dev: 1, ino: 2, size: 3, mtime: -4, mtime_ns: 5 };
-        let original = |folder, name, standing| Original {
-            folder,
-            folder_identity: (7, 8),
-            folder_origin: Some((9, 1, 2)),
-            name,
-            standing,
-            stamp,
-        };
+        let known = [&b"/a"[..], b"/b", b"/"].map(|path| Folder { path, identity: (7, 8), origin: Some((9, 1, 2)) });
+        let original = |folder: usize, name, standing| Original { folder: &known[folder], name, standing, stamp };
         let originals = [
-            original(&b"/a"[..], &b"1"[..], Standing::File),
-            original(b"/a", b"2", Standing::Link),
-            original(b"/b", b"1", Standing::Reached),
-            original(b"/", b"c", Standing::LeftOut),
+            original(0, &b"1"[..], Standing::File),
+            original(0, b"2", Standing::Link),
+            original(1, b"1", Standing::Reached),
+            original(2, b"c", Standing::LeftOut),
         ];
-        let listed = Listed { archive: stamp, digest: 9 };
+        let made = Made { call: 11, counts: [1, 2, 3, 4, 5, 6, 7] };
+        let listed = Listed { archive: stamp, digest: 9, made };
         let mut bytes = encode(State::Prepared, listed, &originals);
         for state in [State::Removing, State::Ended, State::Prepared] {
             bytes[STATE_AT as usize] = state.byte();
             assert_eq!(State::of(&bytes), Some(state));
-            let (header, found) = decode(&bytes).unwrap();
+            let (header, folders) = decode(&bytes).unwrap();
             assert_eq!(header, listed);
-            assert!(
-                found
-                    .iter()
-                    .map(|one| (one.path(), one.standing))
-                    .eq(originals.iter().map(|one| (one.path(), one.standing)))
-            );
+            assert_eq!(folders, known);
+            let found: Vec<_> = super::originals(&bytes, &folders).collect();
+            assert_eq!(found, originals);
         }
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut]).is_none(), "cut at {cut}");

@@ -10,6 +10,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
@@ -24,7 +25,7 @@ use crate::target::Target;
 const HEAD: &[u8] = b"{\"vhpack_manifest\":";
 
 /// The version of the format: readers refuse higher ones.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Portions in which lines are written.
 const PORTION: usize = 1 << 20;
@@ -91,6 +92,19 @@ pub(crate) fn clear(target: &Target) {
         // One that stays names another digest than the archive's, which tells readers.
         let _ = fs::unlink(&folder, &place.name);
     }
+}
+
+/// Whether a manifest stands beside the archive that describes just these bytes of it.
+pub(crate) fn is_there(target: &Target, archives: &[(PathBuf, u128)]) -> bool {
+    let Some((_, digest)) = archives.iter().find(|(path, _)| *path == target.shown) else { return false };
+    let place = target.manifest();
+    let mut start = [0; 4096];
+    let read = fs::enter_directory(place.folder.as_os_str().as_bytes())
+        .and_then(|folder| fs::open_file(&folder, &place.name, false))
+        .and_then(|file| fs::read_at(&file, &mut start, 0));
+    let said = format!("\"xxh3-128\":\"{digest:032x}\",\"members\":");
+    let head = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    read.is_ok() && head.starts_with(HEAD) && head.windows(said.len()).any(|part| part == said.as_bytes())
 }
 
 fn head(target: &Target, written: &Written<StagedFile>) -> String {

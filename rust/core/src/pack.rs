@@ -1,6 +1,7 @@
 //! The facade: a request in, an archive on disk and a report out.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
@@ -9,11 +10,14 @@ use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
 use crate::journal;
+use crate::list::Made;
 use crate::manifest;
+use crate::mark;
 use crate::pipeline::{self, Record};
 use crate::plan::{Plan, count};
 use crate::progress::{Phase, Progress};
-use crate::remove::{Removal, remove_originals};
+use crate::read::Limits;
+use crate::remove::remove_originals;
 use crate::report::{PackReport, PlanReport};
 use crate::request::{Format, Originals, PackOptions, PackRequest};
 use crate::resume::{self, Backlog};
@@ -48,9 +52,12 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     let options = &request.options;
     progress.enter(Phase::Scan);
     let Prepared { target, shards_there, found, mut backlog } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, options.shard_size > 0, cancel);
+    let plan = Plan::new(found, &target, &shards_there, options.shard_size > 0, cancel);
     if options.originals == Originals::Remove
-        && let Some(mut report) = resume::finish(&backlog, &plan, options, cancel, progress)?
+        && backlog.is_unfinished()
+        && let archives =
+            if options.shard_size > 0 { shards_there.iter().map(|(_, shard)| shard).collect() } else { vec![&target] }
+        && let Some(mut report) = resume::finish(&backlog, &plan, request, &archives, cancel, progress)?
     {
         if options.shard_size > 0 {
             report.archives = all_shards(&shards_there, &report.archives, cancel)?;
@@ -81,16 +88,18 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     if options.originals == Originals::Remove {
         progress.enter(Phase::Remove);
     }
-    let removal = remove_originals(&mut archives, &plan, options.jobs, cancel, progress)?;
-    if removal.cancelled {
-        return Err(Error::cancelled(Stage::Remove));
+    let mut report = report(&plan, &archives, options);
+    if options.originals == Originals::Remove {
+        let made = Made::new(request.call(), &report);
+        let removal = remove_originals(&mut archives, &plan, made, options, cancel, progress)?;
+        if removal.cancelled {
+            return Err(Error::cancelled(Stage::Remove));
+        }
+        (report.removed, report.kept) = (removal.removed, removal.kept);
+    } else if options.read_only {
+        mark::all(&archives)?;
     }
-    let manifests = if options.manifest {
-        archives.iter().map(|(target, _)| target.manifest().shown).collect()
-    } else {
-        Vec::new()
-    };
-    Ok(PackReport { manifests, elapsed: start.elapsed(), ..report(&plan, archives, removal) })
+    Ok(PackReport { elapsed: start.elapsed(), ..report })
 }
 
 /// Every shard that is there, also those whose lists were gone before the removal was finished.
@@ -188,29 +197,58 @@ fn among_shards(error: Error, complete: usize) -> Error {
     error.with_message(message)
 }
 
-fn report(plan: &Plan, archives: Vec<(Target, Committed)>, removal: Removal) -> PackReport {
-    let mut report = PackReport {
-        removed: removal.removed,
-        kept: removal.kept,
-        warnings: plan.warnings().to_vec(),
-        skipped: plan.skipped().to_vec(),
-        ..PackReport::default()
-    };
+/// What was packed.
+fn report(plan: &Plan, archives: &[(Target, Committed)], options: &PackOptions) -> PackReport {
+    let mut report =
+        PackReport { warnings: plan.warnings().to_vec(), skipped: plan.skipped().to_vec(), ..PackReport::default() };
     let mut zip = false;
     for (target, committed) in archives {
         for record in &committed.records {
             count_member(&mut report, record);
         }
         report.bytes_out += committed.length;
-        report.skipped.extend(committed.skipped);
+        let members = committed.records.len() as u64;
+        let bytes = committed.records.iter().fold(0, |sum: u64, record| sum.saturating_add(record.size()));
+        report.warnings.extend(beyond_reading(&target.shown, members, bytes, &Limits::default()));
+        report.skipped.extend(committed.skipped.iter().cloned());
         zip |= target.format == Format::Zip;
-        report.archives.push((target.shown, committed.digest));
+        report.archives.push((target.shown.clone(), committed.digest));
+        if options.manifest {
+            report.manifests.push(target.manifest().shown);
+        }
     }
     if zip && report.zstd > 0 {
         report.warnings.push(ZSTD_IN_ZIP.into());
     }
+    report.warnings.extend(archives.first().and_then(|(target, _)| tight_memory(target, options)));
     report.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     report
+}
+
+/// What to say where `memory` cannot be kept to: one worker takes what it needs.
+fn tight_memory(target: &Target, options: &PackOptions) -> Option<String> {
+    let least = pipeline::least_memory(target.format, options);
+    (options.memory < least).then(|| {
+        format!(
+            "memory of {} KiB is less than one worker needs for {} at these settings, {} MiB, which it takes",
+            options.memory >> 10,
+            show(&target.shown),
+            least >> 20
+        )
+    })
+}
+
+/// What reading refuses by default is worth a word to whoever packs it.
+fn beyond_reading(shown: &Path, members: u64, bytes: u64, limits: &Limits) -> Option<String> {
+    let what = if members > limits.max_members {
+        format!("{members} members, and reading takes {}", limits.max_members)
+    } else if bytes > limits.max_total {
+        format!("{bytes} bytes unpacked, and reading takes {}", limits.max_total)
+    } else {
+        return None;
+    };
+    let way_out = "pack it in shards (--shard-size, shard_size=), or read it with --unsafe-limits (unsafe_limits=True)";
+    Some(format!("{} has {what} unless it is told otherwise: {way_out}", show(shown)))
 }
 
 fn count_member(report: &mut PackReport, record: &Record) {
@@ -236,19 +274,19 @@ const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): I
 /// What [`pack`] would do, without writing anything.
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
-    let plan = Plan::new(found, &target, request.options.shard_size > 0, cancel)?;
+    let plan = Plan::new(found, &target, &shards_there, request.options.shard_size > 0, cancel)?;
     check_replaced(request, &backlog, &plan, &target)?;
     if request.options.shard_size > 0 {
         shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
     }
     let (files, directories, links) = count(plan.entries());
     let mut report = PlanReport {
+        warnings: plan.warnings().iter().cloned().chain(tight_memory(&target, &request.options)).collect(),
         target: target.shown,
         files,
         directories,
         links,
         skipped: plan.skipped().to_vec(),
-        warnings: plan.warnings().to_vec(),
         ..PlanReport::default()
     };
     for entry in plan.entries() {
@@ -298,20 +336,12 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
     }
     let may_resume = backlog.is_unfinished() && options.originals == Originals::Remove;
     if !options.force && !may_resume {
-        refuse_existing(&target, &shards_there, sharded).map_err(|error| {
-            if !backlog.is_unfinished() {
-                return error;
-            }
-            error.with_message(format!(
-                "{} exists, and an earlier pack to it has not removed all of its originals: the same call again that removes them, and is no dry run, finishes that; else choose another name",
-                show(&target.shown)
-            ))
-        })?;
+        refuse_existing(&target, &shards_there, sharded).map_err(|error| backlog.exists(error))?;
     }
     let sources = match sources {
         Some(sources) => sources,
         // What is named may be among what was removed already.
-        None => look_up(may_resume)?,
+        None => look_up(may_resume && backlog.is_of(request))?,
     };
     let found = sources.scan(cancel)?;
     Ok(Prepared { target, shards_there, found, backlog })
@@ -323,7 +353,7 @@ fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target:
     if !request.options.force && !sharded {
         target.refuse_existing()?;
     }
-    backlog.protect(plan)?;
+    backlog.protect(plan, request)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
     let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };
@@ -340,4 +370,20 @@ fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target:
 /// Refuse what is there already, where it is not to be replaced.
 fn refuse_existing(target: &Target, there: &[(u64, Target)], sharded: bool) -> Result<()> {
     if sharded { shard::targets(target, there, 0, false).map(|_| ()) } else { target.refuse_existing() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reading_would_refuse_is_told_when_it_is_packed() {
+        let limits = Limits { max_members: 10, max_total: 1000, max_ratio: 200 };
+        let told = |members, bytes| beyond_reading(Path::new("a.zip"), members, bytes, &limits);
+        assert_eq!(told(10, 1000), None);
+        assert!(told(11, 0).unwrap().starts_with("`a.zip` has 11 members, and reading takes 10 unless"));
+        assert!(
+            told(1, 1001).unwrap().contains("1001 bytes unpacked") && told(1, 1001).unwrap().contains("--shard-size")
+        );
+    }
 }

@@ -6,7 +6,9 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs;
 use crate::report::Remark;
+use crate::request::Format;
 use crate::scan::{Directory, Entry, EntryKind, Found, MAX_MEMBER_NAME, name_too_long};
+use crate::stem;
 use crate::target::{JOURNAL_SUFFIX, MANIFEST_SUFFIX, STAGED_SUFFIX, Target};
 
 /// Members in archive order. Nothing changes it once it is made.
@@ -17,11 +19,17 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Name, check and order everything found; errors come before a byte is written.
-    pub fn new(mut found: Found, target: &Target, sharded: bool, cancel: &CancelToken) -> Result<Self> {
+    pub fn new(
+        mut found: Found,
+        target: &Target,
+        shards: &[(u64, Target)],
+        sharded: bool,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
         // A step takes about 100 ms for a million names.
         let check = || cancel.check(Stage::Plan);
         check()?;
-        leave_out(&mut found, target, sharded);
+        leave_out(&mut found, target, shards, sharded);
         if found.entries.is_empty() {
             return Err(nothing_found(&found));
         }
@@ -33,11 +41,20 @@ impl Plan {
         let mut plan = Self { found };
         plan.remove_repeats()?;
         plan.check_folders()?;
+        if sharded {
+            check()?;
+            let order = stem::together(plan.entries().len(), |index| plan.member(&plan.entries()[index]));
+            plan.found.entries = order.into_iter().map(|index| plan.found.entries[index]).collect();
+        }
         Ok(plan)
     }
 
     pub fn entries(&self) -> &[Entry] {
         &self.found.entries
+    }
+
+    pub fn directories(&self) -> &[Directory] {
+        &self.found.directories
     }
 
     pub fn directory(&self, entry: &Entry) -> &Directory {
@@ -168,9 +185,12 @@ fn nothing_found(found: &Found) -> Error {
     Error::new(ErrorKind::NoFiles, Stage::Scan, message).at(fs::path(&found.common))
 }
 
-/// Take the target, and what other packs are staging, out of the sources.
-fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
+/// Take the target, and what other packs are staging, out of the sources. `shards` are those that are there.
+fn leave_out(found: &mut Found, target: &Target, shards: &[(u64, Target)], sharded: bool) {
     let Found { directories, names, entries, skipped, .. } = found;
+    let manifests: Vec<Target> =
+        std::iter::once(target).chain(shards.iter().map(|(_, shard)| shard)).map(Target::manifest).collect();
+    let manifests: Vec<Target> = manifests.into_iter().filter(|manifest| manifest.replaces.is_some()).collect();
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
         let folder = &directories[entry.directory as usize].path;
@@ -179,12 +199,22 @@ fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
         let may_be_target = name == target.name || entry.kind == EntryKind::LinkedFile;
         let reason = if is_ours && name.first() == Some(&b'.') {
             "belongs to a pack"
-        } else if target.is(folder, name) || (may_be_target && target.is_replaced(&fs::join(folder, name))) {
+        } else if target.is(folder, name)
+            || (may_be_target && target.is_replaced(&fs::join(folder, name)))
+            || target.is_in_another_case(folder, name)
+        {
             "the target itself"
-        } else if sharded && target.is_shard(folder, name) {
+        } else if sharded
+            && (target.is_shard(folder, name)
+                || (Format::of(name).is_some()
+                    && shards.iter().any(|(_, shard)| shard.is_in_another_case(folder, name))))
+        {
             "a shard of the target"
         } else if let Some(archive) = name.strip_suffix(MANIFEST_SUFFIX)
             && (target.is(folder, archive) || (sharded && target.is_shard(folder, archive)))
+        {
+            "the target's manifest"
+        } else if has_suffix(name, MANIFEST_SUFFIX) && manifests.iter().any(|one| one.is_in_another_case(folder, name))
         {
             "the target's manifest"
         } else {
@@ -194,6 +224,11 @@ fn leave_out(found: &mut Found, target: &Target, sharded: bool) {
         skipped.push(Remark { path, reason: reason.into() });
         false
     });
+}
+
+/// Whether a name ends so, in whatever case.
+fn has_suffix(name: &[u8], suffix: &[u8]) -> bool {
+    name.len().checked_sub(suffix.len()).is_some_and(|cut| name[cut..].eq_ignore_ascii_case(suffix))
 }
 
 /// Readers restore names that are UTF-8 and short enough; a backslash they read differently.

@@ -10,25 +10,33 @@ use crate::commit::Committed;
 use crate::error::{Result, reason};
 use crate::fs::{self, Kind, Stamp, Stat};
 use crate::journal::Journal;
-use crate::list;
+use crate::list::{self, Made};
+use crate::mark;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
-use crate::scan::EntryKind;
+use crate::request::PackOptions;
+use crate::scan::{Directory, EntryKind};
 use crate::target::Target;
 use crate::threads::on_threads;
 
 /// Originals looked at and unlinked between two looks at the shared counter.
 const CHUNK: usize = 64;
 
-/// A file that was packed.
-#[derive(Debug, Clone, Copy)]
+/// A folder that files were packed from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Folder<'a> {
+    pub path: &'a [u8],
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// `None` where it was gone already when the list was made.
+    pub origin: Option<fs::Origin>,
+}
+
+/// A file that was packed; 72 bytes, since there may be millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Original<'a> {
-    pub folder: &'a [u8],
-    /// Device and inode of the folder.
-    pub folder_identity: (u64, u64),
-    /// `None` where the folder was gone already when the list was made.
-    pub folder_origin: Option<fs::Origin>,
+    pub folder: &'a Folder<'a>,
     pub name: &'a [u8],
     pub standing: Standing,
     /// The file as it was when it was read.
@@ -62,12 +70,12 @@ impl Standing {
 
 impl Original<'_> {
     pub fn path(&self) -> Vec<u8> {
-        fs::join(self.folder, self.name)
+        fs::join(self.folder.path, self.name)
     }
 }
 
 /// Whether an original is still there.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     There,
     /// Its folder is the one that it was packed from, and has nothing of that name.
@@ -77,24 +85,31 @@ pub(crate) enum Presence {
 }
 
 /// Whether a folder made at another time has the place, and even the inode, of the one that was packed from.
-fn is_another_folder(original: &Original<'_>) -> bool {
-    original.folder_origin.is_some_and(|origin| fs::origin(original.folder).is_some_and(|now| now != origin))
+fn is_another(folder: &Folder<'_>) -> bool {
+    folder.origin.is_some_and(|origin| fs::origin(folder.path).is_some_and(|now| now != origin))
 }
 
 /// Look for every original, by the folder that it was packed from.
 pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
     let mut remover = Remover::<'a>::default();
+    let mut known: Option<(&Folder<'_>, bool)> = None;
     let mut found = Vec::with_capacity(originals.len());
     for original in originals {
-        found.push(match original.standing {
-            Standing::LeftOut if fs::lstat(fs::path(&original.path())).is_ok() => Presence::There,
-            Standing::LeftOut => Presence::Gone,
-            _ if is_another_folder(original) => Presence::Unknown,
-            _ => match remover.look_up(original) {
-                Ok(Some(_)) => Presence::There,
-                Ok(None) => Presence::Gone,
-                Err(_) => Presence::Unknown,
-            },
+        if original.standing == Standing::LeftOut {
+            let there = fs::lstat(fs::path(&original.path())).is_ok();
+            found.push(if there { Presence::There } else { Presence::Gone });
+            continue;
+        }
+        let another = match known {
+            Some((folder, another)) if std::ptr::eq(folder, original.folder) => another,
+            _ => is_another(original.folder),
+        };
+        known = Some((original.folder, another));
+        found.push(match remover.look_up(original) {
+            _ if another => Presence::Unknown,
+            Ok(Some(_)) => Presence::There,
+            Ok(None) => Presence::Gone,
+            Err(_) => Presence::Unknown,
         });
     }
     found
@@ -109,12 +124,14 @@ pub(crate) struct Removal {
     pub cancelled: bool,
 }
 
-/// Remove what committed archives hold. The lists of it are on disk before the first file goes, and stay until the last has
-/// gone, so that a call that is killed meanwhile can be finished by the next.
+/// Remove what committed archives hold, and set the read-only mark where it is asked for. The lists of it are on disk before
+/// the first file goes, and stay until the last has gone and the mark is set, so that a call that is killed meanwhile can be
+/// finished by the next.
 pub(crate) fn remove_originals(
     archives: &mut [(Target, Committed)],
     plan: &Plan,
-    jobs: usize,
+    made: Made,
+    options: &PackOptions,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Removal> {
@@ -123,28 +140,38 @@ pub(crate) fn remove_originals(
         let Some(journal) = committed.journal.take() else { return Ok(Removal::default()) };
         journals.push(journal);
     }
+    let folders = folders(plan);
+    let left_out: Vec<Vec<Folder<'_>>> = archives.iter().map(|(_, committed)| folders_of_left_out(committed)).collect();
     let mut originals = Vec::new();
     let mut lists = Vec::with_capacity(archives.len());
-    for ((target, committed), journal) in archives.iter().zip(&mut journals) {
+    for (((target, committed), journal), left_out) in archives.iter().zip(&mut journals).zip(&left_out) {
         let start = originals.len();
-        gather(committed, plan, &mut originals);
-        lists.push((start..originals.len(), journal.begin(target, committed, &originals[start..])));
+        gather(committed, plan, &folders, left_out, &mut originals);
+        lists.push((start..originals.len(), journal.begin(target, committed, made, &originals[start..])));
     }
     if let Some(failed) = lists.iter_mut().position(|(_, begun)| begun.is_err()) {
         journals.into_iter().for_each(Journal::forget);
         return lists.swap_remove(failed).1.map(|()| Removal::default());
     }
-    let mut removal = remove(&originals, jobs, cancel, progress);
+    let mut removal = remove(&originals, options.jobs, cancel, progress);
     if removal.cancelled {
         return Ok(removal);
     }
+    let marked = if options.read_only { mark::all(archives) } else { Ok(()) };
     for (journal, (list, _)) in journals.into_iter().zip(lists) {
         let list = &originals[list];
         let left = left(list, &removal.kept);
         // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
         // put an archive of the rest in its place.
-        if left.is_empty() || left.len() == list.len() { journal.forget() } else { journal.end(&left) }
+        if left.len() == list.len() {
+            journal.forget();
+        } else if !left.is_empty() {
+            journal.end(&left);
+        } else if marked.is_ok() {
+            journal.forget();
+        }
     }
+    marked?;
     removal.kept.extend(reached(&originals));
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(removal)
@@ -168,42 +195,43 @@ pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item =
     })
 }
 
+/// The plan's folders, as they are now.
+fn folders(plan: &Plan) -> Vec<Folder<'_>> {
+    fn folder(directory: &Directory) -> Folder<'_> {
+        Folder { path: &directory.path, identity: directory.identity, origin: fs::origin(&directory.path) }
+    }
+    plan.directories().iter().map(folder).collect()
+}
+
+/// The folders of what changed and was left out, one for each: of those nobody asks which folder it was.
+fn folders_of_left_out(committed: &Committed) -> Vec<Folder<'_>> {
+    let paths = committed.skipped.iter().map(|remark| list::split(&remark.path).0);
+    paths.map(|path| Folder { path, identity: (0, 0), origin: None }).collect()
+}
+
 /// The sources of one archive: what was packed, and what changed and was left out.
-fn gather<'p>(committed: &'p Committed, plan: &'p Plan, originals: &mut Vec<Original<'p>>) {
-    let mut origin: Option<(u32, Option<fs::Origin>)> = None;
+fn gather<'p>(
+    committed: &'p Committed,
+    plan: &'p Plan,
+    folders: &'p [Folder<'p>],
+    left_out: &'p [Folder<'p>],
+    originals: &mut Vec<Original<'p>>,
+) {
+    originals.reserve(committed.records.len() + left_out.len());
     for record in &committed.records {
         let entry = &plan.entries()[record.entry as usize];
-        let directory = plan.directory(entry);
-        if origin.is_none_or(|(index, _)| index != entry.directory) {
-            origin = Some((entry.directory, fs::origin(&directory.path)));
-        }
-        let folder_origin = origin.and_then(|(_, origin)| origin);
         let standing = match entry.kind {
             EntryKind::EmptyDirectory => continue,
-            _ if directory.through_link => Standing::Reached,
+            _ if plan.directory(entry).through_link => Standing::Reached,
             EntryKind::LinkedFile => Standing::Link,
             EntryKind::File | EntryKind::StoredLink => Standing::File,
         };
-        originals.push(Original {
-            folder: &directory.path,
-            folder_identity: directory.identity,
-            folder_origin,
-            name: plan.name(entry),
-            standing,
-            stamp: record.stamp,
-        });
+        let folder = &folders[entry.directory as usize];
+        originals.push(Original { folder, name: plan.name(entry), standing, stamp: record.stamp });
     }
-    for remark in &committed.skipped {
-        let (folder, name) = list::split(&remark.path);
-        let stamp = Stamp::default();
-        originals.push(Original {
-            folder,
-            folder_identity: (0, 0),
-            folder_origin: None,
-            name,
-            standing: Standing::LeftOut,
-            stamp,
-        });
+    for (remark, folder) in committed.skipped.iter().zip(left_out) {
+        let (_, name) = list::split(&remark.path);
+        originals.push(Original { folder, name, standing: Standing::LeftOut, stamp: Stamp::default() });
     }
 }
 
@@ -255,7 +283,7 @@ fn remove_all(originals: &[Original<'_>], jobs: usize, cancel: &CancelToken, pro
 #[derive(Default)]
 struct Remover<'a> {
     /// The folder opened last; consecutive originals mostly share it.
-    folder: Option<(&'a [u8], OwnedFd)>,
+    folder: Option<(&'a Folder<'a>, OwnedFd)>,
     kept: Vec<Remark>,
 }
 
@@ -304,8 +332,8 @@ impl<'a> Remover<'a> {
     /// The original as it is now, and its folder; `None` where there is nothing any more.
     fn look_up(&mut self, original: &Original<'a>) -> Result<Option<(Stat, &OwnedFd)>, String> {
         let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-        if self.folder.as_ref().is_none_or(|(path, _)| *path != original.folder) {
-            let folder = match fs::enter_same(original.folder, original.folder_identity) {
+        if self.folder.as_ref().is_none_or(|(folder, _)| !std::ptr::eq(*folder, original.folder)) {
+            let folder = match fs::enter_same(original.folder.path, original.folder.identity) {
                 Ok(Some(folder)) => folder,
                 Ok(None) => return Err("its folder was replaced since it was packed".into()),
                 // Moved or unmounted it may come back, with all that is in it.

@@ -37,6 +37,9 @@ pub struct PackReport {
     pub deflated: u64,
     /// Files compressed with zstd.
     pub zstd: u64,
+    /// An earlier call made the archives, and this one finished the removal of their originals. What is counted of files is
+    /// what that call counted; `removed`, `kept` and `elapsed` are this one's.
+    pub resumed: bool,
     /// Originals removed.
     pub removed: u64,
     /// Originals that were to be removed and were not.

@@ -5,7 +5,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
+
+/// Below this, `memory` lacks its unit: whoever says `--memory 256` or `1k` means something else.
+const LEAST_MEMORY: u64 = 1 << 20;
 
 /// Default for [`PackOptions::memory`]: room for 16 workers with reorder slack.
 pub const DEFAULT_MEMORY: u64 = 256 << 20;
@@ -197,12 +201,15 @@ pub struct PackOptions {
     pub shard_size: u64,
     /// Worker threads; default one per available core.
     pub jobs: usize,
-    /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small. Default [`DEFAULT_MEMORY`].
+    /// Bytes that buffers may take, whatever the input's size; fewer workers run when it is small, and less than one of them
+    /// needs is refused. Default [`DEFAULT_MEMORY`].
     pub memory: u64,
     /// Times and modes; default the files' own.
     pub stamps: Stamps,
     /// What becomes of the originals, and whether to wait for the disk; default keep, not wait.
     pub originals: Originals,
+    /// Mark the archive read-only, last of all and where it is on disk, by which the platform is told to upload it; default no.
+    pub read_only: bool,
     /// Replace an existing target; default refuse.
     pub force: bool,
     /// Files that change underway; default error.
@@ -221,6 +228,7 @@ impl Default for PackOptions {
             memory: DEFAULT_MEMORY,
             stamps: Stamps::default(),
             originals: Originals::default(),
+            read_only: false,
             force: false,
             on_change: OnChange::default(),
         }
@@ -257,6 +265,29 @@ impl PackOptions {
 }
 
 impl PackRequest {
+    /// A digest of what the sources are: that of two calls is the same where they name the same, in whatever order.
+    pub(crate) fn call(&self) -> u128 {
+        let digest_of = |parts: &[&[u8]]| {
+            let mut digest = Digest::new();
+            for part in parts {
+                digest.update(&(part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+            digest.finish()
+        };
+        let sum = |kind: &[u8], names: &mut dyn Iterator<Item = &[u8]>| {
+            names.fold(0_u128, |sum, name| sum.wrapping_add(digest_of(&[kind, name])))
+        };
+        let sources = sum(b"source", &mut self.sources.iter())
+            .wrapping_add(sum(b"literal", &mut self.literals.iter()))
+            .wrapping_add(sum(b"exclude", &mut self.exclude.iter().map(Vec::as_slice)));
+        let working = std::env::current_dir().unwrap_or_default();
+        let start = self.base.as_ref().map_or_else(|| working.clone(), |base| working.join(base));
+        let root = self.root.as_deref().map_or(&b"\0"[..], |root| root.as_os_str().as_bytes());
+        let how = [u8::from(self.hidden), self.layout as u8, self.symlinks as u8];
+        digest_of(&[&sources.to_le_bytes(), start.as_os_str().as_bytes(), root, &how])
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         let usage = |message: &str| Err(Error::new(ErrorKind::Usage, Stage::Plan, message));
         if self.options.level.is_some_and(|level| level > 12) {
@@ -268,8 +299,8 @@ impl PackRequest {
         if self.options.jobs == 0 || self.options.jobs > 1024 {
             return usage("jobs is a number of threads from 1 to 1024");
         }
-        if self.options.memory == 0 {
-            return usage("memory is a number of bytes above zero; 256 MiB is the default");
+        if self.options.memory < LEAST_MEMORY {
+            return usage("memory is at least 1 MiB; give it a unit, as in 64MiB, or leave it at its default of 256 MiB");
         }
         if self.sources.iter().chain(self.literals.iter()).next().is_none() {
             return Err(Error::new(

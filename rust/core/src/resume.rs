@@ -1,16 +1,21 @@
 //! Finish a removal that an earlier call began, where this call asks for the same; else protect what it left.
 
-use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::fs;
 use crate::journal::{Distrusted, Earlier, Unfinished, under_another_name};
+use crate::list::Made;
+use crate::manifest;
+use crate::mark;
+use crate::paths::Paths;
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
-use crate::remove::{Original, Presence, Standing, left, presence, reached, remove};
+use crate::refuse::{self, Why};
+use crate::remove::{Folder, Original, Presence, Removal, Standing, left, presence, reached, remove};
 use crate::report::{PackReport, Remark};
-use crate::request::PackOptions;
+use crate::request::{Originals, PackOptions, PackRequest};
 use crate::scan::EntryKind;
 use crate::target::Target;
 
@@ -54,161 +59,295 @@ impl Backlog {
         !self.unfinished.is_empty()
     }
 
-    fn originals(&self) -> Vec<Original<'_>> {
-        self.unfinished.iter().flat_map(Unfinished::originals).collect()
+    /// Whether this call names its sources as those did that left the lists: only then may it name what is gone.
+    pub fn is_of(&self, request: &PackRequest) -> bool {
+        let call = request.call();
+        self.is_unfinished() && self.unfinished.iter().all(|list| list.made().call == call)
+    }
+
+    fn folders(&self) -> Vec<Vec<Folder<'_>>> {
+        self.unfinished.iter().map(Unfinished::folders).collect()
     }
 
     /// Refuse a plan whose archive would take the place of the only copy of something.
-    pub fn protect(&self, plan: &Plan) -> Result<()> {
-        if let Some(Distrusted { target, list, why }) = &self.distrusted {
-            let message = format!(
-                "{} may hold files whose originals an earlier pack has removed, and its list of them, {}, {why}; move the archive away, or remove the list if nothing is missing",
-                show(&target.shown),
-                show(list)
-            );
-            return Err(Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&target.shown));
+    pub fn protect(&self, plan: &Plan, request: &PackRequest) -> Result<()> {
+        if let Some(distrusted) = &self.distrusted {
+            return Err(refuse::distrusted(distrusted));
         }
-        let named = paths(plan);
-        let listed: HashSet<Vec<u8>> = self.originals().iter().map(Original::path).collect();
-        let known: HashSet<(u64, u64)> =
-            self.originals().iter().map(|original| (original.stamp.dev, original.stamp.ino)).collect();
-        // Where a removal has ended, new files make a new archive, as without a list. A file that is on the list is not
-        // new by another path.
-        let is_new = named.iter().any(|path| {
-            let identity = || fs::stat(fs::path(path)).map(|stat| fs::identity(&stat));
-            !listed.contains(path) && identity().is_ok_and(|identity| !known.contains(&identity))
-        });
-        for list in &self.unfinished {
-            let originals = list.originals();
-            let holds_all = || originals.iter().all(|original| named.contains(&original.path()));
-            // Cut off between the last original and its list, it is finished.
-            let all_gone = || presence(&originals).iter().all(|found| *found == Presence::Gone);
-            let may_replace = match (list.copied, list.ended) {
-                // The originals of its like elsewhere may be the ones that are missing here.
-                (true, _) => !list.ended && holds_all(),
-                (false, true) => is_new,
-                (false, false) => holds_all() || all_gone(),
-            };
-            if !may_replace {
-                return Err(replaces_only_copy(list));
-            }
+        if !self.is_unfinished() {
+            return Ok(());
         }
-        Ok(())
+        let folders = self.folders();
+        let reading = Reading::new(self, &folders);
+        let named = named(plan);
+        let Some(list) = reading.in_the_way(self, plan, &named) else { return Ok(()) };
+        Err(self.only_copy(list, &reading.why(self, list, plan, &named, request)))
     }
 
     /// What [`protect`](Self::protect) has seen in the plan must be in the archive, too: files that were left out while
     /// it was packed may be the last copies.
     pub fn protect_from(&self, left_out: bool) -> Result<()> {
         match self.unfinished.first() {
-            Some(list) if left_out => Err(replaces_only_copy(list)),
+            Some(list) if left_out => Err(self.only_copy(list, &Why::LeftOut)),
             _ => Ok(()),
+        }
+    }
+
+    fn only_copy(&self, list: &Unfinished, why: &Why<'_>) -> Error {
+        refuse::only_copy(list, why, self.unfinished.len() > 1)
+    }
+
+    /// The error on a target that exists, where it has a removal to be finished.
+    pub fn exists(&self, error: Error) -> Error {
+        let Some(list) = self.unfinished.first() else { return error };
+        let folders = self.folders();
+        match Reading::new(self, &folders).away() {
+            Some((_, away)) if !list.ended => self.only_copy(list, &Why::Away(away)),
+            _ => refuse::exists(error, list),
         }
     }
 }
 
-fn replaces_only_copy(list: &Unfinished) -> Error {
-    let (target, path) = (show(&list.target.shown), show(&list.path()));
-    let message = if list.ended {
-        format!(
-            "{target} holds files whose originals an earlier pack has removed, and this pack would replace it by one of what that pack kept or left out; move it away or choose another name ({path} lists what is left)"
-        )
-    } else {
-        format!(
-            "{target} holds files whose originals an interrupted pack has removed, and this pack would replace it; say the same call again to finish it, move it away, or choose another name ({path} lists the originals)"
-        )
-    };
-    Error::new(ErrorKind::TargetExists, Stage::Plan, message).at(&list.target.shown)
-}
-
-/// What a list has left when all that could go has gone; what was left out may have gone by another hand.
-fn left_there<'a>(originals: &[Original<'a>], kept: &[Remark], there: &[Original<'_>]) -> Vec<Original<'a>> {
-    let there: HashSet<Vec<u8>> = there.iter().map(Original::path).collect();
-    let mut left = left(originals, kept);
-    left.retain(|original| there.contains(&original.path()));
-    left
-}
-
-/// Refuse to take for gone what may only be out of sight.
-fn folder_is_away(backlog: &Backlog, original: &Original<'_>) -> Error {
-    let list = backlog.unfinished.first().map(Unfinished::path).unwrap_or_default();
-    let folder = fs::path(original.folder);
-    let message = format!(
-        "the folder {}, whose files an earlier pack was removing, is away or another one; bring it back and say the same call again, or remove {} if nothing in it is missing",
-        show(folder),
-        show(&list)
-    );
-    let cause = std::io::Error::from_raw_os_error(libc::ENOENT);
-    Error::io(Stage::Remove, "enter", folder, cause).with_message(message)
-}
-
-fn paths(plan: &Plan) -> HashSet<Vec<u8>> {
+/// The files of a plan.
+fn named(plan: &Plan) -> Paths {
     let files = plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory);
-    files.map(|entry| plan.path(entry)).collect()
+    Paths::new(files.map(|entry| (&plan.directory(entry).path[..], plan.name(entry))))
 }
 
-/// Remove what is left of the lists and report on the archives, where the sources name just that. `None` where they name
-/// more, or not all of it, or all that was ever on the lists.
+fn parts<'a>(original: &Original<'a>) -> (&'a [u8], &'a [u8]) {
+    (original.folder.path, original.name)
+}
+
+/// What is on the lists, and what has become of it.
+struct Reading<'b> {
+    originals: Vec<Original<'b>>,
+    /// Which of them are on which list.
+    lists: Vec<Range<usize>>,
+    found: Vec<Presence>,
+}
+
+impl<'b> Reading<'b> {
+    fn new(backlog: &'b Backlog, folders: &'b [Vec<Folder<'b>>]) -> Self {
+        let mut originals = Vec::new();
+        let mut lists = Vec::with_capacity(folders.len());
+        // Growing would take twice what they need.
+        let counts = backlog.unfinished.iter().zip(folders).map(|(list, folders)| list.originals(folders).count());
+        originals.reserve_exact(counts.sum());
+        for (list, folders) in backlog.unfinished.iter().zip(folders) {
+            let start = originals.len();
+            originals.extend(list.originals(folders));
+            lists.push(start..originals.len());
+        }
+        let found = presence(&originals);
+        Self { originals, lists, found }
+    }
+
+    fn there(&self) -> impl Iterator<Item = &Original<'b>> {
+        self.originals.iter().zip(&self.found).filter(|(_, found)| **found == Presence::There).map(|(one, _)| one)
+    }
+
+    /// The first list whose archive the plan's may not replace. Shards are judged as one: the originals of the first may be
+    /// gone, and those of the last still there.
+    fn in_the_way<'l>(&self, backlog: &'l Backlog, plan: &Plan, named: &Paths) -> Option<&'l Unfinished> {
+        let cut_off = || {
+            let lists = backlog.unfinished.iter().zip(&self.lists).filter(|(list, _)| !list.ended);
+            lists.flat_map(|(_, range)| range.clone())
+        };
+        let holds_all = cut_off().all(|at| named.contains(parts(&self.originals[at])));
+        // Cut off between the last original and its list, it is finished.
+        let all_gone = cut_off().all(|at| self.found[at] == Presence::Gone);
+        let mut is_new = None;
+        let mut may_replace = |list: &Unfinished| match (list.copied, list.ended) {
+            // The originals of its like elsewhere may be the ones that are missing here.
+            (true, _) => !list.ended && holds_all,
+            (false, true) => *is_new.get_or_insert_with(|| self.names_new(plan)),
+            (false, false) => holds_all || all_gone,
+        };
+        backlog.unfinished.iter().find(|list| !may_replace(list))
+    }
+
+    /// Whether the plan holds files that are on no list: where a removal has ended, new files make a new archive, as without a
+    /// list. A file that is on the list is not new by another path.
+    fn names_new(&self, plan: &Plan) -> bool {
+        let listed = Paths::new(self.originals.iter().map(parts));
+        let mut known: Vec<_> = self.originals.iter().map(|one| (one.stamp.dev, one.stamp.ino)).collect();
+        known.sort_unstable();
+        let files = plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory);
+        files.filter(|entry| !listed.contains((&plan.directory(entry).path, plan.name(entry)))).any(|entry| {
+            let identity = fs::stat(fs::path(&plan.path(entry))).map(|stat| fs::identity(&stat));
+            identity.is_ok_and(|identity| known.binary_search(&identity).is_err())
+        })
+    }
+
+    /// The first original that is out of sight, and its folder.
+    fn away(&self) -> Option<(usize, &'b Folder<'b>)> {
+        let at = self.found.iter().position(|found| *found == Presence::Unknown)?;
+        Some((at, self.originals[at].folder))
+    }
+
+    /// Why the plan's archive may not replace that of the list, as far as the caller can do something about it.
+    fn why(&self, backlog: &Backlog, list: &Unfinished, plan: &Plan, named: &Paths, request: &PackRequest) -> Why<'b> {
+        if list.ended {
+            return Why::Ended;
+        }
+        if let Some((_, folder)) = self.away() {
+            return Why::Away(folder);
+        }
+        let there = Paths::of(named, self.there().map(parts));
+        let missed = self.there().find(|original| !named.contains(parts(original)));
+        let mut files = plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory);
+        let extra = files.find(|entry| !there.contains((&plan.directory(entry).path, plan.name(entry))));
+        match (missed, extra) {
+            _ if request.options.originals != Originals::Remove => Why::Other,
+            (None, Some(extra)) => Why::Extra(plan.path(extra)),
+            (Some(missed), None) if backlog.is_of(request) => Why::Missed(missed.path()),
+            _ => Why::Other,
+        }
+    }
+}
+
+/// Remove what is left of the lists, mark the archives where that is asked for, and report on them, where the sources name
+/// just what is left; that nothing is left is believed only of the call that made the archive. `None` where they name more, or
+/// not all of it, or all that was ever on the lists.
 pub(crate) fn finish(
     backlog: &Backlog,
     plan: &Result<Plan>,
-    options: &PackOptions,
+    request: &PackRequest,
+    archives: &[&Target],
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Option<PackReport>> {
     let named = match plan {
-        Ok(plan) => paths(plan),
-        Err(error) if error.kind() == ErrorKind::NoFiles => HashSet::new(),
+        Ok(plan) => named(plan),
+        Err(error) if error.kind() == ErrorKind::NoFiles => Paths::default(),
         Err(_) => return Ok(None),
     };
-    let originals = backlog.originals();
-    let found = presence(&originals);
-    let there: Vec<Original<'_>> =
-        originals.iter().zip(&found).filter(|(_, found)| **found == Presence::There).map(|(one, _)| *one).collect();
-    let ended = backlog.unfinished.iter().all(|list| list.ended);
-    let names_what_is_left = named == there.iter().map(Original::path).collect();
-    let all_there = there.len() == originals.len() && !ended;
-    // What was left out is in no archive: a removal that has ended cannot answer for it.
-    let answers = !ended || there.iter().all(|original| original.standing != Standing::LeftOut);
-    if !backlog.is_unfinished() || !names_what_is_left || all_there || !answers {
+    if !backlog.is_unfinished() || (named.is_empty() && !backlog.is_of(request)) {
         return Ok(None);
     }
-    if let Some(away) = found.iter().position(|found| *found == Presence::Unknown) {
-        return Err(folder_is_away(backlog, &originals[away]));
+    let folders = backlog.folders();
+    let reading = Reading::new(backlog, &folders);
+    let names_what_is_left = named == Paths::of(&named, reading.there().map(parts));
+    let all_there = reading.found.iter().all(|found| *found == Presence::There);
+    let ended = backlog.unfinished.iter().all(|list| list.ended);
+    if let Ok(plan) = plan
+        && !named.is_empty()
+        && (!names_what_is_left || (all_there && !ended))
+        && reading.in_the_way(backlog, plan, &named).is_none()
+    {
+        return Ok(None);
     }
+    if let Some((at, folder)) = reading.away() {
+        let on_it = backlog.unfinished.iter().zip(&reading.lists).find(|(_, range)| range.contains(&at));
+        if let Some((list, _)) = on_it {
+            return Err(backlog.only_copy(list, &Why::Away(folder)));
+        }
+    }
+    // What was left out is in no archive: a removal that has ended cannot answer for it.
+    let answers = !ended || reading.there().all(|original| original.standing != Standing::LeftOut);
+    if !answers || !names_what_is_left || (all_there && !ended) {
+        return Ok(None);
+    }
+    drop(named);
     // The stamp says that it is the same file; before the last copies go, its bytes have to say so.
     for list in &backlog.unfinished {
         list.check_archive(|| cancel.check(Stage::Remove))?;
     }
     progress.enter(Phase::Remove);
+    let Some(removal) = remove_rest(backlog, reading, &request.options, archives, cancel, progress)? else {
+        return Err(Error::cancelled(Stage::Remove));
+    };
+    Ok(Some(report(backlog, plan.as_ref().ok(), removal, archives, &request.options)))
+}
+
+struct Rest {
+    removal: Removal,
+    left_out: Vec<Remark>,
+}
+
+/// Remove what is there, mark, and put the lists in order; `None` where the caller has cancelled.
+fn remove_rest(
+    backlog: &Backlog,
+    reading: Reading<'_>,
+    options: &PackOptions,
+    archives: &[&Target],
+    cancel: &CancelToken,
+    progress: &Progress,
+) -> Result<Option<Rest>> {
+    let Reading { originals: mut there, lists, found } = reading;
+    let counts = lists.iter().map(|range| found[range.clone()].iter().filter(|one| **one == Presence::There).count());
+    let counts: Vec<usize> = counts.collect();
+    let mut found = found.into_iter();
+    there.retain(|_| found.next() == Some(Presence::There));
     let mut removal = remove(&there, options.jobs, cancel, progress);
     if removal.cancelled {
-        return Err(Error::cancelled(Stage::Remove));
+        return Ok(None);
     }
-    for list in &backlog.unfinished {
-        let left = self::left_there(&list.originals(), &removal.kept, &there);
-        if left.is_empty() { list.forget() } else { list.end(&left) }
+    let identity = |target: &Target| target.replaces.map(|stamp| (stamp.dev, stamp.ino)).unwrap_or_default();
+    let marked = if options.read_only {
+        archives.iter().try_for_each(|target| mark::one(target, identity(target)))
+    } else {
+        Ok(())
+    };
+    let mut start = 0;
+    for (list, count) in backlog.unfinished.iter().zip(counts) {
+        let left = left(&there[start..start + count], &removal.kept);
+        start += count;
+        if !left.is_empty() {
+            list.end(&left);
+        } else if marked.is_ok() {
+            list.forget();
+        }
     }
+    marked?;
     removal.kept.extend(reached(&there));
     removal.kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let left_out = there.iter().filter(|original| original.standing == Standing::LeftOut);
-    let skipped = left_out.map(|original| Remark {
+    let left_out = left_out.map(|original| Remark {
         path: fs::path(&original.path()).into(),
         reason: "left out by the call that made the archive".into(),
     });
-    let did = if removal.removed == 0 { "removed no original" } else { "removed the originals that were left" };
-    let mut warnings = vec![format!("the archive is the one that an earlier call had completed; this call {did}")];
-    if options.manifest {
-        warnings.push("a manifest is written only by the call that makes the archive; this call wrote none".into());
+    Ok(Some(Rest { left_out: left_out.collect(), removal }))
+}
+
+fn report(
+    backlog: &Backlog,
+    plan: Option<&Plan>,
+    rest: Rest,
+    archives: &[&Target],
+    options: &PackOptions,
+) -> PackReport {
+    let Rest { removal, left_out } = rest;
+    // Shards that were made together have the same counts, of them all.
+    let mut made: Vec<Made> = backlog.unfinished.iter().map(Unfinished::made).collect();
+    made.dedup();
+    let mut report = PackReport { resumed: true, ..PackReport::default() };
+    for counts in made.iter().map(Made::report) {
+        report.files += counts.files;
+        report.directories += counts.directories;
+        report.links += counts.links;
+        report.bytes_in += counts.bytes_in;
+        report.stored += counts.stored;
+        report.deflated += counts.deflated;
+        report.zstd += counts.zstd;
     }
-    Ok(Some(PackReport {
-        archives: backlog.unfinished.iter().map(|list| (list.target.shown.clone(), list.digest())).collect(),
-        files: originals.len() as u64,
-        bytes_in: originals.iter().map(|original| original.stamp.size).sum(),
-        bytes_out: backlog.unfinished.iter().map(Unfinished::length).sum(),
-        removed: removal.removed,
-        kept: removal.kept,
-        skipped: skipped.collect(),
-        warnings,
-        ..PackReport::default()
-    }))
+    report.archives = backlog.unfinished.iter().map(|list| (list.target.shown.clone(), list.digest())).collect();
+    report.bytes_out = archives.iter().filter_map(|target| target.replaces).map(|stamp| stamp.size).sum();
+    let did = if removal.removed == 0 { "removed no original" } else { "removed the originals that were left" };
+    report.warnings = vec![format!("the archive is the one that an earlier call had completed; this call {did}")];
+    if options.manifest {
+        let (there, missing): (Vec<&Target>, Vec<&Target>) =
+            archives.iter().partition(|target| manifest::is_there(target, &report.archives));
+        report.manifests = there.iter().map(|target| target.manifest().shown).collect();
+        if !missing.is_empty() {
+            let warning = "a manifest is written only by the call that makes the archive; this call wrote none";
+            report.warnings.push(warning.into());
+        }
+    }
+    report.removed = removal.removed;
+    report.kept = removal.kept;
+    report.skipped = plan.map(|plan| plan.skipped().to_vec()).unwrap_or_default();
+    report.skipped.extend(left_out);
+    report.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    report
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Stamp};
 use crate::plan::Plan;
 use crate::scan::EntryKind;
+use crate::stem;
 use crate::target::Target;
 use crate::threads::on_threads;
 
@@ -24,7 +25,7 @@ pub(crate) fn cut(plan: &Plan, size: u64, jobs: usize, cancel: &CancelToken) -> 
     let (mut start, mut held) = (0, 0_u64);
     let mut at = 0;
     while at < sizes.len() {
-        let stem = stem(plan, at);
+        let stem = self::stem(plan, at);
         let mut end = at + 1;
         while end < sizes.len() && stem.is_some() && self::stem(plan, end) == stem {
             end += 1;
@@ -41,12 +42,9 @@ pub(crate) fn cut(plan: &Plan, size: u64, jobs: usize, cancel: &CancelToken) -> 
     Ok(shards)
 }
 
-/// What `WebDataset` takes for the key of a sample: the name up to the first dot of its last component. `None` for names that
-/// it gives no key to, and that belong to nothing.
 fn stem(plan: &Plan, index: usize) -> Option<Vec<u8>> {
     let (folder, name) = plan.member(&plan.entries()[index]);
-    let dot = name.iter().position(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
-    Some([folder, &name[..dot]].concat())
+    stem::stem(folder, name)
 }
 
 /// The raw sizes of all members, as they are now; what has vanished meanwhile is for the pack to say.

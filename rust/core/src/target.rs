@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs::{self, Kind, Stamp};
+use crate::paths::fold_alike;
 use crate::request::Format;
 
 /// Beside a target while it is staged where the file system knows no unnamed files.
@@ -114,6 +115,22 @@ impl Target {
     pub fn is_replaced(&self, path: &[u8]) -> bool {
         let own = self.replaces.map(|stamp| (stamp.dev, stamp.ino));
         own.is_some() && fs::stat(fs::path(path)).ok().map(|stat| fs::identity(&stat)) == own
+    }
+
+    /// Whether the file `name` in `folder` is what the target replaces, spelled in another case: a file system that folds
+    /// case lists one spelling and opens both. Some give each spelling an inode of its own, so size and time have to do; a copy
+    /// beside it with the same is left out, too, which loses nothing.
+    pub fn is_in_another_case(&self, folder: &[u8], name: &[u8]) -> bool {
+        let Some(own) = self.replaces else { return false };
+        if !fold_alike(name, &self.name) {
+            return false;
+        }
+        let at = fs::canonical(fs::path(folder));
+        if !at.is_ok_and(|at| fold_alike(at.as_os_str().as_bytes(), self.folder.as_os_str().as_bytes())) {
+            return false;
+        }
+        let there = fs::lstat(fs::path(&fs::join(folder, name))).map(|stat| Stamp::of(&stat));
+        there.is_ok_and(|there| Stamp { dev: own.dev, ino: own.ino, ..there } == own)
     }
 
     /// Where the archive's manifest stands.

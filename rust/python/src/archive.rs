@@ -229,7 +229,7 @@ impl Archive {
             }
         }
         let member = self.readable(py, name)?;
-        self.0.check_readable(&member).map_err(|error| exception(py, &error))?;
+        self.0.check_holdable(&member).map_err(|error| exception(py, &error))?;
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
         let is_long = self.0.takes_long(&member, 0, member.size);
         filled(py, length, is_long, |out, cancel| self.0.read_into_in_steps(&member, out, cancel))

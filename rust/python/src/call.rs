@@ -103,7 +103,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
     on_change="error", codec="auto", level=None, align=0, shard_size=0, manifest=false, jobs=None, memory=None, reproducible=false, epoch=None,
-    remove_originals=false, force=false, durable=false, progress=None,
+    remove_originals=false, read_only=false, force=false, durable=false, progress=None,
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -132,6 +132,7 @@ pub(crate) fn pack(
     reproducible: bool,
     epoch: Option<i64>,
     remove_originals: bool,
+    read_only: bool,
     force: bool,
     durable: bool,
     progress: Option<&Bound<'_, PyAny>>,
@@ -146,7 +147,8 @@ pub(crate) fn pack(
         jobs: jobs.unwrap_or(default.jobs),
         memory: memory.unwrap_or(default.memory),
         stamps: convert::stamps(reproducible, epoch),
-        originals: convert::originals(remove_originals, durable),
+        originals: convert::originals(remove_originals, durable || read_only),
+        read_only,
         force,
         on_change: convert::on_change(on_change)?,
     };
@@ -174,7 +176,7 @@ pub(crate) fn pack(
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", shard_size=0, jobs=None, force=false,
+    on_change="error", codec="auto", level=None, align=0, shard_size=0, jobs=None, memory=None, force=false,
 ))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
 pub(crate) fn plan(
@@ -189,8 +191,12 @@ pub(crate) fn plan(
     hidden: bool,
     symlinks: &str,
     on_change: &str,
+    codec: &str,
+    level: Option<u8>,
+    align: u16,
     shard_size: u64,
     jobs: Option<usize>,
+    memory: Option<u64>,
     force: bool,
 ) -> PyResult<PlanReport> {
     let default = PackOptions::default();
@@ -205,7 +211,17 @@ pub(crate) fn plan(
         exclude,
         hidden,
         symlinks: convert::symlinks(symlinks)?,
-        options: PackOptions { jobs: jobs.unwrap_or(default.jobs), shard_size, force, on_change, ..default },
+        options: PackOptions {
+            codec: convert::codec(codec)?,
+            level,
+            align,
+            shard_size,
+            jobs: jobs.unwrap_or(default.jobs),
+            memory: memory.unwrap_or(default.memory),
+            force,
+            on_change,
+            ..default
+        },
     };
     run(py, None, |_, cancel| vhpack_core::plan(&request, cancel)).map(PlanReport)
 }

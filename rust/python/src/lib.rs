@@ -4,6 +4,7 @@ mod archive;
 mod call;
 mod convert;
 mod hash;
+mod manifest;
 mod report;
 mod upload;
 
@@ -22,6 +23,8 @@ mod _vhpack {
     use crate::call::{pack, plan};
     #[pymodule_export]
     use crate::hash::{hash_check, hash_paths};
+    #[pymodule_export]
+    use crate::manifest::{Manifest, ManifestMember};
     #[pymodule_export]
     use crate::report::{CheckReport, HashReport, PackReport, PlanReport, Progress};
 

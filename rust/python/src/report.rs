@@ -12,7 +12,7 @@ use crate::convert::{remarks, text};
 type Remarks = Vec<(OsString, String)>;
 
 /// What a report is pickled as: archives with digests, manifests, counts, seconds, remarks.
-type PackState = (Vec<(OsString, u128)>, Vec<OsString>, [u64; 9], f64, Remarks, Remarks, Vec<String>);
+type PackState = (Vec<(OsString, u128)>, Vec<OsString>, [u64; 10], f64, Remarks, Remarks, Vec<String>);
 
 /// What a pack did.
 #[pyclass(frozen, module = "vhpack")]
@@ -25,7 +25,7 @@ impl PackReport {
     #[pyo3(signature = (*state))]
     fn new(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let (archives, manifests, counts, seconds, kept, skipped, warnings): PackState = state.extract()?;
-        let [files, directories, links, bytes_in, bytes_out, stored, deflated, zstd, removed] = counts;
+        let [files, directories, links, bytes_in, bytes_out, stored, deflated, zstd, removed, resumed] = counts;
         Ok(Self(vhpack_core::PackReport {
             archives: archives.into_iter().map(|(path, digest)| (path.into(), digest)).collect(),
             manifests: manifests.into_iter().map(Into::into).collect(),
@@ -38,6 +38,7 @@ impl PackReport {
             stored,
             deflated,
             zstd,
+            resumed: resumed > 0,
             removed,
             kept: restored(kept),
             skipped: restored(skipped),
@@ -56,6 +57,7 @@ impl PackReport {
             report.deflated,
             report.zstd,
             report.removed,
+            report.resumed.into(),
         ];
         let (kept, skipped) = (remarks(&report.kept), remarks(&report.skipped));
         let archives = report.archives.iter().map(|(path, digest)| (text(path), *digest)).collect();
@@ -108,6 +110,10 @@ impl PackReport {
     #[getter]
     fn zstd(&self) -> u64 {
         self.0.zstd
+    }
+    #[getter]
+    fn resumed(&self) -> bool {
+        self.0.resumed
     }
     #[getter]
     fn removed(&self) -> u64 {

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import vhpack
+from tests.conftest import needs
 from tests.engine.read.archives import everything_below, link_in_zip, opened, special, tar_of, zip_of
 
 MIB = 1 << 20
@@ -195,3 +197,38 @@ def test_large_files_are_replaced_and_kept_as_small_ones_are(work: Path) -> None
     assert contents(work / "out") == {"large": b"old", "small": b"old"}
     assert extracted(archive, work / "out", existing="overwrite").files == 2
     assert contents(work / "out") == {"large": new, "small": b"new"}
+
+
+def partly_unreadable(work: Path) -> Path:
+    """A zip with members in a method that is not known, one that is encrypted, and others; by other writers."""
+    needs("7z")
+    (work / "secret").write_bytes(b"hidden")
+    subprocess.run(["7z", "a", "-psecret", "odd.zip", "secret"], check=True, cwd=work, stdout=subprocess.DEVNULL)
+    with zipfile.ZipFile(work / "odd.zip", "a") as writer:
+        writer.writestr("a/first.txt", b"first")
+        writer.writestr("a/packed.txt", bytes(5000), zipfile.ZIP_BZIP2)
+        writer.writestr("b/packed.bin", bytes(5000), zipfile.ZIP_LZMA)
+        writer.writestr("last.txt", b"last")
+    return work / "odd.zip"
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_there(work: Path) -> None:
+    archive = vhpack.open(partly_unreadable(work))
+    with pytest.raises(vhpack.UnsupportedArchiveError, match="3 members cannot be extracted") as raised:
+        archive.extract("out")
+    for part in ("odd.zip", "`secret` (it is encrypted", "`a/packed.txt` (", "`b/packed.bin` (", "2 files were extracted to"):
+        assert part in str(raised.value)
+    assert contents(work / "out") == {"a/first.txt": b"first", "last.txt": b"last"}
+    assert not (work / "out/b").exists()
+
+
+def test_others_than_those_that_cannot_be_read_can_be_chosen(work: Path) -> None:
+    archive = vhpack.open(partly_unreadable(work))
+    assert archive.extract("some", ["a/first.txt", "*.txt"]).files == 2
+    assert contents(work / "some") == {"a/first.txt": b"first", "last.txt": b"last"}
+    with pytest.raises(vhpack.UnsupportedArchiveError, match="1 member cannot be extracted: `secret`"):
+        archive.extract("none", "secret")
+    assert not (work / "none").exists()
+    with pytest.raises(vhpack.UnsupportedArchiveError, match=r"`a/packed\.txt`"):
+        archive.extract("half", ["a"])
+    assert contents(work / "half") == {"a/first.txt": b"first"}

@@ -134,6 +134,30 @@ def test_one_name_twice_is_refused_in_zips_and_told_of_tars(work: Path) -> None:
     assert "same name" in report.warnings[0]
 
 
+def test_names_that_are_one_where_case_does_not_count_are_refused(work: Path) -> None:
+    # A composed letter, both small sigmas and the capital, long s, the sign for Kelvin, the capital sharp s.
+    sigma, final, capital = "\u03c3", "\u03c2", "\u03a3"
+    pairs = [("A", "a"), ("Ä", "ä"), ("é", "e\u0301"), (sigma, final), (f"Ä{capital}", f"ä{sigma}"), ("\u017f", "s")]
+    for number, (first, second) in enumerate([*pairs, ("\u212a", "k"), ("ß", "\u1e9e")]):
+        for ending in ("", "/x", "/y"):
+            archive = tar_of(work / f"{number}.tar", (first + ending[:2], b"1"), (second + ending.replace("x", "z"), b"2"))
+            assert "case or accents" in refused(archive, work)
+    opened(tar_of(work / "a.tar", (sigma, b"1"), ("s", b"2"), ("ß", b"3"), ("é", b"4"), ("e", b"5"))).extract(
+        os.fsencode(work / "two")
+    )
+
+
+def test_verifying_tells_of_all_that_extraction_would_refuse(work: Path) -> None:
+    kinds = [special("d", tarfile.CHRTYPE), special("f", tarfile.FIFOTYPE), special("l", tarfile.SYMTYPE, "..")]
+    for number, member in enumerate([*kinds, special("s", tarfile.GNUTYPE_SPARSE)]):
+        archive = opened(tar_of(work / f"{number}.tar", ("good", b"1"), member))
+        report = archive.extract(os.fsencode(work / f"{number}"))
+        [(name, reason)] = report.skipped
+        [warning] = archive.verify().warnings
+        assert "would refuse 1" in warning
+        assert f"`{name}`: {reason.partition(':')[0]}" in warning
+
+
 def test_one_path_in_two_spellings_is_one_path(work: Path) -> None:
     refused(zip_of(work / "bad.zip", ("a/b", b"1"), ("a//./b", b"2")), work)
 
@@ -184,17 +208,35 @@ def test_an_end_record_that_lies_is_refused(work: Path, field: int, form: str, v
         opened(archive)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(work: Path) -> None:
+def test_a_bomb_is_refused_before_it_fills_a_disk(work: Path, small_disk: Path) -> None:
     with zipfile.ZipFile(work / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as writer, writer.open("zeros", "w") as member:
         for _ in range(1100):
             member.write(bytes(1 << 20))
     bomb = opened(work / "bomb.zip")
     assert [member.size for member in bomb.members()] == [1100 << 20]
-    for use in (lambda: bomb.read("zeros"), lambda: bomb.extract(os.fsencode(work / "out")), bomb.verify):
-        with pytest.raises(vhpack.LimitExceededError, match="--unsafe-limits"):
-            use()
-    assert not (work / "out").exists()
-    assert opened(work / "bomb.zip", max_ratio=0).verify().ok
+    for dest in (small_disk, small_disk / "not/yet"):
+        with pytest.raises(vhpack.LimitExceededError, match=r"half of the disk .*--unsafe-limits"):
+            bomb.extract(os.fsencode(dest))
+    assert os.listdir(small_disk) == []
+    with pytest.raises(vhpack.NoSpaceError):
+        opened(work / "bomb.zip", max_ratio=0).extract(os.fsencode(small_disk))
+    assert os.listdir(small_disk) == []
+
+
+@pytest.mark.parametrize("target", ["zeros.zip", "zeros.tar.gz", "zeros.tar.zst"])
+def test_zeros_that_were_packed_come_out_again(target: str, work: Path) -> None:
+    size = 1100 << 20
+    with (work / "zeros").open("wb") as file:
+        file.truncate(size)
+    report = vhpack.pack("zeros", target)
+    assert size / report.bytes_out > 200, "as dense as a bomb"
+    with vhpack.open(target) as archive:
+        assert archive.names() == ["zeros"]
+        assert archive._native().verify().ok
+        with archive.open("zeros") as member:
+            assert (member.seek(-3, os.SEEK_END), member.read()) == (size - 3, bytes(3))
+        assert archive.extract("out").bytes == size
+    assert (work / "out/zeros").stat().st_size == size
 
 
 def test_a_size_without_bytes_takes_no_memory(work: Path) -> None:

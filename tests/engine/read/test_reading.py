@@ -8,17 +8,19 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 
 import vhpack
 from tests.conftest import needs
-from tests.engine.read.archives import link_in_zip, opened, special, tar_of, zip_of
+from tests.engine.read.archives import link_in_zip, opened, patched, put, special, tar_of, zip_of
 from tests.engine.trees import noise, prose, write_tree
 
 KIB = 1 << 10
@@ -303,8 +305,9 @@ def test_a_hard_link_has_the_bytes_that_its_target_had_when_it_was_packed(work: 
     )
     archive = opened(path)
     assert [archive.read(name) for name in "abcf"] == [b"second", b"first", b"first", b"second"]
-    assert archive.names() == ["a", "b", "c", "a", "f"]
-    for dangling in "de":
+    assert archive.names() == ["b", "c", "a", "f"]
+    assert (archive.member("e").kind, archive.member("e").link) == ("link", "a"), "a link to a link is that link"
+    for dangling in "d":
         assert not archive.contains(dangling)
         with pytest.raises(vhpack.UnsupportedArchiveError, match="leads to no file"):
             archive.read(dangling)
@@ -399,3 +402,28 @@ def test_members_beyond_4_gib_and_behind_them(work: Path) -> None:
     assert archive.member("behind").offset > size
     assert archive.read("behind") == b"content"
     assert archive.read_range("hole", size - 10, 100) == bytes(10)
+
+
+@pytest.mark.parametrize("length", [0, 3, 200])
+def test_a_digital_signature_behind_the_directory_is_no_record(work: Path, length: int) -> None:
+    archive = zip_of(work / "a.zip", ("a", b"1"))
+
+    def signed(content: bytearray) -> None:
+        end = content.index(b"PK\x05\x06")
+        (directory,) = struct.unpack_from("<I", content, end + 12)
+        put(content, end + 12, "<I", directory + 6 + length)
+        content[end:end] = b"PK\x05\x05" + struct.pack("<H", length) + b"s" * length
+
+    reader = opened(patched(archive, signed))
+    assert (reader.names(), reader.read("a"), reader.verify().ok) == (["a"], b"1", True)
+
+
+@pytest.mark.parametrize(("name", "field"), [("?.txt", "é.txt"), ("safe.txt", "other.txt"), ("plain.txt", "")])
+def test_names_are_those_that_unzip_takes_from_the_unicode_field(work: Path, name: str, field: str) -> None:
+    needs("unzip")
+    member = zipfile.ZipInfo(name)
+    content = field.encode()
+    member.extra = struct.pack("<HHBI", 0x7075, 5 + len(content), 1, zlib.crc32(name.encode())) + content
+    archive = zip_of(work / "a.zip", (member, b"1"))
+    listed = subprocess.run(["unzip", "-Z1", archive], capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"}, check=True)
+    assert opened(archive).names() == [listed.stdout.decode().rstrip("\n")] == [field or name]

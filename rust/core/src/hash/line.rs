@@ -8,10 +8,14 @@ use super::algorithm::{Algorithm, OneOrTwo, Sum};
 /// Add the line of one file: digest, two spaces, name.
 ///
 /// A name that holds a backslash or a newline is escaped and the line begins with a backslash, as those tools have it.
-/// A carriage return is escaped for `sha256sum` only; the others read it as it is.
+/// A carriage return is escaped for `sha256sum` only; the others read it as it is. `xxhsum` knows escapes from 0.8.2 on, and
+/// all its versions read a line that does not begin with a backslash as it is: there, only a newline asks for them.
 pub fn sum_line(line: &mut Vec<u8>, algorithm: Algorithm, sum: &Sum, name: &[u8]) {
     let special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (*byte == b'\r' && algorithm == Algorithm::Sha256);
-    let escaped = name.iter().any(special);
+    let escaped = match algorithm {
+        Algorithm::Xxh3 => name.contains(&b'\n'),
+        _ => name.iter().any(special),
+    };
     if escaped {
         line.push(b'\\');
     }
@@ -145,6 +149,22 @@ mod tests {
         #[test]
         fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = parse(&line, None);
+        }
+    }
+
+    #[test]
+    fn a_backslash_is_escaped_where_all_versions_of_the_tool_know_escapes() {
+        for algorithm in Algorithm::ALL {
+            let mut lines = Vec::new();
+            for name in [&b"a\\b"[..], b"a\\\n"] {
+                sum_line(&mut lines, algorithm, &oneshot(algorithm, name), name);
+            }
+            let lines = String::from_utf8(lines).unwrap();
+            let [first, second, ""] = lines.split('\n').collect::<Vec<_>>()[..] else { panic!("{lines}") };
+            let plain = algorithm == Algorithm::Xxh3;
+            assert_eq!(first.starts_with('\\'), !plain, "{first}");
+            assert!(first.ends_with(if plain { r"  a\b" } else { r"  a\\b" }), "{first}");
+            assert!(second.starts_with('\\') && second.ends_with(r"  a\\\n"), "{second}");
         }
     }
 

@@ -69,6 +69,12 @@ impl Around {
 }
 
 impl Budget {
+    /// The least memory that is kept to: one worker's share, in whole MiB.
+    pub fn least(around: Around) -> u64 {
+        (around.worker_bytes() as u64).next_multiple_of(1 << 20)
+    }
+
+    /// `memory` below [`least`](Self::least) still makes one worker.
     pub fn new(memory: u64, jobs: usize, around: Around) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
         let share = around.worker_bytes();

@@ -31,6 +31,11 @@ use crate::request::{Format, PackOptions};
 use crate::sink::Sink;
 use crate::threads::on_threads;
 
+/// The least memory in which these options can pack into this format.
+pub(crate) fn least_memory(format: Format, options: &PackOptions) -> u64 {
+    Budget::least(Method::new(format, options).around)
+}
+
 /// Pack these members of the plan into the sink. Returns once every thread has ended, also on errors.
 pub(crate) fn run<S: Sink>(
     plan: &Plan,

@@ -74,7 +74,7 @@ fn planned(folder: &Path) -> Plan {
     let request = PackRequest { sources: [&source].into_iter().collect(), ..PackRequest::default() };
     let found = Sources::look_up(&request, false, &CancelToken::default()).unwrap().scan(&CancelToken::default());
     let target = Target::resolve(&folder.join("all.zip")).unwrap();
-    Plan::new(found.unwrap(), &target, false, &CancelToken::default()).unwrap()
+    Plan::new(found.unwrap(), &target, &[], false, &CancelToken::default()).unwrap()
 }
 
 #[test]

@@ -104,6 +104,14 @@ impl Container {
         }
     }
 
+    /// Numbers of the members that a later one has the name of, in order.
+    pub fn superseded(&self) -> &[u32] {
+        match self {
+            Self::Zip(zip) => &zip.superseded,
+            Self::Tar(tar, _) => &tar.table.superseded,
+        }
+    }
+
     pub fn members(&self) -> u64 {
         match self {
             Self::Zip(zip) => zip.members,

@@ -133,6 +133,21 @@ impl Content {
         Ok(count)
     }
 
+    /// How many bytes have to be unpacked on the way to `offset`.
+    pub fn way(&self, offset: u64) -> u64 {
+        match &self.stream {
+            None => 0,
+            Some(_) if offset < self.position => offset,
+            Some(_) => offset - self.position,
+        }
+    }
+
+    /// Go on to `offset`, but not further than `most` bytes.
+    pub fn approach(&mut self, source: &dyn Source, offset: u64, most: u64) -> Result<(), Fault> {
+        let from = if offset < self.position { 0 } else { self.position };
+        if self.stream.is_none() { Ok(()) } else { self.skip_to(source, offset.min(from.saturating_add(most))) }
+    }
+
     fn skip_to(&mut self, source: &dyn Source, offset: u64) -> Result<(), Fault> {
         if offset < self.position {
             if let Some(stream) = &mut self.stream {

@@ -112,8 +112,26 @@ impl Decoder {
         }
     }
 
+    /// Begin again in the middle of a deflate stream, behind these bytes.
+    pub fn resume(&mut self, window: &[u8]) -> Result<(), Fault> {
+        self.reset();
+        match self {
+            Self::Deflate(inflate) => inflate.set_dictionary(window).map(|_| ()).map_err(|_| damaged_deflate()),
+            _ => Err(damaged_deflate()),
+        }
+    }
+
     /// Take some of `input` and make some of `out`.
     pub fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<Fed, Fault> {
+        self.feed_until(input, out, InflateFlush::NoFlush)
+    }
+
+    /// The same, but not beyond the end of a block of deflate.
+    pub fn feed_block(&mut self, input: &[u8], out: &mut [u8]) -> Result<Fed, Fault> {
+        self.feed_until(input, out, InflateFlush::Block)
+    }
+
+    fn feed_until(&mut self, input: &[u8], out: &mut [u8], until: InflateFlush) -> Result<Fed, Fault> {
         match self {
             Self::Stored => {
                 let count = input.len().min(out.len());
@@ -122,7 +140,7 @@ impl Decoder {
             }
             Self::Deflate(inflate) => {
                 let (taken, made) = (inflate.total_in(), inflate.total_out());
-                let status = inflate.decompress(input, out, InflateFlush::NoFlush).map_err(|_| damaged_deflate())?;
+                let status = inflate.decompress(input, out, until).map_err(|_| damaged_deflate())?;
                 Ok(Fed {
                     taken: (inflate.total_in() - taken) as usize,
                     made: (inflate.total_out() - made) as usize,

@@ -89,6 +89,23 @@ impl Index {
         low + self.entries[low..high].partition_point(|entry| entry >> HALF < hash)
     }
 
+    /// Numbers of the members that a later one has the name of, in order; `same` compares the names of two.
+    pub fn superseded(&self, mut same: impl FnMut(usize, usize) -> Result<bool, Fault>) -> Result<Vec<u32>, Fault> {
+        let mut found = Vec::new();
+        for run in self.entries.chunk_by(|a, b| a >> HALF == b >> HALF).filter(|run| run.len() > 1) {
+            for (at, &entry) in run.iter().enumerate() {
+                for &later in &run[at + 1..] {
+                    if same(entry as u32 as usize, later as u32 as usize)? {
+                        found.push(entry as u32);
+                        break;
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// Members whose hash another has, in pairs: the same name, or a coincidence of 32 bits.
     pub fn doubles(&self) -> impl Iterator<Item = (usize, usize)> {
         let pairs = self.entries.windows(2).filter(|pair| pair[0] >> HALF == pair[1] >> HALF);
@@ -116,6 +133,8 @@ mod tests {
             }
             assert_eq!(index.candidates(b"member 0").next(), Some(count));
             assert_eq!(index.before(b"member 0", count).next(), (count > 0).then_some(0));
+            let same = |a, b| Ok((a, b) == (0, count));
+            assert_eq!(index.superseded(same).unwrap(), if count > 0 { vec![0] } else { vec![] });
             assert!(index.candidates(b"none").count() <= 1);
         }
     }

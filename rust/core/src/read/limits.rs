@@ -1,9 +1,13 @@
 //! How much an archive may claim before it is taken for an attack: every default in one place.
 
+use std::path::Path;
+
 use super::fault::Fault;
+use super::room;
 use crate::error::ErrorKind;
 
-/// What [`Limits::max_ratio`] leaves alone: so much does no harm, and small archives of zeros are common.
+/// What [`Limits::max_ratio`] leaves alone, whatever room there is: so much does no harm, and small archives of zeros are
+/// common.
 const FREE_BYTES: u64 = 1 << 30;
 
 /// Names of a tar's members may take this much, and [`NAME_RATIO`] bytes more for each byte of the file.
@@ -19,9 +23,11 @@ pub struct Limits {
     pub max_members: u64,
     /// Bytes of all members together. Default 16 TiB, the largest file of ext4.
     pub max_total: u64,
-    /// Bytes unpacked for each byte of the archive, counted from 1 GiB unpacked; and whether a tar's names are bounded
-    /// by its size. Default 200: deflate can be driven to
-    /// 1032 and zstd far beyond, and no dataset of that size should come near. What is listed without being unpacked may claim anything.
+    /// Bytes unpacked for each byte of the archive. What goes beyond, and beyond 1 GiB, may take half of the room that
+    /// there is: of the disk where it is extracted, of the memory where it is held. What only passes through (listing,
+    /// verifying, reading in portions) takes no room and is not held against it. Also whether a tar's names are bounded by
+    /// its size. Default 200: zeros that somebody has packed reach 1030 with deflate and 30,000 with zstd, exactly as
+    /// bombs do, so a ratio alone cannot tell them; and what is data stays below.
     pub max_ratio: u64,
 }
 
@@ -75,16 +81,60 @@ impl Limits {
         Ok(())
     }
 
-    /// Refuse to unpack `raw` bytes that were packed into `packed`.
-    pub(crate) fn check_bytes(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+    /// Refuse to write `raw` bytes below `dest` that were packed into `packed`.
+    pub(crate) fn check_written(&self, raw: u64, packed: u64, dest: &Path) -> Result<(), Fault> {
+        self.check_room(raw, packed, "of the disk", "free some space", || room::on_disk(dest))
+    }
+
+    /// Refuse to hold `raw` bytes that were packed into `packed`.
+    pub(crate) fn check_held(&self, raw: u64, packed: u64) -> Result<(), Fault> {
+        self.check_room(raw, packed, "of the memory", "read it in portions", room::in_memory)
+    }
+
+    fn check_room(
+        &self,
+        raw: u64,
+        packed: u64,
+        place: &str,
+        way_out: &str,
+        free: impl FnOnce() -> Option<u64>,
+    ) -> Result<(), Fault> {
         self.check_total(raw)?;
-        if self.max_ratio != 0 && raw > FREE_BYTES && raw / self.max_ratio > packed {
-            let what = format!(
-                "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb; {TRUST}",
-                self.max_ratio
-            );
-            return Err(Fault::new(ErrorKind::LimitExceeded, what));
+        if self.max_ratio == 0 || raw <= FREE_BYTES || raw / self.max_ratio <= packed {
+            return Ok(());
         }
-        Ok(())
+        // Where nobody knows how much there is, nothing tells zeros from a bomb.
+        let most = free().unwrap_or(0) / 2;
+        if raw <= most.max(FREE_BYTES) {
+            return Ok(());
+        }
+        let what = format!(
+            "{packed} bytes unpack to {raw}, more than {} times as many, as in a decompression bomb, and may take half \
+             {place} that is free, which is {most}; {way_out}, or {TRUST}",
+            self.max_ratio
+        );
+        Err(Fault::new(ErrorKind::LimitExceeded, what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_unpacked_where_there_is_room_and_bombs_nowhere() {
+        const GIB: u64 = 1 << 30;
+        let limits = Limits::default();
+        let check = |limits: &Limits, raw, packed, free| limits.check_room(raw, packed, "", "", || free).is_ok();
+        // Within the ratio, or small: nobody asks for room.
+        assert!(limits.check_room(200 * GIB, GIB, "", "", || panic!("asked")).is_ok());
+        assert!(limits.check_room(GIB, 1, "", "", || panic!("asked")).is_ok());
+        // 1.5 GiB of zeros, and the largest bomb of ten megabytes that zstd can make.
+        assert!(check(&limits, 3 * GIB / 2, GIB / 1000, Some(3 * GIB)));
+        assert!(!check(&limits, 3 * GIB / 2, GIB / 1000, Some(3 * GIB - 2)));
+        assert!(!check(&limits, 10_000_000 * 32_768, 10_000_000, Some(500 * GIB)));
+        assert!(!check(&limits, 2 * GIB, 1, None), "nobody knows of any room");
+        assert!(!check(&limits, 17 << 40, 1 << 40, Some(u64::MAX)), "the total counts everywhere");
+        assert!(check(&Limits { max_ratio: 0, ..limits }, 2 * GIB, 1, Some(0)));
     }
 }

@@ -15,7 +15,7 @@ impl Archive {
     pub fn read_many(&self, names: &[Vec<u8>], jobs: usize, cancel: &CancelToken) -> Result<Vec<Vec<u8>>> {
         let members = in_parallel(names.len(), jobs, cancel, |number| self.readable(&names[number]))?;
         let bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
-        self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
+        self.limits.check_held(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_unstable_by_key(|&number| members[number].offset);
         // One stream has one place at a time.

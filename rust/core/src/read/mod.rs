@@ -16,16 +16,18 @@ mod fault;
 mod glob;
 mod index;
 mod limits;
+mod manifest;
 mod many;
 mod member;
 mod paced;
+mod room;
 mod source;
 mod tar;
 mod verify;
 mod zip;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show, show_bytes};
@@ -38,6 +40,7 @@ pub use extract::{Existing, ExtractReport, ExtractRequest};
 use fault::Fault;
 use glob::Glob;
 pub use limits::Limits;
+pub use manifest::{Manifest, ManifestHead, ManifestMember};
 pub use member::{Member, MemberKind, Packing};
 use source::FileSource;
 pub use source::Source;
@@ -90,7 +93,7 @@ impl Archive {
         self.container.format()
     }
 
-    /// How many regular files it holds, hard links to them among these.
+    /// How many regular files it holds, hard links to them among these, and of several with one name the last.
     pub fn files(&self) -> u64 {
         self.container.files()
     }
@@ -175,11 +178,16 @@ impl Archive {
     }
 
     /// Names of regular files, hard links to them among these, in the archive's order; with a pattern, those that match it.
+    /// A name that several members bear stands once, where the last of them does, which is the one that is read by it.
     pub fn names(&self, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
         let glob = pattern.map(Glob::new);
         let mut names = Vec::new();
+        let mut superseded = self.container.superseded().iter().peekable();
+        let mut number = 0;
         self.each(&mut |member| {
-            if member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
+            let is_hidden = superseded.next_if_eq(&&number).is_some();
+            number += 1;
+            if !is_hidden && member.is_file() && glob.as_ref().is_none_or(|glob| glob.matches(&member.name)) {
                 names.push(member.name);
             }
             Ok(())
@@ -214,13 +222,18 @@ impl Archive {
         self.explain(fault.in_member(&member.name).at(member.offset))
     }
 
-    /// Refuse a member that cannot be read, or that claims more bytes than its packed ones may make; after this,
-    /// memory of its size may be taken.
+    /// Refuse a member that cannot be read, or that claims more bytes than its packed ones may make.
     pub fn check_readable(&self, member: &Member) -> Result<()> {
         content::check(member)
             .and_then(|()| self.container.check_extent(member))
-            .and_then(|()| self.limits.check_bytes(member.size, self.source.length()))
+            .and_then(|()| self.limits.check_total(member.size))
             .map_err(|fault| self.explain_in(member, fault))
+    }
+
+    /// The same, and one that is more than memory has room for; after this, memory of its size may be taken.
+    pub fn check_holdable(&self, member: &Member) -> Result<()> {
+        self.check_readable(member)?;
+        self.limits.check_held(member.size, self.source.length()).map_err(|fault| self.explain_in(member, fault))
     }
 
     /// The size of the member of this name, where [`read_direct`](Self::read_direct) may read it.
@@ -249,7 +262,7 @@ impl Archive {
 
     /// The same, ended by `cancel` between two steps.
     pub fn read_in_steps(&self, member: &Member, cancel: &CancelToken) -> Result<Vec<u8>> {
-        self.check_readable(member)?;
+        self.check_holdable(member)?;
         let mut bytes = Vec::new();
         let length = usize::try_from(member.size).unwrap_or(usize::MAX);
         if bytes.try_reserve_exact(length).is_err() {
@@ -309,11 +322,15 @@ impl MemberReader {
         &self.member
     }
 
+    fn content(&self) -> MutexGuard<'_, Content> {
+        // A reader that panicked has left a position behind at worst, and is not there: nothing here panics.
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Fill `out` from `offset`; the count read is short only at the member's end.
     pub fn read_at(&self, out: &mut [u8], offset: u64) -> Result<usize> {
-        let Self { archive, member, content } = self;
-        // A reader that panicked has left a position behind at worst, and is not there: nothing here panics.
-        let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self { archive, member, .. } = self;
+        let mut content = self.content();
         let mut filled = 0;
         while filled < out.len() {
             let at = offset.saturating_add(filled as u64);

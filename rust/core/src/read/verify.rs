@@ -81,7 +81,7 @@ impl Archive {
             Ok(())
         })?;
         let bytes = members.iter().fold(0, |sum: u64, member| sum.saturating_add(member.size));
-        self.limits.check_bytes(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
+        self.limits.check_total(bytes).map_err(|fault| self.explain(fault))?;
         progress.total_files.set(members.len() as u64);
         let mut report = match &self.container {
             Container::Zip(zip) => self.verify_zip(zip, &members, jobs, progress, cancel)?,
@@ -89,7 +89,7 @@ impl Archive {
         };
         report.warnings.extend(self.unsafe_members(&members));
         report.members = members.len() as u64;
-        report.files = self.files();
+        report.files = members.iter().filter(|member| member.is_file()).count() as u64;
         report.bytes = bytes;
         report.damaged.sort_by_key(|damage| damage.offset);
         report.elapsed = begun.elapsed();
@@ -159,7 +159,7 @@ impl Archive {
         if matches!(member.kind, MemberKind::File | MemberKind::Link) || member.size > 0 {
             let as_file = Member { kind: MemberKind::File, ..member.clone() };
             content::check(&as_file)?;
-            self.limits.check_bytes(member.size, source.length())?;
+            self.limits.check_total(member.size)?;
             if member.size <= PORTION as u64 {
                 buffer.resize(member.size as usize, 0);
                 content::read_into(container, source, &as_file, buffer)?;

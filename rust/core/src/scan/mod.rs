@@ -130,7 +130,14 @@ impl Listing {
         };
         let mut keyed: Vec<(u64, Entry)> = self.entries.iter().map(|entry| (key(entry), *entry)).collect();
         keyed.sort_unstable_by(|(a_key, a), (b_key, b)| a_key.cmp(b_key).then_with(|| self.name(a).cmp(self.name(b))));
-        self.entries = keyed.into_iter().map(|(_, entry)| entry).collect();
+        // The names in their order, too: each later step goes over all of them, and a file system lists them by their hashes.
+        let mut names = Vec::with_capacity(self.names.len());
+        let mut entries = Vec::with_capacity(keyed.len());
+        for (_, entry) in keyed {
+            entries.push(Entry { name_start: names.len() as u64, ..entry });
+            names.extend_from_slice(self.name(&entry));
+        }
+        (self.names, self.entries) = (names, entries);
     }
 
     fn append_to(self, found: &mut Found) {
@@ -143,5 +150,47 @@ impl Listing {
             name_start: base + entry.name_start,
             ..entry
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Directory, EntryKind, Found, Listing};
+    use proptest::prelude::*;
+
+    fn listing(names: &[Vec<u8>]) -> Listing {
+        let directory = Directory { path: b"/x".into(), member: Vec::new(), identity: (0, 0), through_link: false };
+        let mut listing = Listing::new(directory);
+        for name in names {
+            // A kind that tells what the entry was made for.
+            let kind = if name.len().is_multiple_of(2) { EntryKind::File } else { EntryKind::StoredLink };
+            listing.push(name, kind);
+        }
+        listing
+    }
+
+    proptest! {
+        #[test]
+        fn names_lie_in_the_order_of_their_entries(
+            folders in proptest::collection::vec(proptest::collection::vec("(img_0)?[a-z.]{1,12}", 0..40), 1..4)
+        ) {
+            let mut found = Found::default();
+            let mut expected = Vec::new();
+            for names in &folders {
+                let mut names: Vec<_> = names.iter().map(|name| name.clone().into_bytes()).collect();
+                let mut listing = listing(&names);
+                listing.sort();
+                listing.append_to(&mut found);
+                names.sort();
+                expected.extend(names);
+            }
+            let got: Vec<_> = found.entries.iter().map(|entry| found.name(entry).to_vec()).collect();
+            prop_assert_eq!(&got, &expected);
+            prop_assert_eq!(&found.names, &expected.concat());
+            for entry in &found.entries {
+                let even = found.name(entry).len().is_multiple_of(2);
+                prop_assert_eq!(entry.kind == EntryKind::File, even);
+            }
+        }
     }
 }

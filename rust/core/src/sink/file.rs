@@ -122,7 +122,7 @@ impl StagedFile {
         self.name = None;
         // What an earlier list was about has been replaced, by what holds all that it must.
         match &mut journal {
-            Some(journal) => journal.settle(&self.target_name).map_err(|error| self.failed("write", error))?,
+            Some(journal) => journal.settle(&self.target_name).map_err(|error| self.unsettled(error))?,
             None => journal::clear(&self.folder, &self.target_name),
         }
         let duplicate = |file: &OwnedFd| file.try_clone().map_err(|error| self.failed("sync", error));
@@ -135,6 +135,17 @@ impl StagedFile {
             target: self.target.clone(),
             journal,
         })
+    }
+
+    fn unsettled(&self, error: std::io::Error) -> Error {
+        let list = self.target.with_file_name(fs::path(&journal::name_for(&self.target_name)));
+        let message = format!(
+            "{} is complete, and no original was removed: the list of them cannot take the place of {}: {}; remove that, and pack again",
+            show(&self.target),
+            show(&list),
+            reason(&error)
+        );
+        self.failed("write", error).with_message(message)
     }
 
     fn claim(&self) -> Result<Journal> {

@@ -9,6 +9,9 @@
 mod archives;
 mod damage;
 mod hash;
+mod limits;
+mod manifest;
 mod pack;
 mod read;
+mod restarts;
 mod shards;

@@ -50,7 +50,7 @@ fn bytes_depend_on_neither_threads_nor_memory() {
     let source = folder.path().join("source");
     tree(&source);
     let mut digests = Vec::new();
-    for (jobs, memory) in [(1, 1), (1, 256 << 20), (2, 256 << 20), (3, 40 << 20), (16, 256 << 20)] {
+    for (jobs, memory) in [(1, 1 << 20), (1, 256 << 20), (2, 256 << 20), (3, 40 << 20), (16, 256 << 20)] {
         for stamps in [Stamps::Original, Stamps::Fixed(315_532_800)] {
             let target = folder.path().join(format!("{jobs}-{memory}-{stamps:?}.zip"));
             let options = PackOptions { jobs, memory, stamps, ..PackOptions::default() };

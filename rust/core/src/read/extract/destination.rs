@@ -45,7 +45,10 @@ pub(super) fn failed(attempt: &str, path: &Path, cause: io::Error) -> Error {
 
 impl<'a> Destination<'a> {
     pub fn open(path: &'a Path, folders: &'a [Folder]) -> Result<Self> {
-        fs::create_directories(path).map_err(|cause| failed("create", path, cause))?;
+        fs::create_directories(path).map_err(|cause| match cause.raw_os_error() {
+            Some(libc::EEXIST | libc::ENOTDIR) => no_folder(path),
+            _ => failed("create", path, cause),
+        })?;
         let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
         let root = fs::open_directory(bytes).map_err(|cause| failed("enter", path, cause))?;
         let mut is_new = true;
@@ -258,6 +261,12 @@ fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Fa
 
 fn exists(path: &Path) -> Error {
     let message = format!("{} exists; extract to another folder, or say whether to overwrite or to skip", show(path));
+    let cause = io::Error::from_raw_os_error(libc::EEXIST);
+    Error::io(Stage::Extract, "create", path, cause).with_message(message).as_kind(ErrorKind::TargetExists)
+}
+
+fn no_folder(path: &Path) -> Error {
+    let message = format!("cannot extract to {}: it, or what it is in, is no folder; name another", show(path));
     let cause = io::Error::from_raw_os_error(libc::EEXIST);
     Error::io(Stage::Extract, "create", path, cause).with_message(message).as_kind(ErrorKind::TargetExists)
 }

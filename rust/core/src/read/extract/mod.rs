@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::content::Content;
-use super::{Archive, Member};
+use super::fault::Fault;
+use super::{Archive, Member, MemberKind, Packing};
 use crate::cancel::CancelToken;
-use crate::error::{Error, Result, Stage, show};
+use crate::error::{Error, Result, Stage, show, show_bytes};
 use crate::fs;
 use crate::progress::{Phase, Progress};
 use crate::report::Remark;
@@ -29,6 +30,9 @@ const CLAIM: usize = 32;
 /// A member of up to this size is checked before its file is made, and written with one call. A larger one is checked while
 /// it is written, and its file has no name before that is done: naming costs a small file more than writing it.
 const AT_ONCE: u64 = 1 << 20;
+
+/// How many of the members that cannot be read an error names.
+const NAMED: usize = 20;
 
 /// What to do with a name that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,6 +108,9 @@ impl Archive {
     /// Write members below a folder. Nothing is written before names, links, limits and, unless told otherwise, existing
     /// files have been checked; nothing is ever written outside the folder.
     ///
+    /// Files that are encrypted, or packed by a method that is not known, keep nobody from the others: these are extracted
+    /// first, and the error that names the rest comes last.
+    ///
     /// Each file is complete when its call ends: one that fails is removed. Files written before a failure stay. A process
     /// that is killed leaves no file of more than 1 MiB incomplete under its name; a smaller one is at risk while the one
     /// call that writes it runs.
@@ -116,7 +123,12 @@ impl Archive {
         let begun = Instant::now();
         progress.enter(Phase::Extract);
         let plan = plan::plan(self, request)?;
-        self.limits.check_bytes(plan.bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
+        self.limits
+            .check_written(plan.bytes, self.source.length(), &request.dest)
+            .map_err(|fault| self.explain(fault))?;
+        if plan.is_empty() && !plan.unreadable.is_empty() {
+            return Err(self.unreadable(&plan));
+        }
         progress.total_files.set(plan.files.len() as u64);
         let destination = Destination::open(&request.dest, &plan.folders)?;
         if plan::must_be_free(request) && !destination.is_new {
@@ -143,6 +155,10 @@ impl Archive {
         let made = work.files(&plan).and_then(|()| work.rest(&plan));
         let files = work.files.load(Ordering::Relaxed);
         made.map_err(|error| after_some(error, files, &request.dest))?;
+        if !plan.unreadable.is_empty() {
+            let error = self.unreadable(&plan);
+            return Err(after_some(error, files, &request.dest));
+        }
         let mut skipped = work.skipped.into_inner().unwrap_or_default();
         skipped.splice(0..0, plan.skipped);
         Ok(ExtractReport {
@@ -159,12 +175,32 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// The failure that stands for all files that no call can extract; the others have been by then.
+    fn unreadable(&self, plan: &Plan) -> Error {
+        let all = &plan.unreadable;
+        let mut named: Vec<String> =
+            all.iter().take(NAMED).map(|(name, why)| format!("{} ({why})", show_bytes(name))).collect();
+        if all.len() > NAMED {
+            named.push(format!("and {} more", all.len() - NAMED));
+        }
+        let members = if all.len() == 1 { "member" } else { "members" };
+        let what = format!("{} {members} cannot be extracted: {}", all.len(), named.join(", "));
+        self.explain(Fault::unsupported(what))
+    }
+}
+
 /// Why a member with this target, where it is a link, has no place below a destination, if it has none.
 pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static str> {
-    match (names::parts(&member.name), target) {
-        (Err(reason), _) => Some(reason),
-        (Ok(parts), Some(target)) => names::refuse_link(target, parts.len().saturating_sub(1)),
-        (Ok(_), None) => None,
+    let depth = match names::parts(&member.name) {
+        Err(reason) => return Some(reason),
+        Ok(parts) if parts.is_empty() && member.kind != MemberKind::Directory => return Some(plan::NAMELESS),
+        Ok(parts) => parts.len().saturating_sub(1),
+    };
+    match member.kind {
+        MemberKind::Special => Some(plan::SPECIAL),
+        MemberKind::File if member.packing == Packing::Sparse => Some(plan::SPARSE),
+        _ => target.and_then(|target| names::refuse_link(target, depth)),
     }
 }
 

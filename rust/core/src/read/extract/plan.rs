@@ -17,6 +17,11 @@ use crate::report::Remark;
 /// Folders that no member stands for may be this many: a name of 64 KiB can ask for 500, and costs its writer nothing.
 const IMPLIED_FOLDERS: usize = 1 << 20;
 
+/// Why members are left out; verifying says so, too.
+pub(super) const SPECIAL: &str = "a device, FIFO or socket";
+pub(super) const SPARSE: &str = "a sparse file of a kind that vhpack cannot read";
+pub(super) const NAMELESS: &str = "its name is empty";
+
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -58,8 +63,28 @@ pub(super) struct Plan {
     pub skipped: Vec<Remark>,
     /// How many of those nobody asked to leave out.
     pub refused: u64,
+    /// Files whose bytes nobody can get here, and why: encrypted, or packed by a method that is not known.
+    pub unreadable: Vec<(Vec<u8>, String)>,
     pub warnings: Vec<String>,
     pub bytes: u64,
+}
+
+impl Plan {
+    /// Whether the member's bytes cannot be had here, which is noted; what is wrong with it otherwise is a fault.
+    fn is_unreadable(&mut self, member: &Member) -> Result<bool, Fault> {
+        match content::check(member) {
+            Ok(()) => Ok(false),
+            Err(fault) if fault.kind() == ErrorKind::Unsupported => {
+                self.unreadable.push((member.name.clone(), fault.what().to_owned()));
+                Ok(true)
+            }
+            Err(fault) => Err(fault.in_member(&member.name).at(member.offset)),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.folders.len() == 1 && self.files.is_empty() && self.links.is_empty() && self.hard_links.is_empty()
+    }
 }
 
 /// Which members were asked for.
@@ -131,6 +156,9 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
     })?;
     // A zip's link has its target as content, which cannot be read while the directory is.
     for mut member in links {
+        if planning.plan.is_unreadable(&member).map_err(|fault| archive.explain(fault))? {
+            continue;
+        }
         member.link = Some(archive.link_target(&member)?);
         planning.add(member).map_err(|fault| archive.explain(fault))?;
     }
@@ -153,6 +181,7 @@ impl<'a> Planning<'a> {
             hard_links: Vec::new(),
             skipped: Vec::new(),
             refused: 0,
+            unreadable: Vec::new(),
             warnings: Vec::new(),
             bytes: 0,
         };
@@ -186,7 +215,7 @@ impl<'a> Planning<'a> {
         let parts = parts(&member.name).map_err(|what| unsafe_member(&member, what))?;
         if parts.len() <= self.request.strip {
             if parts.is_empty() && member.kind != MemberKind::Directory {
-                return Err(unsafe_member(&member, "its name is empty"));
+                return Err(unsafe_member(&member, NAMELESS));
             }
             return Ok(());
         }
@@ -194,7 +223,7 @@ impl<'a> Planning<'a> {
         let mut file = None;
         match member.kind {
             MemberKind::Special => {
-                self.refuse(&member, "a device, FIFO or socket");
+                self.refuse(&member, SPECIAL);
                 return Ok(());
             }
             MemberKind::Link | MemberKind::HardLink if !self.request.links => {
@@ -214,11 +243,13 @@ impl<'a> Planning<'a> {
                 return Ok(());
             }
             MemberKind::File if member.packing == Packing::Sparse => {
-                self.refuse(&member, "a sparse file of a kind that vhpack cannot read");
+                self.refuse(&member, SPARSE);
                 return Ok(());
             }
             MemberKind::File => {
-                content::check(&member).map_err(|fault| fault.in_member(&member.name).at(member.offset))?;
+                if self.plan.is_unreadable(&member)? {
+                    return Ok(());
+                }
                 self.plan.bytes = self.plan.bytes.saturating_add(member.size);
             }
             // Now, since a later member of the target's name is another file.
@@ -342,7 +373,10 @@ impl<'a> Planning<'a> {
         let folder_folds = self.plan.folders[folder as usize].folds_to;
         let hash = match std::str::from_utf8(name) {
             Ok(text) if !text.is_ascii() => {
-                let text = text.nfc().collect::<String>().to_lowercase().nfc().collect::<String>();
+                // Up and down again, letter by letter: two lower case sigmas share a capital, and so do long and round s.
+                // Down first, since the capital sharp s is its own capital.
+                let lower = text.nfc().flat_map(char::to_lowercase);
+                let text: String = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect();
                 self.hasher.hash_one((folder_folds, text.as_bytes()))
             }
             Ok(_) => self.hasher.hash_one((folder_folds, &name.to_ascii_lowercase()[..])),

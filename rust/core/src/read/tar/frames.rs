@@ -1,5 +1,6 @@
 //! A tar in zstd frames with a seek table: any frame is unpacked by itself, and recent ones are kept.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,16 @@ const RESERVED: u8 = 0x7c;
 /// Unpacked frames are kept up to this size together: some for each of 16 threads at a MiB or four each.
 const KEPT: usize = 64 << 20;
 
+/// And so many of them: finding one among these costs less than unpacking one, however small they are.
+const KEPT_FRAMES: usize = 256;
+
 /// A frame that unpacks to more is not held in memory as a whole.
 pub(super) const LARGEST_FRAME: u64 = 16 << 20;
+
+thread_local! {
+    /// Making one takes longer than to unpack a small frame.
+    static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
 
 /// Zstandard makes at most a block of 128 KiB of four bytes.
 const MOST_RATIO: u64 = 32_768;
@@ -151,7 +160,7 @@ impl Frames {
         let mut kept = self.lock();
         kept.push_back((number, Arc::clone(&frame)));
         let mut bytes: usize = kept.iter().map(|(_, frame)| frame.len()).sum();
-        while bytes > KEPT
+        while (bytes > KEPT || kept.len() > KEPT_FRAMES)
             && let Some((_, oldest)) = kept.pop_front()
         {
             bytes -= oldest.len();
@@ -178,8 +187,13 @@ impl Frames {
             return Err(damaged("is cut short".into()));
         }
         let mut raw = vec![0; raw_length as usize];
-        let mut context = DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
-        match context.decompress(&mut raw[..], &packed) {
+        let unpacked = CONTEXT.with_borrow_mut(|kept| {
+            if kept.is_none() {
+                *kept = DCtx::try_create();
+            }
+            kept.as_mut().map(|context| context.decompress(&mut raw[..], &packed))
+        });
+        match unpacked.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))? {
             Ok(count) if count == raw.len() => {
                 if self.table.agrees(number, XxHash64::oneshot(0, &raw), raw_length) {
                     return Ok(raw);
@@ -198,5 +212,25 @@ impl Frames {
 
     pub fn count(&self) -> usize {
         self.table.starts.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_small_the_frames_are_few_are_kept() {
+        let mut packed = vec![0; 100];
+        let length = zstd_safe::compress(&mut packed[..], b"x", 1).unwrap();
+        packed.truncate(length);
+        let count = 4 * KEPT_FRAMES as u64;
+        let starts = (0..=count).map(|number| (number * length as u64, number)).collect();
+        let frames = Frames::new(&SeekTable { starts, sums: Vec::new() }).unwrap();
+        let source = packed.repeat(count as usize);
+        let mut raw = vec![0; count as usize];
+        assert_eq!(frames.read_at(&source, &mut raw, 0).unwrap(), raw.len());
+        assert!(raw.iter().all(|&byte| byte == b'x'));
+        assert_eq!(frames.lock().len(), KEPT_FRAMES);
     }
 }

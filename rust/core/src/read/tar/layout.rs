@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     LongName,
     /// Its data are the next member's link target.
     LongLink,
+    /// The name of the tape, which is no member.
+    Label,
 }
 
 /// One header block.
@@ -82,11 +84,13 @@ fn purpose(flag: u8, name: &[u8], more: bool) -> Purpose {
         b'0' | b'\0' | b'7' => MemberKind::File,
         b'1' => MemberKind::HardLink,
         b'2' => MemberKind::Link,
-        b'5' => MemberKind::Directory,
+        // GNU's incremental backups list a folder's names as its data.
+        b'5' | b'D' => MemberKind::Directory,
         b'x' | b'X' => return Purpose::Pax,
         b'g' => return Purpose::Global,
         b'L' => return Purpose::LongName,
         b'K' => return Purpose::LongLink,
+        b'V' => return Purpose::Label,
         b'S' => return Purpose::Sparse { more },
         _ => MemberKind::Special,
     })
@@ -118,6 +122,8 @@ pub(super) struct Extension {
     pub size: Option<u64>,
     pub mtime: Option<(i64, u32)>,
     pub sparse: bool,
+    /// Of a sparse file, whose other name says that it was left to a reader who knows none.
+    pub sparse_name: Option<Vec<u8>>,
 }
 
 impl Extension {
@@ -145,6 +151,7 @@ impl Extension {
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
             b"mtime" => self.mtime = Some(seconds(value)?),
+            b"GNU.sparse.name" => (self.sparse, self.sparse_name) = (true, Some(value.to_vec())),
             key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {}
         }

@@ -3,6 +3,7 @@
 mod behind;
 mod frames;
 mod layout;
+mod restarts;
 mod sequential;
 mod table;
 
@@ -79,7 +80,6 @@ impl Tar {
         };
         limits.check_total(length)?;
         if stream.is_random() {
-            limits.check_bytes(length.saturating_sub(table.end), source.length())?;
             look_behind(source, &stream, length, &mut behind, cancel)?;
         }
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));

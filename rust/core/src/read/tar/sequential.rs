@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frames::SeekTable;
+use super::restarts::{Restart, Restarts, Watch};
 use crate::cancel::CancelToken;
-use crate::read::decode::Decoder;
+use crate::read::decode::{Decoder, Fed};
 use crate::read::fault::Fault;
 use crate::read::limits::Limits;
 use crate::read::member::Packing;
@@ -38,6 +39,8 @@ pub(crate) struct Sequential {
     cancel: CancelToken,
     /// Where one can begin: in the file, and in what it unpacks to. Grows while the stream is read for the first time.
     points: Mutex<Vec<(u64, u64)>>,
+    /// The same inside gzip members, while the stream is read for the first time.
+    restarts: Box<Mutex<Restarts>>,
     waiting: Mutex<Vec<Unpacking>>,
     /// Says where beginnings are.
     table: Option<Arc<SeekTable>>,
@@ -54,7 +57,8 @@ impl Sequential {
     pub fn new(wrap: Wrap, limits: Limits, cancel: &CancelToken) -> Self {
         let points = Mutex::new(vec![(0, 0)]);
         let (waiting, table, checking) = (Mutex::default(), None, None);
-        Self { wrap, limits, cancel: cancel.clone(), points, waiting, table, checking }
+        let restarts = Box::default();
+        Self { wrap, limits, cancel: cancel.clone(), points, restarts, waiting, table, checking }
     }
 
     /// With the beginnings that a seek table knows.
@@ -83,30 +87,37 @@ impl Sequential {
 
     /// The unpacking that has the shortest way to `offset`.
     fn nearest(&self, offset: u64) -> Result<Unpacking, Fault> {
-        let point = {
-            let points = lock(&self.points);
-            points[points.partition_point(|point| point.1 <= offset).saturating_sub(1)]
-        };
+        let restart = self.restart(offset);
         let mut waiting = lock(&self.waiting);
         let near =
             (0..waiting.len()).filter(|&n| waiting[n].position() <= offset).max_by_key(|&n| waiting[n].position());
         match near {
-            Some(number) if waiting[number].position() >= point.1 => Ok(waiting.remove(number)),
+            Some(number) if waiting[number].position() >= restart.made => Ok(waiting.remove(number)),
             _ => {
                 drop(waiting);
-                Unpacking::new(self.wrap, point)
+                Unpacking::new(self.wrap, &restart)
             }
+        }
+    }
+
+    /// The last beginning, or place inside a gzip member, that is not behind `offset`.
+    fn restart(&self, offset: u64) -> Restart {
+        let (file, made) = {
+            let points = lock(&self.points);
+            points[points.partition_point(|point| point.1 <= offset).saturating_sub(1)]
+        };
+        match lock(&self.restarts).before(offset) {
+            Some(restart) if restart.made > made => restart.clone(),
+            _ => Restart { file, made, window: None },
         }
     }
 
     /// How far the nearest unpacking, or beginning, is on the way to `offset`.
     pub fn reached(&self, offset: u64) -> u64 {
-        let points = lock(&self.points);
-        let point = points[points.partition_point(|point| point.1 <= offset).saturating_sub(1)].1;
-        drop(points);
+        let restart = self.restart(offset).made;
         let waiting = lock(&self.waiting);
         let positions = waiting.iter().map(Unpacking::position).filter(|&position| position <= offset);
-        positions.max().unwrap_or(0).max(point)
+        positions.max().unwrap_or(0).max(restart)
     }
 
     fn note_point(&self, point: (u64, u64)) {
@@ -183,25 +194,34 @@ struct Unpacking {
     /// Of the present gzip member.
     crc: crc32fast::Hasher,
     member_made: u64,
+    /// Whether that was unpacked from its first byte on, so that its CRC is known.
+    is_whole: bool,
+    watch: Watch,
 }
 
 impl Unpacking {
-    fn new(wrap: Wrap, (file, made): (u64, u64)) -> Result<Self, Fault> {
+    fn new(wrap: Wrap, restart: &Restart) -> Result<Self, Fault> {
         let packing = match wrap {
             Wrap::Gzip => Packing::Deflate,
             Wrap::Zstd => Packing::Zstd,
         };
+        let mut decoder = Decoder::new(packing)?;
+        if let Some(window) = &restart.window {
+            decoder.resume(window)?;
+        }
         Ok(Self {
-            decoder: Decoder::new(packing)?,
-            next_is: Next::Beginning,
+            decoder,
+            next_is: if restart.window.is_some() { Next::Data } else { Next::Beginning },
             input: vec![0; INPUT],
             unread: 0..0,
-            next: file,
+            next: restart.file,
             output: vec![0; OUTPUT],
             ready: 0..0,
-            made,
+            made: restart.made,
             crc: crc32fast::Hasher::new(),
             member_made: 0,
+            is_whole: restart.window.is_none(),
+            watch: Watch::default(),
         })
     }
 
@@ -245,14 +265,14 @@ impl Unpacking {
                     if self.unread.is_empty() {
                         self.fill(source)?;
                     }
-                    let fed = self.decoder.feed(&self.input[self.unread.clone()], &mut self.output)?;
+                    let fed = self.feed(stream)?;
                     if fed.taken == 0 && fed.made == 0 && !fed.ended {
                         return Err(self.cut_short(source));
                     }
                     self.unread.start += fed.taken;
                     self.made += fed.made as u64;
                     self.ready = 0..fed.made;
-                    stream.limits.check_bytes(self.made, source.length())?;
+                    stream.limits.check_total(self.made)?;
                     if stream.wrap == Wrap::Gzip {
                         self.crc.update(&self.output[..fed.made]);
                         self.member_made += fed.made as u64;
@@ -266,6 +286,25 @@ impl Unpacking {
                 }
             }
         }
+    }
+
+    /// Unpack some bytes; of a gzip member that is unpacked from its beginning by the first pass, a block, to look for
+    /// places to begin at. What verifies unpacks once more, and needs none.
+    fn feed(&mut self, stream: &Sequential) -> Result<Fed, Fault> {
+        let input = &self.input[self.unread.clone()];
+        if stream.wrap != Wrap::Gzip || stream.checking.is_some() || !self.is_whole {
+            return self.decoder.feed(input, &mut self.output);
+        }
+        let fed = self.decoder.feed_block(input, &mut self.output)?;
+        let file = self.next - self.unread.len() as u64 + fed.taken as u64;
+        let is_stop = !fed.ended && fed.taken < input.len() && fed.made < self.output.len();
+        self.watch.see(
+            &mut lock(&stream.restarts),
+            (&input[..fed.taken], &self.output[..fed.made]),
+            (is_stop, fed.ended),
+            (file, self.made + fed.made as u64),
+        );
+        Ok(fed)
     }
 
     fn cut_short(&self, source: &dyn Source) -> Fault {
@@ -312,6 +351,8 @@ impl Unpacking {
             self.gzip_header(source)?;
             self.crc = crc32fast::Hasher::new();
             self.member_made = 0;
+            self.is_whole = true;
+            self.watch.reset();
         }
         self.decoder.reset();
         self.next_is = Next::Data;
@@ -368,8 +409,10 @@ impl Unpacking {
             return Ok(());
         }
         let (made, crc, length) = (self.made, self.crc.clone().finalize(), self.member_made as u32);
+        let whole = self.is_whole;
         let trailer = self.take(source, 8)?;
-        if trailer[..4] != crc.to_le_bytes() || trailer[4..] != length.to_le_bytes() {
+        let is_right = trailer[..4] == crc.to_le_bytes() && trailer[4..] == length.to_le_bytes();
+        if whole && !is_right {
             return Err(Fault::corrupt("the CRC of the gzip data is wrong; something before this is damaged").at(made));
         }
         Ok(())

@@ -23,7 +23,8 @@ struct Record {
     link_length: u16,
     kind: MemberKind,
     sparse: bool,
-    /// Of a hard link: the number of the file whose bytes it has, or [`NONE`].
+    /// Of a hard link: the number of the file whose bytes it has, or [`NONE`]. One to a symbolic link is a link itself, and
+    /// this the number of the one whose end it has.
     target: u32,
 }
 
@@ -34,7 +35,10 @@ pub(crate) struct Table {
     index: Index,
     records: Vec<Record>,
     names: Vec<u8>,
+    /// Files, of several with one name the last.
     pub files: u64,
+    /// Numbers of the members that a later one has the name of.
+    pub superseded: Vec<u32>,
     /// Where the end mark begins, in the tar stream.
     pub end: u64,
     /// Whether there is one; else the stream ends there, or inside the last member.
@@ -54,6 +58,8 @@ impl Table {
     }
 
     fn link(&self, record: &Record) -> &[u8] {
+        let other = (record.kind == MemberKind::Link).then(|| self.records.get(record.target as usize)).flatten();
+        let record = other.unwrap_or(record);
         &self.names[record.names_at as usize + usize::from(record.name_length)..][..record.link_length.into()]
     }
 
@@ -75,7 +81,7 @@ impl Table {
             start: Some(record.start),
             flags: 0,
             raw_name: None,
-            target: (record.target != NONE).then_some(record.target),
+            target: (record.kind == MemberKind::HardLink && record.target != NONE).then_some(record.target),
         })
     }
 
@@ -86,7 +92,8 @@ impl Table {
 
     /// Go through the stream from header to header; it lies in a file of `packed` bytes.
     pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let mut survey = Survey { read, packed, records: Vec::new(), names: Vec::new(), total: 0, is_marked: true };
+        let (records, names) = (Vec::new(), Vec::new());
+        let mut survey = Survey { read, packed, records, names, total: 0, end: 0, is_marked: true };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
@@ -94,12 +101,12 @@ impl Table {
                 return Err(Fault::cancelled());
             }
         }
-        let Survey { mut records, mut names, is_marked, .. } = survey;
+        let Survey { mut records, mut names, end, is_marked, .. } = survey;
         records.shrink_to_fit();
         names.shrink_to_fit();
-        let mut table = Self::of(records, names, at)?;
+        let mut table = Self::of(records, names, end)?;
         if table.drop_repeats() {
-            table = Self::of(table.records, table.names, at)?;
+            table = Self::of(table.records, table.names, end)?;
         }
         table.is_marked = is_marked;
         Ok(table)
@@ -107,30 +114,44 @@ impl Table {
 
     /// The table of these members, hard links led to their files.
     fn of(records: Vec<Record>, names: Vec<u8>, end: u64) -> Result<Self, Fault> {
-        let mut table = Self { index: Indexing::new().finish(), records, names, files: 0, end, is_marked: true };
+        let (index, superseded) = (Indexing::new().finish(), Vec::new());
+        let mut table = Self { index, records, names, files: 0, superseded, end, is_marked: true };
         let mut indexing = Indexing::new();
         for record in &table.records {
             indexing.push(table.name(record))?;
         }
         table.index = indexing.finish();
         for number in 0..table.records.len() {
-            if table.records[number].kind == MemberKind::HardLink {
-                table.records[number].target = table.target(number).unwrap_or(NONE);
+            let record = &mut table.records[number];
+            if record.kind == MemberKind::HardLink || record.target != NONE {
+                (record.kind, record.target) = (MemberKind::HardLink, NONE);
+                let (kind, target) = table.target(number).unwrap_or((MemberKind::HardLink, NONE));
+                (table.records[number].kind, table.records[number].target) = (kind, target);
             }
-            let record = &table.records[number];
-            table.files += u64::from(record.kind == MemberKind::File || record.target != NONE);
+            table.files += u64::from(table.is_file(number));
         }
+        table.superseded =
+            table.index.superseded(|a, b| Ok(table.name(&table.records[a]) == table.name(&table.records[b])))?;
+        let hidden = table.superseded.iter().filter(|&&number| table.is_file(number as usize)).count();
+        table.files -= hidden as u64;
         Ok(table)
+    }
+
+    fn is_file(&self, number: usize) -> bool {
+        let record = &self.records[number];
+        record.kind == MemberKind::File || (record.kind == MemberKind::HardLink && record.target != NONE)
     }
 
     /// The file that a hard link means: when it was packed, its target was what the last member before it says, whatever
     /// a later one of the same name may be.
-    fn target(&self, number: usize) -> Option<u32> {
+    fn target(&self, number: usize) -> Option<(MemberKind, u32)> {
         let link = self.link(&self.records[number]);
         let found = self.index.before(link, number).find(|&before| self.name(&self.records[before]) == link)?;
-        match self.records[found].kind {
-            MemberKind::File => Some(found as u32),
-            _ => Some(self.records[found].target).filter(|target| *target != NONE),
+        let record = &self.records[found];
+        match record.kind {
+            MemberKind::File => Some((MemberKind::HardLink, found as u32)),
+            MemberKind::Link if record.target == NONE => Some((MemberKind::Link, found as u32)),
+            kind => Some((kind, record.target)).filter(|_| record.target != NONE),
         }
     }
 
@@ -162,6 +183,7 @@ struct Survey<'a> {
     records: Vec<Record>,
     names: Vec<u8>,
     total: u64,
+    end: u64,
     is_marked: bool,
 }
 
@@ -186,23 +208,24 @@ impl Survey<'_> {
 
     /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark, or
     /// where all ends without one: what stands before is still worth listing.
-    fn member(&mut self, first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
+    fn member(&mut self, mut first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
         let mut extension = Extension::default();
         let mut at = first;
         loop {
             let Some(block) = self.block(at)? else {
                 if at == first && !self.records.is_empty() {
-                    self.is_marked = false;
+                    (self.end, self.is_marked) = (at, false);
                     return Ok(None);
                 }
                 return Err(cut_short(at));
             };
             if block == [0; BLOCK] {
-                return if at == first {
-                    Ok(None)
-                } else {
-                    Err(Fault::corrupt("a header's extension stands before the end mark").at(first))
-                };
+                // A global header may stand alone, as where nothing was archived.
+                if extension == Extension::default() {
+                    self.end = at;
+                    return Ok(None);
+                }
+                return Err(Fault::corrupt("a header's extension stands before the end mark").at(first));
             }
             let header = Header::parse(&block).map_err(|fault| fault.at(at))?;
             match header.purpose {
@@ -228,6 +251,9 @@ impl Survey<'_> {
                 }
                 Purpose::LongName => extension.name = Some(text(&self.extension(&header, at)?).to_vec()),
                 Purpose::LongLink => extension.link = Some(text(&self.extension(&header, at)?).to_vec()),
+                Purpose::Label => {
+                    (first, extension) = (after(at, header.size)?, Extension::default());
+                }
             }
             at = after(at, header.size)?;
         }
@@ -248,7 +274,7 @@ impl Survey<'_> {
         at: u64,
         limits: &Limits,
     ) -> Result<u64, Fault> {
-        let mut name = extension.name.unwrap_or_else(|| header.name.clone());
+        let mut name = extension.sparse_name.or(extension.name).unwrap_or_else(|| header.name.clone());
         if kind == MemberKind::Directory && !name.ends_with(b"/") {
             name.push(b'/');
         }
@@ -269,7 +295,7 @@ impl Survey<'_> {
         self.records.push(Record {
             header: first,
             start: at + BLOCK as u64,
-            size,
+            size: if kind == MemberKind::Directory { 0 } else { size },
             mtime,
             names_at: self.names.len() as u64,
             nanoseconds,

@@ -107,13 +107,13 @@ impl End {
 
     /// Whether a field is full, so that the zip64 record has the value.
     pub fn is_full(&self) -> bool {
-        self.count == FULL_16.into() || self.length == FULL_32.into() || self.offset == FULL_32.into()
+        self.count == u64::from(FULL_16) || self.length == u64::from(FULL_32) || self.offset == u64::from(FULL_32)
     }
 
     /// Whether a zip64 record repeats every field that is not full, as readers without zip64 go by these.
     pub fn agrees(&self, wide: &Self) -> bool {
-        let half = |narrow: u64, wide: u64| narrow == FULL_16.into() || narrow == wide;
-        let word = |narrow: u64, wide: u64| narrow == FULL_32.into() || narrow == wide;
+        let half = |narrow: u64, wide: u64| narrow == u64::from(FULL_16) || narrow == wide;
+        let word = |narrow: u64, wide: u64| narrow == u64::from(FULL_32) || narrow == wide;
         half(self.disk.into(), wide.disk.into())
             && half(self.directory_disk.into(), wide.directory_disk.into())
             && half(self.count_here, wide.count_here)
@@ -324,10 +324,10 @@ impl<'a> LocalHeader<'a> {
         let (mut size, mut packed) = (u64::from(word(22)), u64::from(word(18)));
         if let Some(field) = zip64 {
             let mut fields = Fields(field);
-            if size == FULL_32.into() {
+            if size == u64::from(FULL_32) {
                 size = fields.u64().ok_or(Broken::Zip64)?;
             }
-            if packed == FULL_32.into() {
+            if packed == u64::from(FULL_32) {
                 packed = fields.u64().ok_or(Broken::Zip64)?;
             }
         }

@@ -40,8 +40,10 @@ pub(crate) struct Zip {
     pub shift: u64,
     /// Where the end record ends; what follows is not the archive's.
     pub end: u64,
-    /// Regular files.
+    /// Regular files, of several with one name the last.
     pub files: u64,
+    /// Numbers of the members that a later one has the name of.
+    pub superseded: Vec<u32>,
     pub members: u64,
     /// How long the last local header's extra field was: the next one's is as long, mostly.
     extra_seen: AtomicUsize,
@@ -248,7 +250,7 @@ impl Zip {
         let mut behind = [0; 24];
         let count = source.read_at(&mut behind, end)?;
         let expected = (member.crc.unwrap_or(0), member.packed, member.size);
-        let wide = header.zip64 || member.packed > u32::MAX.into() || member.size > u32::MAX.into();
+        let wide = header.zip64 || member.packed > u64::from(u32::MAX) || member.size > u64::from(u32::MAX);
         // Writers disagree on when sizes take eight bytes; what fits is right.
         let found = [wide, !wide]
             .into_iter()
@@ -332,7 +334,7 @@ fn changed(broken: Broken) -> Fault {
 fn finish_walk(rest: &[u8], broken: Broken, at: u64) -> Result<(), Fault> {
     const SIGNATURE: &[u8] = b"PK\x05\x05";
     match broken {
-        Broken::Foreign if rest.starts_with(SIGNATURE) => Ok(()),
+        Broken::Foreign | Broken::Short if rest.starts_with(SIGNATURE) => Ok(()),
         Broken::Foreign => Err(Fault::corrupt("there is no record of the directory here").at(at)),
         Broken::Short => Err(Fault::corrupt("the directory ends inside a record").at(at)),
         Broken::Zip64 => Err(changed(broken).at(at)),

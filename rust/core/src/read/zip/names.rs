@@ -13,13 +13,14 @@ const UNICODE_PATH: u16 = 0x7075;
 /// The name as it reads. Writers on Linux leave out the flag for UTF-8 names, so bytes that are UTF-8 are taken for it;
 /// text in code page 437 hardly ever is.
 pub(super) fn decode<'a>(raw: &'a [u8], says_utf8: bool, extra: &'a [u8]) -> Cow<'a, [u8]> {
-    if says_utf8 || raw.is_ascii() {
+    if says_utf8 {
         return Cow::Borrowed(raw);
     }
+    // Also beside ASCII: who cannot write a letter writes a question mark, and what else the field says, unzip believes.
     if let Some(name) = unicode_path(raw, extra) {
         return Cow::Borrowed(name);
     }
-    if std::str::from_utf8(raw).is_ok() {
+    if raw.is_ascii() || std::str::from_utf8(raw).is_ok() {
         return Cow::Borrowed(raw);
     }
     let character = |&byte: &u8| match byte.checked_sub(0x80) {
@@ -33,7 +34,8 @@ pub(super) fn decode<'a>(raw: &'a [u8], says_utf8: bool, extra: &'a [u8]) -> Cow
 fn unicode_path<'a>(raw: &[u8], extra: &'a [u8]) -> Option<&'a [u8]> {
     let [1, rest @ ..] = extra_field(extra, UNICODE_PATH)? else { return None };
     let (crc, name) = rest.split_first_chunk()?;
-    (u32::from_le_bytes(*crc) == crc32fast::hash(raw) && std::str::from_utf8(name).is_ok()).then_some(name)
+    let is_name = !name.is_empty() && std::str::from_utf8(name).is_ok();
+    (is_name && u32::from_le_bytes(*crc) == crc32fast::hash(raw)).then_some(name)
 }
 
 #[cfg(test)]
@@ -49,6 +51,12 @@ mod tests {
         extra.extend(crc32fast::hash(b"\x84").to_le_bytes());
         extra.extend("é".as_bytes());
         assert_eq!(&*decode(b"\x84", false, &extra), "é".as_bytes());
+        assert_eq!(&*decode(b"\x84", false, &extra[..9]), "ä".as_bytes(), "an empty name is none");
+        let beside =
+            |raw: &[u8]| [&[0x75, 0x70, 7, 0, 1][..], &crc32fast::hash(raw).to_le_bytes(), "é".as_bytes()].concat();
+        assert_eq!(&*decode(b"?", false, &beside(b"?")), "é".as_bytes());
+        assert_eq!(&*decode(b"?", false, &beside(b"!")), b"?");
+        assert_eq!(&*decode(b"?", true, &beside(b"?")), b"?");
         assert_eq!(&*decode(b"\x85", false, &extra), "à".as_bytes());
     }
 }

@@ -9,6 +9,7 @@ use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
 use crate::read::index::Indexing;
 use crate::read::limits::Limits;
+use crate::read::member::MemberKind;
 use crate::read::source::Source;
 
 /// Members indexed between two looks at the flag: some milliseconds.
@@ -148,7 +149,26 @@ impl Zip {
         limits.check_total(total)?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
-        Ok(Self { index, places, directory, directory_end, shift, end: archive_end, files, members, extra_seen })
+        let superseded = Vec::new();
+        let end = archive_end;
+        let mut zip =
+            Self { index, places, directory, directory_end, shift, end, files, superseded, members, extra_seen };
+        zip.find_superseded(source)?;
+        Ok(zip)
+    }
+}
+
+impl Zip {
+    /// Only names whose hashes agree are read, which in an honest archive are next to none.
+    fn find_superseded(&mut self, source: &dyn Source) -> Result<(), Fault> {
+        let named = |number| self.member(source, number, 0);
+        let superseded = self.index.superseded(|a, b| Ok(named(a)?.name == named(b)?.name))?;
+        let mut files = 0;
+        for &number in &superseded {
+            files += u64::from(named(number as usize)?.kind == MemberKind::File);
+        }
+        (self.superseded, self.files) = (superseded, self.files - files);
+        Ok(())
     }
 }
 

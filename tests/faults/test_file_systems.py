@@ -1,0 +1,268 @@
+"""Other file systems than the one that tests usually run on: no unnamed files, no links, no modes, names that fold their case."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needs, without
+from tests.engine.command import VHPACK, compress, run
+from tests.engine.refusals import check_failed
+from tests.engine.trees import contents, prose, write_tree
+from tests.faults.tracing import strace
+from tests.interop.structure import structure_of, unpacked
+
+FILES = {f"{number}.json": prose(400, number) for number in range(9)} | {"sub/deep.json": prose(400, 9)}
+LIST = ".out.zip.vhpack-removing"
+CALL = ["data", "-o", "out.zip", "--remove-originals"]
+
+Mount = Callable[[Path, ExitStack], Path]
+
+
+def mounted(command: list[str], folder: Path, ends: ExitStack) -> Path:
+    """Mount, and unmount at the end of the test."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if made.returncode != 0 or not folder.is_mount():
+        without(f"{command[0]} does not work here: {(made.stderr or made.stdout).strip()}")
+    ends.callback(subprocess.run, ["umount", str(folder)], check=True, timeout=30)
+    return folder
+
+
+def image(folder: Path, command: list[str]) -> Path:
+    """A file with an empty file system in it."""
+    needs(command[0])
+    path = folder / "image"
+    with path.open("wb") as file:
+        file.truncate(300 << 20)
+    subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60)
+    return path
+
+
+def tmpfs(ground: Path, ends: ExitStack) -> Path:
+    folder = ground / "tmpfs"
+    return mounted(["mount", "-t", "tmpfs", "vhpack-test", str(folder)], folder, ends)
+
+
+def overlay(ground: Path, ends: ExitStack) -> Path:
+    """With originals in the layer below, which get other inodes when they are written to."""
+    layers = tmpfs(ground, ends)
+    for name in ("lower", "upper", "work"):
+        (layers / name).mkdir()
+    write_tree(layers / "lower/data", FILES)
+    folder = ground / "overlay"
+    options = f"lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work"
+    return mounted(["mount", "-t", "overlay", "vhpack-test", "-o", options, str(folder)], folder, ends)
+
+
+def btrfs(ground: Path, ends: ExitStack) -> Path:
+    path = image(ground, ["mkfs.btrfs"])
+    return mounted(["mount", "-o", "loop", str(path), str(ground / "btrfs")], ground / "btrfs", ends)
+
+
+def xfs(ground: Path, ends: ExitStack) -> Path:
+    path = image(ground, ["mkfs.xfs", "-q"])
+    return mounted(["mount", "-o", "loop", str(path), str(ground / "xfs")], ground / "xfs", ends)
+
+
+def bound(ground: Path, ends: ExitStack) -> Path:
+    """Another way to a folder, through a program: no unnamed files."""
+    needs("bindfs")
+    (ground / "real").mkdir()
+    return mounted(["bindfs", str(ground / "real"), str(ground / "bound")], ground / "bound", ends)
+
+
+def ntfs(ground: Path, ends: ExitStack) -> Path:
+    """All modes are one, and names fold their case."""
+    needs("lowntfs-3g")
+    path = image(ground, ["mkfs.ntfs", "-F", "-Q", "-q"])
+    return mounted(["lowntfs-3g", "-o", "ignore_case", str(path), str(ground / "ntfs")], ground / "ntfs", ends)
+
+
+def exfat(ground: Path, ends: ExitStack) -> Path:
+    """No links, modes that are fixed, names that keep their case and fold it."""
+    needs("mount.exfat-fuse", "losetup")
+    path = image(ground, ["mkfs.exfat"])
+    made = subprocess.run(["losetup", "-f", "--show", str(path)], capture_output=True, text=True)
+    if made.returncode != 0:
+        without(f"this user may not make a disk of a file: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    ends.callback(subprocess.run, ["losetup", "-d", device], check=True)
+    return mounted(["mount.exfat-fuse", device, str(ground / "exfat")], ground / "exfat", ends)
+
+
+OFFERED = Path("/proc/filesystems").read_text().split()
+"""What this kernel can mount."""
+
+BY_KERNEL: list[Mount] = [mount for mount in (tmpfs, overlay, btrfs, xfs) if mount.__name__ in OFFERED]
+FOLDING: list[Mount] = [ntfs, exfat] if Path("/dev/fuse").exists() else []
+ALL: list[Mount] = [*BY_KERNEL, *([bound] if FOLDING else []), *FOLDING]
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The root of a file system of its own; unmounted in the opposite order."""
+    mount: Mount = request.param
+    needs("mount", "umount")
+    with ExitStack() as ends:
+        yield mount(tmp_path, ends)
+
+
+def held(folder: Path, name: str = "out.zip") -> dict[str, bytes]:
+    archive = folder / name
+    return {member.name: unpacked(archive, member) for member in structure_of(archive).members if member.name[-1] != "/"}
+
+
+def left(folder: Path) -> dict[str, bytes]:
+    return contents(folder / "data")
+
+
+@pytest.mark.parametrize("disk", ALL, indirect=True)
+def test_packs_replaces_and_removes(disk: Path) -> None:
+    write_tree(disk / "data", FILES)
+
+    assert compress(*CALL[:3], cwd=disk).code == 0
+    assert held(disk) == left(disk) == FILES
+    check_failed(compress(*CALL[:3], cwd=disk), ["out.zip"], "force")
+    removed = compress(*CALL, "--force", cwd=disk)
+
+    assert removed.code == 0, removed
+    assert held(disk) == FILES
+    assert left(disk) == {}
+    assert not [path for path in disk.iterdir() if path.name.startswith(".out")]
+
+
+@pytest.mark.parametrize("disk", ALL, indirect=True)
+def test_a_removal_that_was_cut_off_is_finished_or_refused(disk: Path, tmp_path: Path) -> None:
+    """Where all modes are one, nobody knows who may write to the list: then it only forbids."""
+    write_tree(disk / "data", FILES)
+    kill = strace(["unlink", "unlinkat"], tmp_path / "log", inject="signal=KILL:when=6")
+    run([*kill, VHPACK, "compress", *CALL, "--jobs", "1"], disk)
+    rest = left(disk)
+    assert rest != FILES
+    assert held(disk) == FILES
+
+    ended = compress(*CALL, "--force", cwd=disk)
+
+    assert held(disk) == FILES
+    if ended.code == 0:
+        assert left(disk) == {}
+        assert not (disk / LIST).exists()
+    else:
+        check_failed(ended, ["out.zip"], "move .* away")
+        assert left(disk) == rest
+        (disk / "out.zip").rename(disk / "earlier.zip")
+        again = compress(*CALL, cwd=disk)
+        assert again.code == 0, again
+        assert held(disk) | held(disk, "earlier.zip") == FILES
+
+
+@pytest.mark.parametrize("disk", ALL, indirect=True)
+def test_a_removal_goes_on_after_the_disk_was_away(disk: Path, tmp_path: Path) -> None:
+    """Mounted again it may have other numbers: finished or refused, nothing is lost."""
+    write_tree(disk / "data", FILES)
+    kill = strace(["unlink", "unlinkat"], tmp_path / "log", inject="signal=KILL:when=6")
+    run([*kill, VHPACK, "compress", *CALL, "--jobs", "1"], disk)
+    with Path("/proc/sys/vm/drop_caches").open("w") as file:
+        file.write("2")
+
+    compress(*CALL, "--force", cwd=disk)
+
+    assert {**held(disk), **left(disk)} == FILES
+
+
+@pytest.mark.parametrize("disk", FOLDING, indirect=True)
+def test_a_target_in_another_case_is_the_same_file(disk: Path) -> None:
+    write_tree(disk / "data", FILES)
+    assert compress("data", "-o", "Out.zip", cwd=disk).code == 0
+    before = (disk / "Out.zip").read_bytes()
+
+    check_failed(compress("data", "-o", "out.ZIP", cwd=disk), ["out.ZIP"], "force")
+    assert (disk / "Out.zip").read_bytes() == before
+    # It is none of the sources either, whatever it is called there.
+    ended = compress("*", "-o", "out.zip", "--remove-originals", "--force", cwd=disk)
+    assert ended.code == 0, ended
+    assert {name.removeprefix("data/"): body for name, body in held(disk).items()} == FILES
+
+
+@pytest.mark.parametrize("disk", FOLDING, indirect=True)
+@pytest.mark.parametrize(
+    "target", ["data/out.zip", "DATA/Out.zip", "data/OUT.ZIP", "Data/out.zip --shard-size=1k", "data/OUT.zip --manifest"]
+)
+def test_an_earlier_archive_in_another_case_is_no_source(disk: Path, target: str) -> None:
+    """Packed as one, it would be removed, and with it the new one that has taken its place."""
+    write_tree(disk / "data", FILES)
+    name, *options = target.split()
+    assert compress("data", "-o", "data/out.zip", *options, cwd=disk).code == 0
+
+    ended = compress("DATA/*", "-o", name, "--remove-originals", "--force", *options, cwd=disk)
+
+    assert ended.code == 0, ended
+    packed: dict[str, bytes] = {}
+    for archive in (disk / "data").glob("*.[zZ][iI][pP]"):
+        packed |= held(archive.parent, archive.name)
+    assert packed == FILES
+    assert not list((disk / "data").glob("*.json"))
+    assert len(list((disk / "data").glob("*.jsonl"))) == ("--manifest" in options)
+
+
+@pytest.mark.parametrize("disk", FOLDING, indirect=True)
+def test_one_file_that_is_named_in_two_cases_is_not_lost(disk: Path) -> None:
+    """As two members or as one, or refused: never gone without being packed."""
+    write_tree(disk / "data", FILES)
+    sources = ["data/1.json", "data/1.JSON", "DATA/2.json", "data/2.json", "Data/sub"]
+
+    ended = compress(*sources, "-o", "out.zip", "--remove-originals", cwd=disk)
+
+    packed = set(held(disk).values()) if (disk / "out.zip").exists() else set()
+    assert packed | set(left(disk).values()) == set(FILES.values()), ended
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("disk", FOLDING, indirect=True)
+def test_an_interrupted_removal_is_known_under_another_case(disk: Path, tmp_path: Path) -> None:
+    write_tree(disk / "data", FILES)
+    kill = strace(["unlink", "unlinkat"], tmp_path / "log", inject="signal=KILL:when=6")
+    run([*kill, VHPACK, "compress", *CALL, "--jobs", "1"], disk)
+
+    for target in ("OUT.zip", "Out.zip", "out.zip"):
+        for source in ("data", "DATA", "data/*"):
+            for options in ([], ["--remove-originals"]):
+                compress(source, "-o", target, "--force", *options, cwd=disk)
+                assert set(FILES.values()) == {*held(disk).values(), *left(disk).values()}
+
+
+@pytest.mark.parametrize("disk", [exfat, ntfs], indirect=True)
+def test_a_mark_that_the_disk_does_not_know_is_said_or_set(disk: Path) -> None:
+    import sys
+
+    write_tree(disk / "data", FILES)
+    code = "import vhpack; vhpack.outputs().compress('data/*', 'out.zip', live_upload=True)"
+
+    ended = run([sys.executable, "-c", code], disk, environment={"VH_OUTPUTS_DIR": str(disk)})
+
+    assert ended.code == 0 or "cannot be marked read-only" in ended.err, ended
+    assert {*held(disk).values(), *left(disk).values()} >= set(FILES.values())
+
+
+@pytest.mark.parametrize("disk", [tmpfs], indirect=True)
+def test_originals_on_one_disk_and_the_archive_on_another(disk: Path, work: Path) -> None:
+    write_tree(disk / "data", FILES)
+    target = work / "out.zip"
+    call = [str(disk / "data"), "-o", str(target), "--remove-originals"]
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=6")
+    run([*kill, VHPACK, "compress", *call, "--jobs", "1"], work)
+
+    ended = compress(*call, cwd=work)
+
+    assert ended.code == 0, ended
+    assert held(work) == FILES
+    assert left(disk) == {}
+    assert shutil.which("umount")
+    assert os.path.ismount(disk)
