@@ -31,6 +31,8 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
     if sink.length() != length || sink.length_on_disk()? != length {
         return Err(cut_short());
     }
+    // The disk is waited for while the last bytes are read along.
+    sink.close()?;
     let durable = options.originals != Originals::Keep;
     let removable = options.originals == Originals::Remove;
     let check = || cancel.check(Stage::Commit);

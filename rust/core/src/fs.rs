@@ -195,6 +195,11 @@ pub(crate) fn open_file(directory: impl AsFd, name: &[u8], follow: bool) -> io::
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
 }
 
+/// Open the file at `path` for reading, where it is no link.
+pub(crate) fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    open_file(CWD, path.as_os_str().as_bytes(), false)
+}
+
 /// Read from the current position until `buffer` is full or the file ends; the count read.
 pub(crate) fn read_full(file: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;

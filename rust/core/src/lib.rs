@@ -13,6 +13,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("vhpack is built for Linux: it leans on O_TMPFILE, getdents64 and /proc");
 
+mod bound;
 mod cancel;
 pub mod codec;
 mod commit;
@@ -20,6 +21,7 @@ mod digest;
 mod error;
 pub mod frame;
 mod fs;
+mod growing;
 mod hash;
 mod journal;
 mod list;
@@ -46,6 +48,7 @@ mod threads;
 pub use cancel::CancelToken;
 pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
+pub use growing::{End, Follower, Growing, Growth};
 pub use hash::{Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, sum_line};
 pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::bound::bound;
 use crate::cancel::CancelToken;
 use crate::codec::Codec;
 use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
 use crate::fs;
+use crate::growing::{Followed, Growing};
 use crate::journal;
 use crate::list::Made;
 use crate::manifest;
@@ -62,6 +65,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         if options.shard_size > 0 {
             report.archives = all_shards(&shards_there, &report.archives, cancel)?;
         }
+        follow_complete(options, &report)?;
         return Ok(PackReport { elapsed: start.elapsed(), ..report });
     }
     let plan = plan?;
@@ -71,7 +75,8 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     }
     check_replaced(request, &backlog, &plan, &target)?;
     backlog.release();
-    let shards = shards(options, &plan, target, &shards_there, cancel)?;
+    let Shards { shards, sizes } = shards(options, &plan, target, &shards_there, cancel)?;
+    let mut followed = Followed::default();
     progress.total_files.set(plan.entries().len() as u64);
     let mut archives: Vec<(Target, Committed)> = Vec::with_capacity(shards.len());
     let count = shards.len();
@@ -81,8 +86,15 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     for (target, members) in shards {
         progress.enter(Phase::Pack);
         let last = archives.len() + 1 == count;
-        let committed = pack_one(options, &plan, members, &target, &backlog, last, cancel, progress);
+        let mut sink = StagedFile::create(&target, options.originals != Originals::Keep)?;
+        if let Some(follower) = &options.follower {
+            let growing = sink.grow(bound(&plan, members.clone(), &sizes, target.format, options))?;
+            followed.push(Arc::clone(&growing));
+            follower.follow(growing);
+        }
+        let committed = pack_one(options, &plan, members, &target, sink, &backlog, last, cancel, progress);
         let committed = committed.map_err(|error| among_shards(error, archives.len()))?;
+        followed.name_last();
         archives.push((target, committed));
     }
     if options.originals == Originals::Remove {
@@ -99,7 +111,22 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
     } else if options.read_only {
         mark::all(&archives)?;
     }
+    followed.finish();
     Ok(PackReport { elapsed: start.elapsed(), ..report })
+}
+
+/// Archives that an earlier call had completed, for those who would have read along.
+fn follow_complete(options: &PackOptions, report: &PackReport) -> Result<()> {
+    let mut followed = Followed::default();
+    if let Some(follower) = &options.follower {
+        for (path, _) in &report.archives {
+            let growing = Growing::complete(path).map_err(|error| Error::io(Stage::Commit, "read", path, error))?;
+            followed.push(Arc::clone(&growing));
+            follower.follow(growing);
+        }
+    }
+    followed.finish();
+    Ok(())
 }
 
 /// Every shard that is there, also those whose lists were gone before the removal was finished.
@@ -116,20 +143,27 @@ fn all_shards(
     there.iter().map(with_digest).collect()
 }
 
-/// The archives to be made, and what goes into each.
+/// The archives to be made, what goes into each, and the sizes of all members, where those were asked for.
+struct Shards {
+    shards: Vec<(Target, Range<usize>)>,
+    sizes: Vec<u64>,
+}
+
 fn shards(
     options: &PackOptions,
     plan: &Plan,
     target: Target,
     there: &[(u64, Target)],
     cancel: &CancelToken,
-) -> Result<Vec<(Target, Range<usize>)>> {
+) -> Result<Shards> {
+    let wanted = options.shard_size > 0 || options.follower.is_some();
+    let sizes = if wanted { shard::sizes(plan, options.jobs, cancel)? } else { Vec::new() };
     if options.shard_size == 0 {
-        return Ok(vec![(target, 0..plan.entries().len())]);
+        return Ok(Shards { shards: vec![(target, 0..plan.entries().len())], sizes });
     }
-    let cuts = shard::cut(plan, options.shard_size, options.jobs, cancel)?;
+    let cuts = shard::cut(plan, options.shard_size, &sizes);
     let targets = shard::targets(&target, there, cuts.len(), options.force)?;
-    Ok(targets.into_iter().zip(cuts).collect())
+    Ok(Shards { shards: targets.into_iter().zip(cuts).collect(), sizes })
 }
 
 /// Pack and publish one archive. The last is waited for with a phase of its own.
@@ -139,12 +173,12 @@ fn pack_one(
     plan: &Plan,
     members: Range<usize>,
     target: &Target,
+    sink: StagedFile,
     backlog: &Backlog,
     last: bool,
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Committed> {
-    let sink = StagedFile::create(target, options.originals != Originals::Keep)?;
     let entries = &plan.entries()[members.clone()];
     let written = pipeline::run(plan, members, target.format, options, sink, cancel, progress)?;
     // Files that change are left out, but not all of them; a shard may be left with nothing.

@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, show};
+use crate::growing::Follower;
 
 /// Below this, `memory` lacks its unit: whoever says `--memory 256` or `1k` means something else.
 const LEAST_MEMORY: u64 = 1 << 20;
@@ -214,6 +216,8 @@ pub struct PackOptions {
     pub force: bool,
     /// Files that change underway; default error.
     pub on_change: OnChange,
+    /// Who reads each archive while it is packed; default nobody.
+    pub follower: Option<Arc<dyn Follower>>,
 }
 
 impl Default for PackOptions {
@@ -231,6 +235,7 @@ impl Default for PackOptions {
             read_only: false,
             force: false,
             on_change: OnChange::default(),
+            follower: None,
         }
     }
 }

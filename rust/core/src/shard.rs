@@ -19,8 +19,7 @@ const CHUNK: usize = 256;
 
 /// Which members go into which shard: as many as stay within `size` raw bytes, and at least one group of those that share a
 /// stem. The cuts depend on names and sizes alone.
-pub(crate) fn cut(plan: &Plan, size: u64, jobs: usize, cancel: &CancelToken) -> Result<Vec<Range<usize>>> {
-    let sizes = sizes(plan, jobs, cancel)?;
+pub(crate) fn cut(plan: &Plan, size: u64, sizes: &[u64]) -> Vec<Range<usize>> {
     let mut shards = Vec::new();
     let (mut start, mut held) = (0, 0_u64);
     let mut at = 0;
@@ -39,7 +38,7 @@ pub(crate) fn cut(plan: &Plan, size: u64, jobs: usize, cancel: &CancelToken) -> 
         at = end;
     }
     shards.push(start..sizes.len());
-    Ok(shards)
+    shards
 }
 
 fn stem(plan: &Plan, index: usize) -> Option<Vec<u8>> {
@@ -48,7 +47,7 @@ fn stem(plan: &Plan, index: usize) -> Option<Vec<u8>> {
 }
 
 /// The raw sizes of all members, as they are now; what has vanished meanwhile is for the pack to say.
-fn sizes(plan: &Plan, jobs: usize, cancel: &CancelToken) -> Result<Vec<u64>> {
+pub(crate) fn sizes(plan: &Plan, jobs: usize, cancel: &CancelToken) -> Result<Vec<u64>> {
     let entries = plan.entries();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(vec![0; entries.len()]));
     on_threads(jobs.min(entries.len().div_ceil(CHUNK)).max(1), || {

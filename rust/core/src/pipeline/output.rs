@@ -1,5 +1,7 @@
 //! The archive as it grows: bytes to the sink, records for the central directory, the digest of all of it.
 
+use std::ops::Range;
+
 use super::blocks::Block;
 use super::budget::Around;
 use super::order::Buffer;
@@ -27,6 +29,8 @@ pub(super) struct Output<S> {
     pressed: Pressed,
     /// Where a large member of a compressed tar may have to be taken back to.
     mark: Option<OutputMark>,
+    /// What of the large member that is being written is not final.
+    unsettled: Unsettled,
     length: u64,
     /// Bytes of the archives before this one.
     before: u64,
@@ -60,6 +64,7 @@ impl<S: Sink> Output<S> {
             align,
             pressed: Pressed::default(),
             mark: None,
+            unsettled: Unsettled::default(),
             length: 0,
             before,
             records: Vec::with_capacity(members),
@@ -86,6 +91,7 @@ impl<S: Sink> Output<S> {
         let at = self.length;
         self.length += bytes.len() as u64;
         self.digested = self.length;
+        self.seal();
         self.adopt(buffer, at, progress);
         progress.bytes_out.set(self.before + self.length);
         Ok(())
@@ -134,8 +140,38 @@ impl<S: Sink> Output<S> {
     pub fn write_part(&mut self, bytes: &[u8], progress: &Progress) -> Result<()> {
         self.sink.write(bytes)?;
         self.length += bytes.len() as u64;
+        self.seal();
         progress.bytes_out.set(self.before + self.length);
         Ok(())
+    }
+
+    /// Append the header of a large member. `settled` says that the member stays, whatever comes.
+    pub fn write_early(&mut self, header: &[u8], settled: bool, progress: &Progress) -> Result<()> {
+        let start = self.length;
+        self.unsettled.from = (!settled).then_some(start);
+        if self.frame == Frame::Zip {
+            self.unsettled.header = Some(start..start + header.len() as u64);
+        }
+        self.write_part(header, progress)
+    }
+
+    /// Whether the large member may still be taken back.
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.from.is_none()
+    }
+
+    /// What is written of the large member stays, and so does what will be.
+    pub fn settle(&mut self) {
+        self.unsettled.from = None;
+        self.seal();
+    }
+
+    /// Say how far the archive is final.
+    fn seal(&mut self) {
+        let marked = self.mark.as_ref().and_then(|mark| mark.before.as_ref()).map(|before| before.0);
+        let sealed = [self.unsettled.from, marked].into_iter().flatten().fold(self.length, u64::min);
+        let open = self.unsettled.header.as_ref().filter(|header| header.start < sealed);
+        self.sink.seal(sealed, open);
     }
 
     /// Complete a large member: patch its header where that was written too early, and let the digest catch up.
@@ -150,6 +186,8 @@ impl<S: Sink> Output<S> {
         if self.frame == Frame::Zip {
             self.patch_header(&record, plan, stamps)?;
         }
+        self.unsettled = Unsettled::default();
+        self.seal();
         self.catch_up(check)?;
         self.keep(record, hash, progress);
         Ok(())
@@ -158,6 +196,7 @@ impl<S: Sink> Output<S> {
     /// Take over what is known of a large member whose bytes are on their way, or written.
     pub fn keep(&mut self, record: Record, hash: Option<u128>, progress: &Progress) {
         self.mark = None;
+        self.seal();
         self.records.push(record);
         self.hashes.extend(hash);
         progress.files.add(1);
@@ -203,6 +242,7 @@ impl<S: Sink> Output<S> {
     pub fn rewind(&mut self, offset: u64, progress: &Progress) -> Result<()> {
         self.sink.rewind(offset)?;
         self.length = offset;
+        self.unsettled = Unsettled::default();
         progress.bytes_out.set(offset);
         progress.bytes_in.set(self.records.iter().map(Record::size).sum());
         Ok(())
@@ -231,6 +271,13 @@ impl<S: Sink> Output<S> {
             digest: self.digest.finish(),
         })
     }
+}
+
+/// What of a large member is not final: all of it while it may be taken back, a zip's header until its last fields are known.
+#[derive(Default)]
+struct Unsettled {
+    from: Option<u64>,
+    header: Option<Range<u64>>,
 }
 
 /// Counts of a compressed tar, as far as it is written.
@@ -285,6 +332,7 @@ impl<S: Sink> Output<S> {
         if self.mark.as_ref().is_some_and(|mark| mark.before.is_some()) {
             self.sink.write(&block.packed)?;
             self.length += block.packed.len() as u64;
+            self.seal();
         } else {
             self.catch_up(|| Ok(()))?;
             self.append(&block.packed)?;
@@ -323,6 +371,7 @@ impl<S: Sink> Output<S> {
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
         self.digested = self.length;
+        self.seal();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The pipeline against a sink in memory that fails wherever it is told to.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::run;
@@ -7,7 +8,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::request::{Format, PackOptions, PackRequest};
+use crate::request::{CodecChoice, Format, OnChange, PackOptions, PackRequest};
 use crate::scan::Sources;
 use crate::sink::Sink;
 use crate::target::Target;
@@ -17,11 +18,15 @@ struct MemorySink {
     bytes: Vec<u8>,
     calls: usize,
     fails_at: usize,
+    sealed: u64,
+    open: Option<Range<u64>>,
+    /// How many bytes behind an open header were final, at most.
+    behind: u64,
 }
 
 impl MemorySink {
     fn failing_at(fails_at: usize) -> Self {
-        Self { bytes: Vec::new(), calls: 0, fails_at }
+        Self { bytes: Vec::new(), calls: 0, fails_at, sealed: 0, open: None, behind: 0 }
     }
 
     fn call(&mut self) -> Result<()> {
@@ -42,6 +47,9 @@ impl Sink for MemorySink {
 
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.call()?;
+        let end = offset + bytes.len() as u64;
+        let is_open = self.open.as_ref().is_some_and(|open| open.start <= offset && end <= open.end);
+        assert!(offset >= self.sealed || is_open, "{offset}..{end} was final");
         self.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
@@ -56,8 +64,15 @@ impl Sink for MemorySink {
 
     fn rewind(&mut self, offset: u64) -> Result<()> {
         self.call()?;
+        assert!(offset >= self.sealed, "{offset} was final up to {}", self.sealed);
         self.bytes.truncate(offset as usize);
         Ok(())
+    }
+
+    fn seal(&mut self, sealed: u64, open: Option<&Range<u64>>) {
+        assert!(self.sealed <= sealed && sealed <= self.bytes.len() as u64);
+        (self.sealed, self.open) = (sealed, open.cloned());
+        self.behind = self.behind.max(open.map_or(0, |open| sealed - open.end.min(sealed)));
     }
 }
 
@@ -107,5 +122,41 @@ fn fail_at_every_call(plan: &Plan, format: Format, all_jobs: &[usize]) {
                 }
             }
         }
+    }
+}
+
+/// What a pack of one large file says of it while it is written: how much behind its open header is final.
+fn final_behind_the_header(content: &[u8], codec: CodecChoice, on_change: OnChange) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test prepares its files itself")]
+    std::fs::write(folder.path().join("large"), content).unwrap();
+    let source = folder.path().join("large");
+    let request = PackRequest { sources: [&source].into_iter().collect(), ..PackRequest::default() };
+    let found = Sources::look_up(&request, false, &CancelToken::default()).unwrap().scan(&CancelToken::default());
+    let target = Target::resolve(&folder.path().join("all.zip")).unwrap();
+    let plan = Plan::new(found.unwrap(), &target, &[], false, &CancelToken::default()).unwrap();
+    let options = PackOptions { codec, on_change, ..PackOptions::default() };
+    let sink = MemorySink::failing_at(0);
+    let written = run(&plan, 0..1, Format::Zip, &options, sink, &CancelToken::default(), &Progress::default()).unwrap();
+    assert_eq!((written.sink.sealed, written.sink.open), (written.length, None));
+    written.sink.behind
+}
+
+#[test]
+fn large_members_are_final_while_they_are_written_where_nothing_can_take_them_back() {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let noise: Vec<u8> = (0..6 << 20).map(|_| next()).collect();
+    let text = b"a line of text\n".repeat(600_000);
+    let noise_length = noise.len() as u64;
+    assert_eq!(final_behind_the_header(&noise, CodecChoice::Auto, OnChange::Error), noise_length);
+    assert!(final_behind_the_header(&text, CodecChoice::Auto, OnChange::Error) > 0);
+    // Deflated first, and then stored: final only from its second beginning on.
+    assert_eq!(final_behind_the_header(&noise, CodecChoice::Deflate, OnChange::Error), noise_length);
+    for (content, codec) in [(&noise, CodecChoice::Auto), (&noise, CodecChoice::Deflate), (&text, CodecChoice::Auto)] {
+        assert_eq!(final_behind_the_header(content, codec, OnChange::Skip), 0);
     }
 }

@@ -307,7 +307,9 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         if shared.options.align > 0 && record.codec == Codec::Store {
             zip::align(&mut self.header, record.offset, shared.options.align);
         }
-        shared.output().write_part(&self.header, shared.progress)
+        // Stored as it is, or in a tar, a member is taken back only where changed files are skipped.
+        let settled = record.codec == Codec::Store && shared.options.on_change == OnChange::Error;
+        shared.output().write_early(&self.header, settled, shared.progress)
     }
 
     /// Header and one zstd frame.
@@ -359,11 +361,19 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
                 }
                 Step::Write(block) => {
                     tail = Some(block.tail());
-                    shared.output().write_part(block.bytes(), shared.progress)?;
-                    crc.combine(block.crc());
-                    hash.update(block.raw());
                     record.packed += block.bytes().len() as u64;
                     raw += block.raw_length();
+                    let mut output = shared.output();
+                    output.write_part(block.bytes(), shared.progress)?;
+                    if !output.is_settled()
+                        && shared.options.on_change == OnChange::Error
+                        && record.packed + longest_deflated(record.size().saturating_sub(raw)) < record.size()
+                    {
+                        output.settle();
+                    }
+                    drop(output);
+                    crc.combine(block.crc());
+                    hash.update(block.raw());
                     shared.progress.bytes_in.add(block.raw_length());
                     large.wrote(block);
                 }
@@ -479,6 +489,12 @@ fn read_into<S: Sink>(
     shared.append_large(stream, &[0; tar::BLOCK][..tar::padding(size)], help)?;
     record.crc = crc.finalize();
     shared.unchanged(entry, opened, read).map(|()| hash.finish())
+}
+
+/// What `raw` bytes cannot exceed when they are deflated in blocks: deflate stores what does not shrink, in pieces of 16 KiB at
+/// least with five bytes each, and a block ends with five more. Twice that, and some for a file that is hardly longer.
+const fn longest_deflated(raw: u64) -> u64 {
+    raw + (raw >> 10) + (64 << 10)
 }
 
 /// Do for the others what would otherwise be waited for.

@@ -1,12 +1,15 @@
 //! A staged file: without a name where the file system allows it, else under a dot-name beside the target.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Sink;
 use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs;
+use crate::growing::Growing;
 use crate::journal::{self, Journal};
 use crate::target::{STAGED_SUFFIX, Target, dot_name};
 
@@ -28,6 +31,8 @@ pub(crate) struct StagedFile {
     length: u64,
     /// Up to where the disk was asked to write; `None` when nothing will wait for it.
     written_back: Option<u64>,
+    /// Who reads along.
+    growing: Option<Arc<Growing>>,
 }
 
 impl StagedFile {
@@ -59,7 +64,16 @@ impl StagedFile {
             name,
             length: 0,
             written_back: durable.then_some(0),
+            growing: None,
         })
+    }
+
+    /// Let others read along: an archive that will have at most `bound` bytes.
+    pub fn grow(&mut self, bound: u64) -> Result<Arc<Growing>> {
+        let file = self.file.try_clone().map_err(|error| self.failed("write", error))?;
+        let growing = Growing::new(&self.target, bound, file);
+        self.growing = Some(Arc::clone(&growing));
+        Ok(growing)
     }
 
     pub fn length(&self) -> u64 {
@@ -77,6 +91,12 @@ impl StagedFile {
         }
         check()?;
         fs::sync_file(&self.file).map_err(|error| self.failed("write to disk", error))
+    }
+
+    /// All bytes are written: who reads along knows the length.
+    pub fn close(&self) -> Result<()> {
+        let Some(growing) = &self.growing else { return Ok(()) };
+        growing.close(self.length).map_err(|error| self.failed("check", error))
     }
 
     /// The length that the file system reports.
@@ -221,7 +241,16 @@ impl Sink for StagedFile {
         if let Some(from) = &mut self.written_back {
             *from = offset.min(*from);
         }
+        if let Some(growing) = &self.growing {
+            growing.rewound(offset);
+        }
         Ok(())
+    }
+
+    fn seal(&mut self, sealed: u64, open: Option<&Range<u64>>) {
+        if let Some(growing) = &self.growing {
+            growing.seal(sealed, open);
+        }
     }
 }
 

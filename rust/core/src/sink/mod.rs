@@ -4,6 +4,8 @@ mod file;
 
 pub(crate) use file::{StagedFile, remove_leftovers};
 
+use std::ops::Range;
+
 use crate::error::Result;
 
 /// Takes the bytes of an archive in order.
@@ -21,4 +23,8 @@ pub(crate) trait Sink: Send {
 
     /// Forget everything from `offset` on: a member that turned out not to be packed.
     fn rewind(&mut self, offset: u64) -> Result<()>;
+
+    /// Everything before `sealed` is final, but for what is `open`; said after each change. Nothing there is written to,
+    /// patched or taken back afterwards.
+    fn seal(&mut self, sealed: u64, open: Option<&Range<u64>>);
 }

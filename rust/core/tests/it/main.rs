@@ -8,6 +8,7 @@
 
 mod archives;
 mod damage;
+mod growing;
 mod hash;
 mod limits;
 mod manifest;
