@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Literal, TypeAlias
 
-    from vhpack._engine import PackReport, PlanReport, Progress
+    from vhpack._engine import Following, PackReport, PlanReport, Progress
 
     StrPath: TypeAlias = str | os.PathLike[str]
     Sources: TypeAlias = StrPath | Iterable[StrPath]
@@ -204,11 +204,13 @@ def run(
     layout: Literal["tree", "outputs"] = "tree",
     base: StrPath | None = None,
     read_only: bool = False,
+    follow: Following | None = None,
     progress: Watch = None,
 ) -> PackReport:
     """Pack, with the engine; `sources` and `literals` are NUL-separated, and relative ones start from `base`.
 
-    `read_only` marks the archive, once it is on disk and all else is done, and is remembered until it is.
+    `read_only` marks the archive, once it is on disk and all else is done, and is remembered until it is. `follow` uploads it
+    while it is packed.
     """
     from vhpack import _engine, _progress
 
@@ -237,6 +239,7 @@ def run(
             read_only=read_only,
             force=settings.force,
             durable=settings.durable,
+            follow=follow,
             progress=watch,
         )
 

@@ -52,6 +52,7 @@ def pack(
     read_only: bool = False,
     force: bool = False,
     durable: bool = False,
+    follow: Following | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> PackReport: ...
 def plan(
@@ -407,6 +408,14 @@ class Uploader:
         remove_after: bool = False,
         supersede: bool = True,
     ) -> Upload: ...
+    def follow(
+        self,
+        target: bytes,
+        uri: str,
+        options: dict[str, str],
+        *,
+        credentials: Callable[[], dict[str, str]] | None = None,
+    ) -> Following: ...
     def resume(
         self,
         options: dict[str, dict[str, str]] = ...,
@@ -423,3 +432,26 @@ class Uploader:
         credentials: Callable[[], dict[str, str]] | None = None,
     ) -> list[dict[str, object]]: ...
     def forget_in_child(self) -> None: ...
+
+@final
+class Following:
+    @property
+    def uploads(self) -> list[Upload]: ...
+
+@final
+class Watcher:
+    @staticmethod
+    def of(folder: bytes, uri: str, *, state_dir: str) -> Watcher | None: ...
+    def ready(self, most: int, patience: float) -> list[tuple[str, int]]: ...
+    def ended(self, path: bytes, how: Literal["done", "failed", "changed"]) -> None: ...
+    def finish(self) -> None: ...
+    @property
+    def root(self) -> str: ...
+    @property
+    def is_finished(self) -> bool: ...
+    @property
+    def is_told(self) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def rounds(self) -> int: ...

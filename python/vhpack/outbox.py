@@ -14,7 +14,7 @@ from vhpack.errors import OptionError, PackError, UploadError
 from vhpack.upload import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from vhpack import _engine
     from vhpack.destinations import Credentials, Limits
@@ -41,6 +41,7 @@ class Outbox:
         self.process = os.getpid()
         self.uploads: list[Upload] = []
         self.interrupts = 0
+        self._registered = False
         self.limits: Limits | None = None
         self.abandoned = False
         """Whether the end of the program is not to wait: a command that was interrupted ends at once, and resumes later."""
@@ -95,7 +96,8 @@ class Outbox:
     def add(self, begun: list[Upload]) -> None:
         """Know of these."""
         with self._lock:
-            first = not self.uploads
+            first = not self._registered
+            self._registered = self._registered or bool(begun)
             if self.interrupts and all(upload._has_ended() for upload in self.uploads):  # noqa: SLF001 - this module's
                 self.interrupts = 0
             self.uploads.extend(begun)
@@ -170,6 +172,16 @@ class Outbox:
                     # What a profile cannot give now, it may give later; until then the server's refusals say enough.
                     with contextlib.suppress(Exception):
                         upload._native.wait(0)  # noqa: SLF001
+
+    def account(self, options: dict[str, str], scheme: str) -> Credentials | None:
+        """Return what looks up the keys of a profile, one for all uploads with these options."""
+        return self._credentials(options, scheme)
+
+    def drop(self, ended: Sequence[Upload]) -> None:
+        """Know of these no longer."""
+        gone = set(map(id, ended))
+        with self._lock:
+            self.uploads = [upload for upload in self.uploads if id(upload) not in gone]
 
     def _credentials(self, options: dict[str, str], scheme: str) -> Credentials | None:
         key = (("", scheme), *sorted(options.items()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 from vhpack import env, paths, runs
@@ -214,8 +215,9 @@ class Outputs:
                 (`*.metadata.json`, `valohai.metadata.jsonl`): the platform still needs those.
             filename: The archive, relative to this folder; its suffix (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`) says the format.
                 Its folder is created.
-            live_upload: Have the archive uploaded at once, as `live_upload` does. A call that was killed before it could is
-                finished by the same call.
+            live_upload: Have the archive uploaded at once, as `live_upload` does. With a destination it is sent while it is
+                packed, and appears there once it is complete here; a pack that fails leaves nothing there. A call that was
+                killed is finished by the same call, and what had arrived is not sent again.
             remove_originals: Remove the files that were packed.
             level: Effort, from 0 (store) to 12 (smallest); see `vhpack.pack`.
             codec: `"auto"` deflates what shrinks and stores what does not; `"store"` and `"deflate"` do one; `"zstd"` makes
@@ -273,26 +275,28 @@ class Outputs:
             remove_originals=remove_originals,
             force=True,
         )
-        # The folder goes apart from the sources, since wildcard characters in its path are none.
-        folder = paths.outputs_folder(self.dir_path, self.name)
-        destination, marks = self._sender() if live_upload else (None, False)
-        # The mark is the engine's to set, last of all and after the disk has it: the platform may take the archive away in that
-        # very moment, and a call that is killed before it has to find out that the mark alone is missing.
-        report = run(
-            encode(source),
-            b"",
-            os.fsencode(target),
-            settings,
-            layout="outputs",
-            base=folder,
-            read_only=marks,
-            progress=progress,
-        )
-        if destination is not None:
-            names = [paths.name_below(self.dir_path, made) for made in report.targets]
-            _send(report.targets, names, destination, mark=False, remove_after=False)
+        report = self._packed(encode(source), target, settings, progress, live_upload=live_upload)
         _warn(report)
         return target if shard_size is None else report.targets
+
+    def _packed(self, sources: bytes, target: str, settings: Settings, progress: Watch, *, live_upload: bool) -> PackReport:
+        # The folder goes apart from the sources, since wildcard characters in its path are none.
+        folder = paths.outputs_folder(self.dir_path, self.name)
+        pack = functools.partial(run, sources, b"", os.fsencode(target), layout="outputs", base=folder, progress=progress)
+        if not live_upload:
+            return pack(settings)
+        from vhpack import destinations, uploading
+
+        # What is uploaded at once has to be right before anybody hears of it. The mark is the engine's to set, last of all: the
+        # platform may take the archive away in that very moment, and a call that is killed before it has to find out that
+        # the mark alone is missing.
+        settings = replace(settings, durable=True)
+        destination, marks = self._sender()
+        if destination is None:
+            return pack(settings, read_only=marks)
+        uri = destinations.below(destination.uri, paths.name_below(self.dir_path, target))
+        with uploading.following(target, uri, destination) as following:
+            return pack(settings, read_only=marks, follow=following)
 
     def _sender(self) -> tuple[Destination | None, bool]:
         """Return where vhpack is to send, if it is, and whether to mark what is uploaded."""

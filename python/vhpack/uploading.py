@@ -6,6 +6,8 @@ one call that waits. Whatever is unfinished at the end of the program is waited 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,14 @@ from vhpack.errors import UploadError, UploadsFailedError
 from vhpack.upload import ENDED, Upload, UploadReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vhpack import _engine
     from vhpack.runs import Destination
 
 _SHOWN = 10  # errors in one message
 _SLICE = 0.05  # seconds between two looks, where several uploads are looked at
+_ABORTING = 20.0  # seconds that a destination gets to forget what was sent of an archive whose pack has failed
 _PATIENCE = 0.03  # seconds that a call waits for its files to be begun: most are by then, and 50 ms is what a loop may lose
 
 
@@ -190,6 +193,38 @@ def adopt(found: list[_engine.Upload]) -> list[Upload]:
         taken.append(upload)
     outbox.own().add(taken)
     return taken
+
+
+@contextlib.contextmanager
+def following(target: str, uri: str, destination: Destination) -> Iterator[_engine.Following]:
+    """Upload the archive that is packed meanwhile, and shards of it each to a URI of its own.
+
+    Where the pack fails, nothing of it stays at the destination: that is waited for, since the process may end with it.
+
+    Args:
+        target: The archive.
+        uri: Where it goes.
+        destination: Has the options.
+    """
+    mine = outbox.own()
+    limits, options = destinations.limits_of(destinations.options_of(destination), env.read())
+    mine.settle(limits)
+    account = mine.account(options, destinations.scheme_of(uri))
+    name = os.fsencode(os.path.basename(target))
+    follow = mine.engine().follow(name, uri, options, credentials=account)
+    try:
+        yield follow
+    except BaseException:
+        until = time.monotonic() + _ABORTING
+        for upload in follow.uploads:
+            upload.wait(max(0.0, until - time.monotonic()))
+        raise
+    adopt(follow.uploads)
+
+
+def forget(ended: Sequence[Upload]) -> None:
+    """Drop uploads that have ended and whose errors were told: who begins them without end keeps none."""
+    outbox.own().drop(ended)
 
 
 def _wait_until(known: Sequence[Upload], until: float | None, enough: int) -> None:

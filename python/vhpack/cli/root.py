@@ -25,6 +25,7 @@ _COMMANDS = {
     "upload": "vhpack.cli.upload",
     "uploads": "vhpack.cli.uploads",
     "resume": "vhpack.cli.resume",
+    "watch": "vhpack.cli.watch",
     "run": "vhpack.cli.run",
     "yaml": "vhpack.cli.yaml",
 }

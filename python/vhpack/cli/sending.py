@@ -14,6 +14,7 @@ from vhpack.cli import endings, screen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vhpack.errors import UploadError
     from vhpack.upload import Upload, UploadReport
 
 INTERRUPTED = (
@@ -57,11 +58,12 @@ def finished(uploads: Sequence[Upload], *, json: bool, quiet: bool) -> int:
 
 
 def _report(report: UploadReport, seconds: float, *, json: bool, quiet: bool) -> None:
-    for upload in report.failed:
-        screen.fail(str(upload.error))
+    errors = [(upload, error) for upload in report.failed if (error := upload.error) is not None]
+    for _, error in errors:
+        screen.fail(str(error))
     if json:
-        failed = [{**_fields(upload), "error": _error(upload)} for upload in report.failed]
-        screen.put_json({"done": [_fields(upload) for upload in report.done], "failed": failed, "seconds": seconds})
+        failed = [{**fields(upload), "error": error_fields(error)} for upload, error in errors]
+        screen.put_json({"done": [fields(upload) for upload in report.done], "failed": failed, "seconds": seconds})
     if quiet:
         return
     sent = sum(upload.bytes_sent - upload.bytes_reused for upload in report.done if not upload.skipped)
@@ -74,11 +76,11 @@ def _report(report: UploadReport, seconds: float, *, json: bool, quiet: bool) ->
     screen.say(", ".join(words))
 
 
-def _fields(upload: Upload) -> dict[str, object]:
+def fields(upload: Upload) -> dict[str, object]:
+    """Return what is to be told of an upload, as JSON has it."""
     return {name: getattr(upload, name) for name in _FIELDS}
 
 
-def _error(upload: Upload) -> dict[str, object]:
-    error = upload.error
-    assert error is not None  # noqa: S101 - it has failed
+def error_fields(error: UploadError) -> dict[str, object]:
+    """Return what is to be told of a failure, as JSON has it."""
     return {"kind": error.kind, "message": str(error), "errno": error.errno, "filename": error.path}

@@ -34,6 +34,43 @@ class Stop:
         raise KeyboardInterrupt
 
 
+class Heard:
+    """Takes the first signal as a wish to end well; the next one ends the program as ever."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        """What the next signal is for."""
+        self.number: int | None = None
+        """The signal, once there was one."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal, and leave the next one to `Stop`."""
+        del frame
+        self.number = number
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Leave the signals that came here to `stop`."""
+        stop = self.stop
+        for known in _SIGNALS:
+            if signal.getsignal(known) is self:
+                signal.signal(known, stop)
+
+
+@contextlib.contextmanager
+def heard(stop: Stop) -> Iterator[Heard]:
+    """Only note the first signal that would end the program; one that is ignored stays ignored."""
+    noted = Heard(stop)
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) is stop:
+                signal.signal(number, noted)
+    try:
+        yield noted
+    finally:
+        noted.give_back()
+
+
 @contextlib.contextmanager
 def stopping() -> Iterator[Stop]:
     """Let SIGTERM and SIGHUP end the program as Ctrl-C does; one that is ignored (`nohup`) stays ignored."""

@@ -9,6 +9,7 @@ use vhpack_core::{CancelToken, Names, PackOptions, PackRequest, Progress as Engi
 
 use crate::convert::{self, exception};
 use crate::report::{PackReport, PlanReport, Progress};
+use crate::upload::Following;
 
 /// How often the calling thread looks for signals; an interrupt has to be over within 200 ms.
 const LISTEN_EVERY: Duration = Duration::from_millis(50);
@@ -103,7 +104,7 @@ fn report(py: Python<'_>, callable: &Py<PyAny>, counters: &EngineProgress) -> Py
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
     on_change="error", codec="auto", level=None, align=0, shard_size=0, manifest=false, jobs=None, memory=None, reproducible=false, epoch=None,
-    remove_originals=false, read_only=false, force=false, durable=false, progress=None,
+    remove_originals=false, read_only=false, force=false, durable=false, follow=None, progress=None,
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -135,6 +136,7 @@ pub(crate) fn pack(
     read_only: bool,
     force: bool,
     durable: bool,
+    follow: Option<&Bound<'_, Following>>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PackReport> {
     let default = PackOptions::default();
@@ -151,6 +153,7 @@ pub(crate) fn pack(
         read_only,
         force,
         on_change: convert::on_change(on_change)?,
+        follower: follow.map(|follow| follow.get().follower()),
     };
     let request = PackRequest {
         sources: Names::from_joined(sources),

@@ -7,6 +7,7 @@ mod hash;
 mod manifest;
 mod report;
 mod upload;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -29,7 +30,9 @@ mod _vhpack {
     use crate::report::{CheckReport, HashReport, PackReport, PlanReport, Progress};
 
     #[pymodule_export]
-    use crate::upload::{Upload, Uploader};
+    use crate::upload::{Following, Upload, Uploader};
+    #[pymodule_export]
+    use crate::watch::Watcher;
 
     #[pyfunction]
     fn versions() -> BTreeMap<&'static str, &'static str> {

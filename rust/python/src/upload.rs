@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use vhpack_upload::{Options, OptionsByScheme, Renewable, Settings, State, UploadError};
+use vhpack_core::{Follower, Growing};
+use vhpack_upload::{GrowingSource, Options, OptionsByScheme, Renewable, Settings, State, UploadError};
 
 use crate::convert;
 
@@ -17,7 +18,7 @@ use crate::convert;
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
 /// The exception that `vhpack.errors` makes of an upload's error.
-fn exception(py: Python<'_>, error: &UploadError, path: Option<&Path>, uri: Option<&str>) -> PyErr {
+pub(crate) fn exception(py: Python<'_>, error: &UploadError, path: Option<&Path>, uri: Option<&str>) -> PyErr {
     let make = || -> PyResult<PyErr> {
         let factory = py.import("vhpack.errors")?.getattr("of_upload")?;
         let made =
@@ -220,6 +221,24 @@ impl Uploader {
         begun.map(|inner| Upload { inner, renewal }).map_err(|error| exception(py, &error, Some(&path), Some(uri)))
     }
 
+    #[pyo3(signature = (target, uri, options, *, credentials=None))]
+    fn follow(
+        slf: &Bound<'_, Self>,
+        target: Vec<u8>,
+        uri: String,
+        options: Options,
+        credentials: Option<Py<PyAny>>,
+    ) -> PyResult<Following> {
+        let py = slf.py();
+        slf.get().here()?;
+        vhpack_upload::Uploader::check(&uri, &options).map_err(|error| exception(py, &error, None, Some(&uri)))?;
+        let follow =
+            Follow { uploader: slf.clone().unbind(), target, uri, options, keys: None, begun: Mutex::default() };
+        let renewal = renewal(py, credentials)?;
+        let keys = renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys));
+        Ok(Following { follow: Arc::new(Follow { keys, ..follow }), renewal })
+    }
+
     #[pyo3(signature = (options=OptionsByScheme::new(), *, credentials=None))]
     #[expect(clippy::needless_pass_by_value, reason = "what is converted from Python is owned")]
     fn resume(
@@ -283,5 +302,67 @@ impl Uploader {
     fn forget_in_child(&self, py: Python<'_>) -> PyResult<()> {
         let close = py.import("os")?.getattr("close")?;
         vhpack_upload::descriptors_to_close_in_child().into_iter().try_for_each(|fd| close.call1((fd,)).map(|_| ()))
+    }
+}
+
+/// Begins an upload of each archive that a pack makes.
+struct Follow {
+    uploader: Py<Uploader>,
+    /// The archive's name, as the pack was asked for it, and where it goes.
+    target: Vec<u8>,
+    uri: String,
+    options: Options,
+    keys: Option<Arc<Renewable>>,
+    begun: Mutex<Vec<Result<Arc<vhpack_upload::Upload>, UploadError>>>,
+}
+
+impl std::fmt::Debug for Follow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Follow({})", self.uri)
+    }
+}
+
+impl Follow {
+    /// Where an archive goes: a shard has its number where the archive's own name has none.
+    fn uri_of(&self, archive: &[u8]) -> String {
+        let shared = self.target.iter().zip(archive).take_while(|(a, b)| a == b).count();
+        let number = archive.len().saturating_sub(self.target.len());
+        let (stem, suffix) = self.uri.split_at(self.uri.len().saturating_sub(self.target.len() - shared));
+        format!("{stem}{}{suffix}", String::from_utf8_lossy(&archive[shared..shared + number]))
+    }
+}
+
+impl Follower for Follow {
+    fn follow(&self, archive: Arc<Growing>) {
+        let name = archive.path().file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        let source = Arc::new(GrowingSource::new(archive));
+        let begun = self.uploader.get().0.follow(source, &self.uri_of(&name), &self.options, self.keys.clone());
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+    }
+}
+
+/// The uploads of one pack: handed to it, and asked for them afterwards.
+#[pyclass(module = "vhpack._vhpack", frozen)]
+pub(crate) struct Following {
+    follow: Arc<Follow>,
+    renewal: Option<Arc<Renewal>>,
+}
+
+impl Following {
+    pub(crate) fn follower(&self) -> Arc<dyn Follower> {
+        Arc::clone(&self.follow) as Arc<dyn Follower>
+    }
+}
+
+#[pymethods]
+impl Following {
+    #[getter]
+    fn uploads(&self, py: Python<'_>) -> PyResult<Vec<Upload>> {
+        let begun = self.follow.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |begun: &Result<Arc<vhpack_upload::Upload>, UploadError>| match begun {
+            Ok(inner) => Ok(Upload { inner: Arc::clone(inner), renewal: self.renewal.clone() }),
+            Err(error) => Err(exception(py, error, None, Some(&self.follow.uri))),
+        };
+        begun.iter().map(one).collect()
     }
 }

@@ -225,6 +225,11 @@ impl Uploader {
         self.enqueue(path, None, identity, uri, options, credentials, remove_after, supersede)
     }
 
+    /// Whether a destination makes sense, without asking it.
+    pub fn check(uri: &str, options: &Options) -> Result<()> {
+        Destination::parse(uri, options).map(|_| ())
+    }
+
     /// Upload what `source` has and will have.
     pub fn follow(
         &self,

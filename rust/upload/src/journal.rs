@@ -51,6 +51,13 @@ pub(crate) fn place(state_dir: &Path, uri: &str) -> PathBuf {
     state_dir.join(format!("{}.v{VERSION}.jsonl", hex(&sha256(uri.as_bytes())[..16])))
 }
 
+/// The ledger of a watch of `folder` that uploads to `uri`.
+pub(crate) fn watch_place(state_dir: &Path, folder: &Path, uri: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    let both = [folder.as_os_str().as_bytes(), b"\0", uri.as_bytes()].concat();
+    state_dir.join(format!("{}.watch-v{VERSION}.jsonl", hex(&sha256(&both)[..16])))
+}
+
 /// The folder that journals are in, made if need be; for its owner alone, as URIs may tell more than they should.
 pub(crate) fn make_folder(state_dir: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir);

@@ -19,6 +19,7 @@ mod disk;
 mod engine;
 mod error;
 mod file;
+mod growing;
 mod journal;
 mod lanes;
 mod meter;
@@ -31,6 +32,7 @@ mod sweep;
 mod target;
 mod transfer;
 mod upload;
+pub mod watch;
 mod web;
 mod wire;
 mod xml;
@@ -44,6 +46,7 @@ pub fn descriptors_to_close_in_child() -> Vec<i32> {
 }
 
 pub use error::{Result, UploadError, UploadErrorKind};
+pub use growing::GrowingSource;
 pub use source::{Extent, FileSource, Identity, Source};
 pub use sweep::{OptionsByScheme, Record, Swept};
 pub use upload::{State, Upload};

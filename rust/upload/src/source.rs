@@ -69,6 +69,14 @@ pub trait Source: Send + Sync {
         }
     }
 
+    /// The length, from when on all of it lies at its path, whatever becomes of this process.
+    fn whole(&self) -> Option<u64> {
+        match self.extent() {
+            Extent::Complete(total) => Some(total),
+            Extent::Growing(_) | Extent::Aborted(_) => None,
+        }
+    }
+
     /// No more bytes than this will ever come: part sizes depend on it.
     fn bound(&self) -> u64;
 

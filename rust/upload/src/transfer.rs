@@ -134,7 +134,8 @@ impl Transfer<'_> {
             match self.source.extent() {
                 Extent::Complete(length) if length <= part_size => return self.single(length).await,
                 Extent::Complete(_) => break,
-                Extent::Growing(_) if self.source.ready(0, part_size) => break,
+                // The first part itself may be ready last: a zip's large member has its header completed at its end.
+                Extent::Growing(sealed) if sealed > part_size => break,
                 Extent::Growing(_) => tokio::time::sleep(LOOK_EVERY).await,
                 Extent::Aborted(why) => return Err(self.given_up(&why)),
             }

@@ -39,7 +39,17 @@ impl Transfer<'_> {
                 return Ok(());
             }
         }
-        let remembered = self.open_journal(part_size).await?;
+        let (remembered, waited) = self.open_journal(part_size).await?;
+        if waited
+            && let Extent::Complete(total) = self.source.extent()
+            && self.same_in_parts(total, part_size).await?
+        {
+            // The process that had it has sent just this.
+            if let Some(journal) = std::mem::take(&mut *lock(&self.live)).journal {
+                journal.remove();
+            }
+            return Ok(());
+        }
         let mut begun = self.begin(remembered, part_size).await?;
         for restart in 1.. {
             match self.attempt(&begun, part_size).await {
@@ -89,21 +99,23 @@ impl Transfer<'_> {
     }
 
     /// Take the journal; while another process has it, that one is uploading, and this one waits.
-    async fn open_journal(&self, part_size: u64) -> Result<Option<Remembered>, Fault> {
+    async fn open_journal(&self, part_size: u64) -> Result<(Option<Remembered>, bool), Fault> {
         let state_dir = &self.job.shared.settings.state_dir;
         journal::make_folder(state_dir)?;
         let place = journal::place(state_dir, &self.job.destination.uri);
+        let mut waited = false;
         let (journal, records) = loop {
             if let Ok(opened) = Journal::open(place.clone())? {
                 break opened;
             }
             let message = format!("another process is uploading to `{}`", self.job.destination.uri);
             self.job.upload.set_trouble(Some(message));
+            waited = true;
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         self.job.upload.set_trouble(None);
         lock(&self.live).journal = Some(journal);
-        let Some(remembered) = record::read(&records) else { return Ok(None) };
+        let Some(remembered) = record::read(&records) else { return Ok((None, waited)) };
         // Another file or another part size: its parts are of no use here, and are removed from the server.
         if remembered.uri != self.job.destination.uri
             || remembered.part_size != part_size
@@ -112,9 +124,9 @@ impl Transfer<'_> {
             if let Some(id) = &remembered.id {
                 let _ = self.job.target.abort(id).await;
             }
-            return Ok(None);
+            return Ok((None, waited));
         }
-        Ok(Some(remembered))
+        Ok((Some(remembered), waited))
     }
 
     fn note(&self, record: &serde_json::Value, sync: bool) -> Result<(), Fault> {
@@ -249,8 +261,10 @@ impl Transfer<'_> {
             let parts = total.map_or(sealed / part_size, |total| total.div_ceil(part_size));
             waiting.extend(known_to + 1..=parts);
             known_to = known_to.max(parts);
-            if let (Some(total), false) = (total, whole_noted) {
+            if let Some(total) = total {
                 upload.set_total(total);
+            }
+            if let (Some(total), false) = (self.source.whole(), whole_noted) {
                 self.note(&record::whole(self.source.path(), total), false)?;
                 whole_noted = true;
             }
