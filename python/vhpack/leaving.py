@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         def unheard(self) -> list[Upload]:
             """Return the uploads that failed and whose error nobody has asked for."""
 
+        def unremoved(self) -> list[str]:
+            """Return why files are still here that were to be removed."""
+
         def wait(self, upload: Upload, seconds: float) -> None:
             """Wait for one upload, whatever becomes of it."""
 
@@ -73,6 +76,8 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
         _say(f"vhpack: {upload.error}")
     if len(failed) > _SHOWN:
         _say(f"vhpack: and {len(failed) - _SHOWN} more uploads failed")
+    for why in uploads.unremoved()[:_SHOWN]:
+        _say(f"vhpack: {why}")
     if (unfinished or failed) and not hasattr(sys, "last_value"):
         _end_with_120()
 

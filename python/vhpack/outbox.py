@@ -197,6 +197,10 @@ class Outbox:
             if not upload._seen and upload._has_ended() and upload._error() is not None  # noqa: SLF001 - this module's
         ]
 
+    def unremoved(self) -> list[str]:
+        """Return why files are still here that were to be removed, as far as nobody has heard of it."""
+        return [why for upload in self.uploads if not upload._seen and (why := upload.kept) is not None]  # noqa: SLF001 - this module's
+
     def wait(self, upload: Upload, seconds: float) -> None:
         """Wait for one upload, whatever becomes of it."""
         upload._wait(seconds)  # noqa: SLF001 - the uploads are this module's

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vhpack import errors
-from vhpack.errors import UploadError
+from vhpack.errors import PackWarning, UploadError
 
 if TYPE_CHECKING:
     from vhpack import _engine
@@ -102,6 +103,12 @@ class Upload:
         return native is not None and native.removed
 
     @property
+    def kept(self) -> str | None:
+        """Why the file still is here although `remove_after` was asked for: its arrival could not be checked, or it changed."""
+        native = self._of_engine()
+        return None if native is None else native.kept
+
+    @property
     def error(self) -> UploadError | None:
         """Why it failed or was cancelled; None as long as it did not."""
         error = self._error()
@@ -126,6 +133,7 @@ class Upload:
             ended = self._wait(timeout)
         if ended and (error := self.error) is not None:
             raise error
+        self._warn_if_kept()
         return ended
 
     def cancel(self) -> None:
@@ -145,6 +153,12 @@ class Upload:
     def _cancel_if_unwanted(self) -> None:
         if self._unwanted and self._native is not None:
             self._native.cancel()
+
+    def _warn_if_kept(self) -> None:
+        """Say once that a file was not removed: whoever asked for it counts on the room."""
+        if (why := self.kept) is not None and not self._seen:
+            self._seen = True
+            warnings.warn(why, PackWarning, stacklevel=3)
 
     def _error(self) -> UploadError | None:
         native = self._of_engine()

@@ -96,6 +96,8 @@ def wait_for_uploads(timeout: float | None = None, max_uploads: int | None = Non
     failed = [error for upload in report.failed if (error := upload.error) is not None]
     if failed and raise_on_error:
         raise _together(failed)
+    for upload in report.done:
+        upload._warn_if_kept()  # noqa: SLF001 - the uploads are this module's
     return report
 
 

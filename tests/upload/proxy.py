@@ -146,6 +146,8 @@ class Proxy:
         while got < passed.length:
             if fault.do == "stall" and got >= fault.amount:
                 assert self.ended is not None
+                # Who lost the connection's state says nothing to either side; a server gives up on what is half there.
+                _reset(to_server)
                 await self.ended.wait()
                 return False
             piece = await reader.read(min(PIECE if fault.do != "slow" else 4096, passed.length - got))

@@ -185,6 +185,15 @@ class Moto(_S3):
     name = "moto"
     keeps_parts = False
 
+    def unfinished(self) -> int:
+        # It dates every upload to 2010, so that one whose name was lost on the way cannot be told from somebody else's, and is
+        # left. Without parts it costs nothing; rclone, which tells the time, shows that such uploads are found.
+        client = self.client()
+        found = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
+        return sum(
+            bool(client.list_parts(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"]).get("Parts")) for one in found
+        )
+
     def command(self) -> list[str]:
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -196,14 +197,16 @@ def test_a_folder_of_the_target_name_is_told(work: Path, file: Path) -> None:
     assert list((work / "there").rglob("*")) == [work / "there/a.bin"]
 
 
-def test_a_disk_without_room_for_the_record_is_told(
-    moto: Server, file: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VHPACK_STATE_DIR", str(small_disk / "state"))
+def test_a_disk_without_room_for_the_record_is_told(moto: Server, file: Path, small_disk: Path) -> None:
     with (small_disk / "full").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
         filler.writelines(bytes(4096) for _ in range(1000))
-    failed(sent(moto, file), vhpack.JournalError, file)
+    # Another process: what it holds open would keep the disk from being taken away.
+    ended = run(command(moto, file, ""), file.parent, environment=around(moto, small_disk / "state"), timeout=SECONDS)
+    assert ended.code == 1, ended
+    assert json.loads(ended.out)["failed"][0]["error"]["kind"] == "journal"
+    assert str(small_disk) in ended.err
     assert moto.read("a.bin") is None
+    assert file.read_bytes() == CONTENT
     assert moto.unfinished() == 0
 
 
@@ -215,9 +218,10 @@ def test_records_that_mean_nothing_are_told_and_stop_nobody(
 ) -> None:
     """Whatever lies in the folder of records, what is sound there is resumed."""
     environment = _killed_halfway(halted, moto, file, state)
-    (record,) = (path for path in state.rglob("*") if path.is_file() and path.stat().st_size)
-    for name in (f"0{record.name}", f"z{record.name}", "noise", "noise.json"):
-        record.with_name(name).write_bytes(hostile)
+    records = [path for path in state.rglob("*") if path.is_file() and path.stat().st_size]
+    assert records
+    for name in [*(f"{first}{record.name}" for record in records for first in "0z"), "noise", "noise.json"]:
+        records[0].with_name(name).write_bytes(hostile)
     listed = run([VHPACK, "uploads"], file.parent, environment=environment, timeout=SECONDS)
     assert "Traceback" not in listed.err
     resume(environment, file.parent)

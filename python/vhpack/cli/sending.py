@@ -21,7 +21,7 @@ INTERRUPTED = (
     "interrupted; the files are as they were: `vhpack resume` goes on where this was, `vhpack uploads --sweep` gives it up"
 )
 _LOOKS = 0.2  # seconds between two looks at how far it is
-_FIELDS = ("path", "uri", "state", "bytes_sent", "bytes_total", "bytes_reused", "checksum", "skipped", "removed")
+_FIELDS = ("path", "uri", "state", "bytes_sent", "bytes_total", "bytes_reused", "checksum", "skipped", "removed", "kept")
 
 
 def ended(work: Callable[[], int], *, json: bool) -> int:
@@ -61,6 +61,9 @@ def _report(report: UploadReport, seconds: float, *, json: bool, quiet: bool) ->
     errors = [(upload, error) for upload in report.failed if (error := upload.error) is not None]
     for _, error in errors:
         screen.fail(str(error))
+    for upload in report.done:
+        if upload.kept is not None:
+            screen.fail(f"Warning: {upload.kept}")
     if json:
         failed = [{**fields(upload), "error": error_fields(error)} for upload, error in errors]
         screen.put_json({"done": [fields(upload) for upload in report.done], "failed": failed, "seconds": seconds})

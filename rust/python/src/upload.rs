@@ -123,6 +123,11 @@ impl Upload {
     }
 
     #[getter]
+    fn kept(&self) -> Option<String> {
+        self.inner.kept()
+    }
+
+    #[getter]
     fn error(&self) -> Option<(&'static str, String, Option<i32>)> {
         self.inner.error().map(|error| (error.kind.name(), error.message, error.errno))
     }

@@ -54,6 +54,8 @@ pub(crate) struct Transfer<'a> {
     tags_match: AtomicBool,
     /// Its tags mean nothing: the object is read back.
     read_back: AtomicBool,
+    /// What stands at the target was compared as a whole with what was sent: only then may the file here be removed.
+    seen: AtomicBool,
 }
 
 /// What has to be cleaned up when an upload is ended from outside.
@@ -113,11 +115,11 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
     };
     let settings = &job.shared.settings;
     let patience = Patience::new(settings.give_up, settings.stall);
-    let transfer =
-        Transfer { job, source, patience, live, tags_match: AtomicBool::new(false), read_back: AtomicBool::new(false) };
+    let flag = || AtomicBool::new(false);
+    let transfer = Transfer { job, source, patience, live, tags_match: flag(), read_back: flag(), seen: flag() };
     transfer.send().await.map_err(|fault| fault.error)?;
     if job.remove_after {
-        transfer.remove()?;
+        transfer.remove().await?;
     }
     Ok(())
 }
@@ -212,6 +214,9 @@ impl Transfer<'_> {
         });
         let put_tag = put.await.map_err(|fault| self.name_change(fault))?;
         let told = put_tag.is_some_and(|tag| known.md5.is_some_and(|md5| tag.eq_ignore_ascii_case(&hex(&md5))));
+        if told {
+            self.seen.store(true, Relaxed);
+        }
         if self.read_back.load(Relaxed) || (proof == Proof::ReadBack && !told) {
             upload.enter(State::Verifying);
             return match self.compare_read_back(known.crc64).await {
@@ -235,6 +240,17 @@ impl Transfer<'_> {
             return self.changed(&what);
         }
         fault
+    }
+
+    /// Compare what stands at the target as a whole: by the server's own checksum of it, or by reading it.
+    async fn look(&self) -> Result<(), Fault> {
+        let ours = self.job.upload.crc64();
+        let told = self.ask(|_| self.job.target.head()).await?.and_then(|remote| remote.crc64);
+        match (told, ours) {
+            (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
+            (_, Some(ours)) => self.compare_read_back(ours).await,
+            (_, None) => Err(Fault::new(Class::Final, UploadErrorKind::Corrupt, "its checksum is not known")),
+        }
     }
 
     async fn is_ours(&self, token: &str) -> bool {
@@ -278,9 +294,24 @@ impl Transfer<'_> {
         Err(Fault::new(Class::Again, UploadErrorKind::Corrupt, message))
     }
 
-    /// Remove the file that was sent, and nothing else: neither a newer one of its name nor one that was written to since.
-    fn remove(&self) -> Result<()> {
+    /// Remove the file that was sent, and nothing else: neither a newer one of its name nor one that was written to since; and not
+    /// on the word of a server alone that showed nothing of what it has.
+    async fn remove(&self) -> Result<()> {
         let path = self.source.path();
+        let keep = |why: &str| {
+            let (path, uri) = (path.display(), &self.job.destination.uri);
+            self.job.upload.set_kept(format!("`{path}` is uploaded to `{uri}` and was not removed: {why}"));
+            Ok(())
+        };
+        if !self.seen.load(Relaxed)
+            && let Err(fault) = self.look().await
+        {
+            let why = format!(
+                "what arrived could not be checked: {}; look there, then remove it yourself",
+                fault.error.message
+            );
+            return keep(&why);
+        }
         let same = self.source.still().is_ok() && {
             use std::os::unix::fs::MetadataExt as _;
             let named = crate::disk::symlink_metadata(path).ok();
@@ -289,7 +320,7 @@ impl Transfer<'_> {
                 .is_some_and(|(named, ours)| (named.dev(), named.ino()) == (ours.dev, ours.ino))
         };
         if !same {
-            return Ok(());
+            return keep("it has changed since; upload it again");
         }
         crate::disk::remove_file(path).map_err(|cause| {
             let attempt = format!("remove `{}`, which is uploaded", path.display());

@@ -63,6 +63,8 @@ struct Status {
     error: Option<UploadError>,
     trouble: Option<String>,
     checksum: Option<String>,
+    /// Why a file that was to be removed was not.
+    kept: Option<String>,
     /// Seconds between looks, and what had been sent at them.
     rate: f64,
     looked: Instant,
@@ -94,6 +96,7 @@ impl Upload {
             error: None,
             trouble: None,
             checksum: None,
+            kept: None,
             rate: 0.0,
             looked: Instant::now(),
             sent: 0,
@@ -189,6 +192,11 @@ impl Upload {
         self.removed.load(Relaxed)
     }
 
+    /// Why the file still is here although it was to be removed once it was uploaded.
+    pub fn kept(&self) -> Option<String> {
+        self.status().kept.clone()
+    }
+
     /// Why it failed.
     pub fn error(&self) -> Option<UploadError> {
         self.status().error.clone()
@@ -254,6 +262,16 @@ impl Upload {
 
     pub(crate) fn set_skipped(&self) {
         self.skipped.store(true, Relaxed);
+    }
+
+    /// The checksum of what was sent, once all of it was read.
+    pub(crate) fn crc64(&self) -> Option<u64> {
+        let status = self.status();
+        u64::from_str_radix(status.checksum.as_ref()?.strip_prefix("crc64nvme:")?, 16).ok()
+    }
+
+    pub(crate) fn set_kept(&self, why: String) {
+        self.status().kept = Some(why);
     }
 
     pub(crate) fn set_removed(&self) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -82,15 +83,15 @@ impl Transfer<'_> {
             Err(fault) if nobody_there(&fault) => return Err(fault),
             _ => return Ok(false),
         };
-        if head.crc64.is_none()
-            && head.crc32c.is_none()
-            && head.tag.as_ref().is_some_and(|tag| !tag.ends_with(&format!("-{}", total.div_ceil(part_size))))
-        {
+        // Some servers name an object by the MD5 of all of it, however it was sent: such a tag has no dash.
+        let by_whole = head.tag.as_ref().is_some_and(|tag| !tag.contains('-'));
+        let by_parts = head.tag.as_ref().is_none_or(|tag| tag.ends_with(&format!("-{}", total.div_ceil(part_size))));
+        if head.crc64.is_none() && head.crc32c.is_none() && !by_whole && !by_parts {
             return Ok(false);
         }
         self.job.upload.enter(State::Hashing);
         let proof = target.proof();
-        let wanted = Wanted { md5: false, sha256: false, ..target.wanted(proof) };
+        let wanted = Wanted { md5: by_whole, sha256: false, ..target.wanted(proof) };
         let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
         let known = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
         self.job.upload.set_checksum(known.crc64);
@@ -310,6 +311,8 @@ impl Transfer<'_> {
             None => None,
         };
         range.known = known.map(|known| known.crc64);
+        // Whether the server has a part of this number that is not what was sent.
+        let spoilt = &AtomicBool::new(false);
         let part = self.ask(|tries| {
             let range = range.clone();
             async move {
@@ -317,8 +320,15 @@ impl Transfer<'_> {
                 if tries > 0 && tries % 3 == 0 {
                     target.parts(&begun.id).await?;
                 }
-                let taken = target.part(&begun.id, number, range, known, self.meter()).await?;
-                self.compare_tag(begun.proof, tries, &taken.tag, &taken.digests)?;
+                let taken = match target.part(&begun.id, number, range, known, self.meter()).await {
+                    // Servers that take each part once keep a spoilt one: only another upload is without it.
+                    Err(fault) if fault.class == Class::Unsupported && spoilt.load(Relaxed) => {
+                        return Err(self.corrupt("a part arrived changed, and the server takes no part twice"));
+                    }
+                    other => other?,
+                };
+                self.compare_tag(begun.proof, tries, &taken.tag, &taken.digests)
+                    .inspect_err(|_| spoilt.store(true, Relaxed))?;
                 Ok(part_of(number, length, taken.tag, &taken.digests))
             }
         });

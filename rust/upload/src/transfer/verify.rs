@@ -17,7 +17,7 @@ pub(super) fn nobody_there(fault: &Fault) -> bool {
 }
 
 impl Transfer<'_> {
-    fn corrupt(&self, what: &str) -> Fault {
+    pub(super) fn corrupt(&self, what: &str) -> Fault {
         let message = format!(
             "`{}` is not what was sent: {what}; it was sent again without success: check the network and the server",
             self.job.destination.uri
@@ -27,7 +27,11 @@ impl Transfer<'_> {
 
     pub(super) async fn compare_read_back(&self, crc64: u64) -> Result<(), Fault> {
         let found = self.ask(|_| self.job.target.read_back()).await?;
-        if found == crc64 { Ok(()) } else { Err(self.corrupt("its bytes have another checksum")) }
+        if found != crc64 {
+            return Err(self.corrupt("its bytes have another checksum"));
+        }
+        self.seen.store(true, Relaxed);
+        Ok(())
     }
 
     /// After Complete: size, then the best witness that there is.
@@ -55,19 +59,30 @@ impl Transfer<'_> {
             return Err(self.corrupt(&format!("it has {} bytes, not {total}", remote.size)));
         }
         if let (Some(theirs), Some(ours)) = (remote.crc32c, crc32c) {
-            return if theirs == ours { Ok(()) } else { Err(self.corrupt("the server has another checksum of it")) };
+            if theirs != ours {
+                return Err(self.corrupt("the server has another checksum of it"));
+            }
+            self.seen.store(true, Relaxed);
+            return Ok(());
         }
         match (proof, remote.crc64) {
             (Proof::Refuses, Some(theirs)) if theirs != whole => {
                 return Err(self.corrupt("the server has another checksum of it"));
             }
-            (Proof::Refuses, _) => return Ok(()),
+            (Proof::Refuses, theirs) => {
+                if theirs.is_some() {
+                    self.seen.store(true, Relaxed);
+                }
+                return Ok(());
+            }
             _ => {}
         }
         // A file was read before it got its name; a server without tags that mean something is read now.
         let tags: Option<Vec<[u8; 16]>> = parts.iter().map(|part| part.md5).collect();
         let as_expected = tags.is_some_and(|tags| remote.tag.as_deref() == Some(multipart_etag(&tags).as_str()));
-        if (as_expected && !self.read_back.load(Relaxed)) || (remote.tag.is_none() && proof == Proof::ReadBack) {
+        let read_before = remote.tag.is_none() && proof == Proof::ReadBack;
+        if (as_expected && !self.read_back.load(Relaxed)) || read_before {
+            self.seen.store(true, Relaxed);
             return Ok(());
         }
         self.compare_read_back(whole).await
@@ -86,6 +101,7 @@ impl Transfer<'_> {
         };
         let Some(same) = self.same(&remote, length, known, part_size).await? else { return Ok(false) };
         if same {
+            self.seen.store(true, Relaxed);
             upload.add_reused(length);
             upload.set_skipped();
         }
