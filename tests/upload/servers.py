@@ -122,17 +122,17 @@ class _S3(Server):
     def make_bucket(self) -> None:
         self.client().create_bucket(Bucket=self.bucket)
 
-    def client(self) -> Any:
+    def client(self, url: str = "") -> Any:
         import boto3
         from botocore.config import Config
 
         return boto3.client(
             "s3",
-            endpoint_url=self.url,
+            endpoint_url=url or self.url,
             aws_access_key_id=KEY,
             aws_secret_access_key=SECRET,
             region_name="us-east-1",
-            config=Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}),
+            config=Config(retries={"max_attempts": 2}, signature_version="s3v4", s3={"addressing_style": "path"}),
         )
 
     def uri(self, key: str = "") -> str:

@@ -322,8 +322,10 @@ impl Transfer<'_> {
                 }
                 let taken = match target.part(&begun.id, number, range, known, self.meter()).await {
                     // Servers that take each part once keep a spoilt one: only another upload is without it.
-                    Err(fault) if fault.class == Class::Unsupported && spoilt.load(Relaxed) => {
-                        return Err(self.corrupt("a part arrived changed, and the server takes no part twice"));
+                    Err(fault) if matches!(fault.class, Class::Unsupported | Class::Final) && spoilt.load(Relaxed) => {
+                        let class = if fault.class == Class::Final { Class::Final } else { Class::BadPart };
+                        let what = "a part arrived changed, and the server takes no part twice";
+                        return Err(Fault { class, ..self.corrupt(what) });
                     }
                     other => other?,
                 };
