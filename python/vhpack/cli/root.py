@@ -32,12 +32,7 @@ _COMMANDS = {
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b
-Examples:
-  vhpack compress 'resized/*.png'      the images of a folder: resized.zip
-  vhpack compress runs/7 -o run7.zip   a folder with everything below it
-  vhpack extract run7.zip -d there
-  vhpack hash runs/7 > run7.xxh3
-  vhpack upload run7.zip --to s3://bucket/runs/
+Example: vhpack compress 'resized/*.png'   the images of a folder: resized.zip
 Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help
 """
 

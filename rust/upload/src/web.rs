@@ -143,7 +143,7 @@ impl HttpTarget {
         Some(fault)
     }
 
-    /// The folders above the target, from the first on, as WebDAV makes them. Whether that did any good shows when the file is sent again.
+    /// The folders above the target, from the first on, as `WebDAV` makes them. Whether that did any good shows when the file is sent again.
     async fn make_folders(&self) {
         let Ok(method) = Method::from_bytes(b"MKCOL") else { return };
         let start = self.uri.find("://").map_or(0, |at| at + 3);

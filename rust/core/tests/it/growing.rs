@@ -1,6 +1,7 @@
 //! Archives that are read while they are packed: the same bytes, and none that may still change.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -72,9 +73,9 @@ fn copy(archive: &Growing) -> Copied {
     Copied { path: archive.path().into(), bound: archive.bound(), bytes, end }
 }
 
-fn followed(sources: &Path, target: &Path, options: PackOptions) -> (Result<PackReport>, Vec<Copied>) {
+fn followed(sources: &Path, target: &Path, options: &PackOptions) -> (Result<PackReport>, Vec<Copied>) {
     let copier = Arc::new(Copier::default());
-    let options = PackOptions { follower: Some(Arc::clone(&copier) as Arc<dyn Follower>), ..options };
+    let options = PackOptions { follower: Some(Arc::clone(&copier) as Arc<dyn Follower>), ..options.clone() };
     let request = PackRequest {
         sources: [sources].into_iter().collect(),
         target: Some(target.into()),
@@ -82,8 +83,8 @@ fn followed(sources: &Path, target: &Path, options: PackOptions) -> (Result<Pack
         ..PackRequest::default()
     };
     let report = pack(&request, &Progress::default(), &CancelToken::default());
-    let copies = copier.0.lock().unwrap().drain(..).map(|thread| thread.join().unwrap()).collect();
-    (report, copies)
+    let all = copier.0.lock().unwrap().drain(..).map(|thread| thread.join().unwrap()).collect();
+    (report, all)
 }
 
 fn noise(length: usize, mut state: u64) -> Vec<u8> {
@@ -131,9 +132,9 @@ fn who_reads_along_gets_the_archive_to_the_byte_and_changes_nothing() {
             ..PackRequest::default()
         };
         pack(&request, &Progress::default(), &CancelToken::default()).unwrap();
-        let (report, copies) = followed(&source, &target, options);
+        let (report, all) = followed(&source, &target, &options);
         report.unwrap();
-        let [copied] = &copies[..] else { panic!("{suffix}") };
+        let [copied] = &all[..] else { panic!("{suffix}") };
         let there = fs::read(&target).unwrap();
         assert!(copied.bytes == there, "{suffix}");
         assert!(there == fs::read(&alone).unwrap(), "{suffix}");
@@ -152,13 +153,22 @@ fn each_shard_is_followed() {
     let source = folder.path().join("source");
     tree(&source);
     let options = PackOptions { shard_size: 8 << 20, ..PackOptions::default() };
-    let (report, copies) = followed(&source, &folder.path().join("all.tar"), options);
+    let (report, all) = followed(&source, &folder.path().join("all.tar"), &options);
     let report = report.unwrap();
     assert!(report.archives.len() > 2);
-    assert_eq!(report.archives.len(), copies.len());
-    for ((path, _), copied) in report.archives.iter().zip(&copies) {
+    assert_eq!(report.archives.len(), all.len());
+    for ((path, _), copied) in report.archives.iter().zip(&all) {
         assert!(copied.path == *path && copied.bytes == fs::read(path).unwrap());
         assert!(copied.bound >= copied.bytes.len() as u64 && copied.bound < 30 << 20);
+    }
+}
+
+#[derive(Debug)]
+struct Rival(Copier, PathBuf);
+impl Follower for Rival {
+    fn follow(&self, archive: Arc<Growing>) {
+        fs::write(&self.1, "another's").unwrap();
+        self.0.follow(archive);
     }
 }
 
@@ -169,14 +179,6 @@ fn a_pack_that_fails_tells_who_reads_along() {
     tree(&source);
     // One more name than the header of an archive that exists: known only when it is to be published.
     let target = folder.path().join("all.zip");
-    #[derive(Debug)]
-    struct Rival(Copier, PathBuf);
-    impl Follower for Rival {
-        fn follow(&self, archive: Arc<Growing>) {
-            fs::write(&self.1, "another's").unwrap();
-            self.0.follow(archive);
-        }
-    }
     let rival = Arc::new(Rival(Copier::default(), target.clone()));
     let options = PackOptions {
         follower: Some(Arc::clone(&rival) as Arc<dyn Follower>),
@@ -196,26 +198,25 @@ fn a_pack_that_fails_tells_who_reads_along() {
     assert_eq!(fs::read(&target).unwrap(), b"another's");
 }
 
+#[derive(Debug)]
+struct Look(Mutex<Option<JoinHandle<u32>>>);
+impl Follower for Look {
+    fn follow(&self, archive: Arc<Growing>) {
+        let look = move || {
+            let growth = archive.wait(|growth| growth.end.is_some(), Duration::from_secs(60));
+            assert_eq!(growth.end, Some(End::Finished));
+            fs::metadata(archive.path()).unwrap().permissions().mode() & 0o777
+        };
+        *self.0.lock().unwrap() = Some(std::thread::spawn(look));
+    }
+}
+
 #[test]
 fn archives_are_marked_before_they_are_said_to_be_finished() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
     tree(&source);
     let target = folder.path().join("all.zip");
-    #[derive(Debug)]
-    struct Look(Mutex<Option<JoinHandle<u32>>>);
-    impl Follower for Look {
-        fn follow(&self, archive: Arc<Growing>) {
-            let look = move || {
-                let growth = archive.wait(|growth| growth.end.is_some(), Duration::from_secs(60));
-                assert_eq!(growth.end, Some(End::Finished));
-                fs::metadata(archive.path()).unwrap().permissions().mode() & 0o777
-            };
-            *self.0.lock().unwrap() = Some(std::thread::spawn(look));
-        }
-    }
     let look = Arc::new(Look(Mutex::new(None)));
     let options = PackOptions {
         follower: Some(Arc::clone(&look) as Arc<dyn Follower>),

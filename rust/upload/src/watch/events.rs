@@ -81,7 +81,7 @@ impl Events {
 
     /// All events so far; does not wait.
     pub fn take(&mut self) -> Vec<Event> {
-        let mut room = [MaybeUninit::uninit(); ROOM];
+        let mut room = vec![MaybeUninit::uninit(); ROOM];
         let (mut taken, mut away) = (Vec::new(), Vec::new());
         let mut reader = Reader::new(&self.queue, &mut room);
         loop {
@@ -109,7 +109,9 @@ impl Events {
                 Err(_) => break,
             }
         }
-        away.iter().for_each(|folder| self.forget(folder));
+        for folder in &away {
+            self.forget(folder);
+        }
         taken
     }
 }

@@ -48,6 +48,10 @@ impl Ground {
         std::fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+
     fn watcher(&self) -> Watcher {
         self.try_watcher().unwrap()
     }
@@ -157,7 +161,7 @@ fn what_is_still_written_to_waits() {
     assert_eq!(taken(&mut watcher, 1), once(&["a"]));
     ground.marked("b", "gone before its second look");
     watcher.ready(9, STABLE / 4);
-    std::fs::remove_file(ground.path("b")).unwrap();
+    ground.remove("b");
     assert_eq!(the_rest(&mut watcher), BTreeMap::new());
 }
 
