@@ -56,7 +56,7 @@ pub(crate) fn special_name(stat: &Stat) -> &'static str {
 }
 
 /// Identity and state of a file: the same values mean that nobody has touched it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Stamp {
     pub dev: u64,
     pub ino: u64,
