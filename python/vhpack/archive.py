@@ -198,8 +198,8 @@ class Archive(Mapping[str, bytes]):
         ever seen incomplete; a smaller one is written with a single call.
 
         Files that are encrypted, or packed by a method that vhpack does not know, end the call with an error that names them,
-        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, sparse files and hard
-        links to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
+        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, and hard links
+        to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
         its target had before it, and where that is not extracted, a copy of them.
 
         Args:
