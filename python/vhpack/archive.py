@@ -176,7 +176,10 @@ class Archive(Mapping[str, bytes]):
         Raises:
             MemberNotFoundError: one of them is not there.
             CorruptArchiveError: one of them fails its checksum.
+            TypeError: `names` is one string, whose characters would be taken for names.
         """
+        if isinstance(names, str):
+            raise TypeError(f"read_many takes names in a list or another iterable; for one member, archive[{names!r}] reads it")
         return self._native().read_many(list(names), checked_jobs(jobs))
 
     def extract(
