@@ -289,6 +289,18 @@ pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Leave a hole of so many bytes where the file is written next.
+pub(crate) fn skip(file: impl AsFd, hole: u64) -> io::Result<()> {
+    let hole = i64::try_from(hole).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Current(hole))?;
+    Ok(())
+}
+
+/// Cut the file to a length, or fill it up with a hole.
+pub(crate) fn set_length(file: impl AsFd, length: u64) -> io::Result<()> {
+    Ok(rustix::fs::ftruncate(&file, length)?)
+}
+
 pub(crate) fn write_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(&file, bytes, offset) {
