@@ -280,6 +280,8 @@ def encode(sources: Sources) -> bytes:
 def _shard_size(settings: Settings) -> int:
     if settings.shard_size is None:
         return 0
+    if isinstance(settings.shard_size, bool):
+        raise OptionError(f"shard_size is {settings.shard_size!r}; it must be an amount of bytes, like 1GB, and not yes or no")
     size = sizes.parse(settings.shard_size)
     if not 0 < size < 2**63:
         raise OptionError(f"shard_size is {settings.shard_size!r}; it must be an amount of bytes above zero")

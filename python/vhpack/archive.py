@@ -176,7 +176,10 @@ class Archive(Mapping[str, bytes]):
         Raises:
             MemberNotFoundError: one of them is not there.
             CorruptArchiveError: one of them fails its checksum.
+            TypeError: `names` is one string, whose characters would be taken for names.
         """
+        if isinstance(names, str):
+            raise TypeError(f"read_many takes names in a list or another iterable; for one member, archive[{names!r}] reads it")
         return self._native().read_many(list(names), checked_jobs(jobs))
 
     def extract(
@@ -198,8 +201,8 @@ class Archive(Mapping[str, bytes]):
         ever seen incomplete; a smaller one is written with a single call.
 
         Files that are encrypted, or packed by a method that vhpack does not know, end the call with an error that names them,
-        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, sparse files and hard
-        links to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
+        after all others were extracted. Devices, links that lead out of `dest` or to an absolute path, and hard links
+        to nothing are left out and reported. Of a name that a tar has twice the last counts; a hard link has the bytes that
         its target had before it, and where that is not extracted, a copy of them.
 
         Args:

@@ -106,3 +106,11 @@ def test_absolute_paths_need_no_working_directory(work: Path) -> None:
     ended = python(code, cwd=work)
 
     assert ended.code == 0, ended
+
+
+def test_yes_and_no_are_no_size_of_a_shard(work: Path) -> None:
+    (work / "file").write_bytes(b"1")
+    for value in (True, False):
+        with pytest.raises(vhpack.OptionError, match="shard_size"):
+            vhpack.pack("file", "a.zip", shard_size=value)
+    assert sorted(path.name for path in work.iterdir()) == ["file"]

@@ -115,15 +115,48 @@ def test_names_in_another_order_are_the_same_call(work: Path) -> None:
     assert is_marked(work / "out.zip")
 
 
-def test_new_files_make_a_new_archive(unmarked: Path) -> None:
-    """All of the earlier one's files are gone as they should be: an overwrite like any other."""
+def test_new_files_do_not_replace_an_archive_that_waits_for_its_mark(unmarked: Path) -> None:
+    """Without the mark the platform has never taken it, and it is all that is left of its files."""
     write_tree(unmarked, {"data/new.json": b"new"})
 
-    ended = call(unmarked)
+    for options in ("live_upload=True", "live_upload=True, remove_originals=False"):
+        refused = call(unmarked, options=options)
+        assert refused.code == 1, refused
+        assert held(unmarked) == FILES
 
-    assert ended.code == 0, ended
+    # Both ways that it advises work.
+    (unmarked / "data/new.json").rename(unmarked / "new.json")
+    assert call(unmarked).code == 0
+    assert is_marked(unmarked / "out.zip")
+    assert held(unmarked) == FILES
+
+
+def test_an_archive_that_waits_for_its_mark_can_be_moved_away(unmarked: Path) -> None:
+    write_tree(unmarked, {"data/new.json": b"new"})
+    assert "away" in call(unmarked).err
+    (unmarked / "out.zip").rename(unmarked / "earlier.zip")
+
+    assert call(unmarked).code == 0
     assert held(unmarked) == {"data/new.json": b"new"}
     assert is_marked(unmarked / "out.zip")
+    (unmarked / "earlier.zip").replace(unmarked / "out.zip")
+    assert held(unmarked) == FILES
+
+
+def test_new_files_make_a_new_archive_beside_a_mark(work: Path) -> None:
+    """All of the earlier one's files are gone as they should be, and the platform has been told: an overwrite like any other."""
+    write_tree(work, FILES)
+    log = work.parent / "log"
+    before = strace(["unlink", "unlinkat"], log, inject=f"signal=KILL:when={len(FILES) + 1}")
+    assert call(work, before=before).code != 0
+    assert is_marked(work / "out.zip")
+    write_tree(work, {"data/new.json": b"new"})
+
+    ended = call(work)
+
+    assert ended.code == 0, ended
+    assert held(work) == {"data/new.json": b"new"}
+    assert is_marked(work / "out.zip")
 
 
 def test_a_mark_that_could_not_be_set_is_set_by_the_same_call(work: Path) -> None:

@@ -67,23 +67,6 @@ def test_it_comes_back_as_by_the_tool_that_wrote_it(writer: str, work: Path) -> 
         assert vhpack.open("a.tar")["./second"] == b"content"
 
 
-SPARSE = [["tar", "-S"], *(["tar", "--format=posix", "-S", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0"))]
-
-
-@pytest.mark.parametrize("command", [*SPARSE, ["bsdtar"]], ids=" ".join)
-def test_a_sparse_file_is_named_as_its_writer_names_it(command: list[str], work: Path) -> None:
-    needs(command[0])
-    with open("holes", "wb") as file:
-        file.seek(1 << 20)
-        file.write(b"end")
-    subprocess.run([*command, "-cf", "a.tar", "holes"], check=True)
-    archive = vhpack.open("a.tar")
-    assert [(member.name, member.codec) for member in archive.members()] == [("holes", "sparse")]
-    report = archive.extract("there")
-    assert (report.refused, [os.path.basename(name) for name, _ in report.skipped]) == (1, ["holes"])
-    assert list((work / "there").iterdir()) == []
-
-
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize("flag", ["gnu", "posix"])
 def test_a_tar_of_a_label_alone_is_an_empty_tar(flag: str) -> None:

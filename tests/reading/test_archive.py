@@ -530,3 +530,10 @@ def test_star_imports_keep_the_builtin_open() -> None:
     exec("from vhpack import *", names)
     assert "open" not in names
     assert "Archive" in names
+
+
+def test_one_string_is_no_list_of_names(work: Path) -> None:
+    with zipfile.ZipFile("a.zip", "w") as made:
+        made.writestr("a", b"1")
+    with vhpack.open(work / "a.zip") as archive, pytest.raises(TypeError, match=r"archive\['a'\]"):
+        archive.read_many("a")

@@ -62,7 +62,7 @@ def extract(**arguments: Any) -> int:  # noqa: ANN401
     """Extract a zip or tar, or the members, folders and quoted patterns that are named.
 
     Nothing is ever written outside DIR, whatever the archive says. A file that is there already ends the call before
-    anything is written, unless it is to be replaced or kept. Devices, sparse files and links that lead outside DIR are left
+    anything is written, unless it is to be replaced or kept. Devices and links that lead outside DIR are left
     out and reported, files that are encrypted or packed by an unknown method are named at the end, and the exit status is 1.
     """
     wanted = _Wanted(**arguments)

@@ -56,7 +56,7 @@ pub(crate) fn special_name(stat: &Stat) -> &'static str {
 }
 
 /// Identity and state of a file: the same values mean that nobody has touched it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Stamp {
     pub dev: u64,
     pub ino: u64,
@@ -292,6 +292,18 @@ pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Leave a hole of so many bytes where the file is written next.
+pub(crate) fn skip(file: impl AsFd, hole: u64) -> io::Result<()> {
+    let hole = i64::try_from(hole).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Current(hole))?;
+    Ok(())
+}
+
+/// Cut the file to a length, or fill it up with a hole.
+pub(crate) fn set_length(file: impl AsFd, length: u64) -> io::Result<()> {
+    Ok(rustix::fs::ftruncate(&file, length)?)
 }
 
 pub(crate) fn write_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {

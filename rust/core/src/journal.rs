@@ -222,10 +222,12 @@ fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()>) 
 pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
     let archive = target.replaces?;
     let own = name_for(&target.name);
+    let next = next_name(&own);
     let folder = fs::open_directory(target.folder.as_os_str().as_bytes()).ok()?;
     let mut lists = Vec::new();
     let listed = fs::list(&folder, |name, _| {
-        if name.starts_with(b".") && name.ends_with(JOURNAL_SUFFIX) && name != own {
+        // What was to take the place of the own list is about the same, and says no more.
+        if name.starts_with(b".") && name.ends_with(JOURNAL_SUFFIX) && name != own && name != next {
             lists.push(name.to_vec());
         }
         Ok(())
@@ -235,7 +237,13 @@ pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
     let is_about_it = |name: &Vec<u8>| {
         let bytes = fs::open_file(&folder, name, false).and_then(fs::read_whole).unwrap_or_default();
         let begun = matches!(State::of(&bytes), Some(State::Removing | State::Ended));
-        begun && list::decode(&bytes).is_some_and(|(listed, _)| listed.archive == archive)
+        let Some((listed, _)) = list::decode(&bytes).filter(|_| begun) else { return false };
+        // It may have been brought back, as a copy. One whose own archive is still there has that to protect.
+        let is_copy = || {
+            let bereft = !has_archive(&folder, name) && listed.archive.size == archive.size;
+            bereft && digest_in(&folder, target, || Ok(())).is_ok_and(|digest| digest == listed.digest)
+        };
+        listed.archive == archive || is_copy()
     };
     let list = lists.iter().find(|name| is_about_it(name))?;
     Some(Distrusted {
@@ -243,6 +251,12 @@ pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
         list: target.folder.join(fs::path(list)),
         why: "is about this archive, which had another name".into(),
     })
+}
+
+/// Whether the archive is there beside which a list of this name lies; of names that were cut short nobody knows.
+fn has_archive(folder: &OwnedFd, list: &[u8]) -> bool {
+    let archive = list.strip_prefix(b".").and_then(|name| name.strip_suffix(JOURNAL_SUFFIX)).unwrap_or_default();
+    name_for(archive) == list && fs::lstat_at(folder, archive).is_ok()
 }
 
 impl Unfinished {
@@ -380,6 +394,18 @@ impl Unfinished {
             show(&self.path())
         );
         Err(Error::new(ErrorKind::Io, Stage::Remove, message).at(&target.shown))
+    }
+
+    /// An archive that was copied to its place may not be on the disk yet, and soon is the only one to hold its files.
+    pub fn bring_to_disk(&self) -> Result<()> {
+        if !self.copied {
+            return Ok(());
+        }
+        let failed = |error: io::Error| Error::io(Stage::Remove, "bring to the disk", &self.target.shown, error);
+        let file = fs::open_file(&self.folder, &self.target.name, false).map_err(failed)?;
+        fs::sync_whole(&file).map_err(failed)?;
+        let folder = fs::open_directory(self.target.folder.as_os_str().as_bytes()).map_err(failed)?;
+        fs::sync_directory(&folder).map_err(failed)
     }
 
     /// Let go of the list, which this pack is to replace.

@@ -10,6 +10,11 @@ use crate::target::Target;
 /// What the mark leaves of a file's permissions.
 const READING: u32 = 0o444;
 
+/// Whether the archive has the mark.
+pub(crate) fn is_set(target: &Target) -> bool {
+    fs::lstat(&target.real()).is_ok_and(|stat| stat.st_mode & 0o222 == 0)
+}
+
 /// Mark every archive that was just committed.
 pub(crate) fn all(archives: &[(Target, Committed)]) -> Result<()> {
     archives.iter().try_for_each(|(target, committed)| one(target, committed.identity))

@@ -158,16 +158,15 @@ pub(crate) fn remove_originals(
         return Ok(removal);
     }
     let marked = if options.read_only { mark::all(archives) } else { Ok(()) };
-    for (journal, (list, _)) in journals.into_iter().zip(lists) {
-        let list = &originals[list];
-        let left = left(list, &removal.kept);
-        // What is left of the sources is not what the archive holds: the list stays, so that the same call again does not
-        // put an archive of the rest in its place.
-        if left.len() == list.len() {
-            journal.forget();
-        } else if !left.is_empty() {
+    let lefts: Vec<_> = lists.iter().map(|(list, _)| left(&originals[list.clone()], &removal.kept)).collect();
+    let count: usize = lefts.iter().map(Vec::len).sum();
+    for (journal, left) in journals.into_iter().zip(lefts) {
+        // What is left of the sources is not what the archives hold: the lists stay, so that the same call again does not put
+        // archives of the rest in their place. Shards are judged as one: one whose originals are all gone, or all there, is
+        // not to be replaced for that while another has both, and its list stands for that even if the others are moved away.
+        if count > 0 && count < originals.len() {
             journal.end(&left);
-        } else if marked.is_ok() {
+        } else if count > 0 || marked.is_ok() {
             journal.forget();
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::fs;
+use crate::fs::{self, Stamp};
 use crate::journal::{Distrusted, Earlier, Unfinished, under_another_name};
 use crate::list::Made;
 use crate::manifest;
@@ -24,11 +24,14 @@ use crate::target::Target;
 pub(crate) struct Backlog {
     unfinished: Vec<Unfinished>,
     distrusted: Option<Distrusted>,
+    /// How many archives there are, with a list or without: shards are moved away together.
+    archives: usize,
 }
 
 impl Backlog {
     /// Take in what lies beside a target.
     pub fn add(&mut self, target: &Target) -> Result<()> {
+        self.archives += 1;
         match Earlier::find(target)? {
             Earlier::Nothing => {}
             Earlier::Unfinished(unfinished) => self.unfinished.push(unfinished),
@@ -80,7 +83,7 @@ impl Backlog {
         let folders = self.folders();
         let reading = Reading::new(self, &folders);
         let named = named(plan);
-        let Some(list) = reading.in_the_way(self, plan, &named) else { return Ok(()) };
+        let Some(list) = reading.in_the_way(self, plan, &named, request) else { return Ok(()) };
         Err(self.only_copy(list, &reading.why(self, list, plan, &named, request)))
     }
 
@@ -94,7 +97,7 @@ impl Backlog {
     }
 
     fn only_copy(&self, list: &Unfinished, why: &Why<'_>) -> Error {
-        refuse::only_copy(list, why, self.unfinished.len() > 1)
+        refuse::only_copy(list, why, self.archives > 1)
     }
 
     /// The error on a target that exists, where it has a removal to be finished.
@@ -148,20 +151,29 @@ impl<'b> Reading<'b> {
 
     /// The first list whose archive the plan's may not replace. Shards are judged as one: the originals of the first may be
     /// gone, and those of the last still there.
-    fn in_the_way<'l>(&self, backlog: &'l Backlog, plan: &Plan, named: &Paths) -> Option<&'l Unfinished> {
+    fn in_the_way<'l>(
+        &self,
+        backlog: &'l Backlog,
+        plan: &Plan,
+        named: &Paths,
+        request: &PackRequest,
+    ) -> Option<&'l Unfinished> {
         let cut_off = || {
             let lists = backlog.unfinished.iter().zip(&self.lists).filter(|(list, _)| !list.ended);
             lists.flat_map(|(_, range)| range.clone())
         };
         let holds_all = cut_off().all(|at| named.contains(parts(&self.originals[at])));
-        // Cut off between the last original and its list, it is finished.
-        let all_gone = cut_off().all(|at| self.found[at] == Presence::Gone);
+        // Cut off between the last original and its list, it is finished: unless what is left has another name now.
+        let all_gone = cut_off().all(|at| self.found[at] == Presence::Gone) && !self.names_moved(plan);
+        // And unless the archive still waits for the mark, without which the platform has never taken it.
+        let waits = |list: &Unfinished| request.options.read_only && !mark::is_set(&list.target);
         let mut is_new = None;
         let mut may_replace = |list: &Unfinished| match (list.copied, list.ended) {
             // The originals of its like elsewhere may be the ones that are missing here.
             (true, _) => !list.ended && holds_all,
-            (false, true) => *is_new.get_or_insert_with(|| self.names_new(plan)),
-            (false, false) => holds_all || all_gone,
+            // With nothing on them, they are of shards whose like have been moved away, with all that says what is new.
+            (false, true) => *is_new.get_or_insert_with(|| !self.originals.is_empty() && self.names_new(plan)),
+            (false, false) => holds_all || (all_gone && !waits(list)),
         };
         backlog.unfinished.iter().find(|list| !may_replace(list))
     }
@@ -176,6 +188,18 @@ impl<'b> Reading<'b> {
         files.filter(|entry| !listed.contains((&plan.directory(entry).path, plan.name(entry)))).any(|entry| {
             let identity = fs::stat(fs::path(&plan.path(entry))).map(|stat| fs::identity(&stat));
             identity.is_ok_and(|identity| known.binary_search(&identity).is_err())
+        })
+    }
+
+    /// Whether the plan holds an original under another path than the listed one: it was moved, and not removed.
+    fn names_moved(&self, plan: &Plan) -> bool {
+        let files = self.originals.iter().filter(|one| one.standing == Standing::File);
+        let mut known: Vec<_> = files.map(|one| one.stamp).collect();
+        known.sort_unstable();
+        plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory).any(|entry| {
+            let path = plan.path(entry);
+            let look_up = if entry.kind == EntryKind::StoredLink { fs::lstat } else { fs::stat };
+            look_up(fs::path(&path)).is_ok_and(|stat| known.binary_search(&Stamp::of(&stat)).is_ok())
         })
     }
 
@@ -233,7 +257,7 @@ pub(crate) fn finish(
     if let Ok(plan) = plan
         && !named.is_empty()
         && (!names_what_is_left || (all_there && !ended))
-        && reading.in_the_way(backlog, plan, &named).is_none()
+        && reading.in_the_way(backlog, plan, &named, request).is_none()
     {
         return Ok(None);
     }
@@ -252,6 +276,7 @@ pub(crate) fn finish(
     // The stamp says that it is the same file; before the last copies go, its bytes have to say so.
     for list in &backlog.unfinished {
         list.check_archive(|| cancel.check(Stage::Remove))?;
+        list.bring_to_disk()?;
     }
     progress.enter(Phase::Remove);
     let Some(removal) = remove_rest(backlog, reading, &request.options, archives, cancel, progress)? else {
@@ -290,10 +315,17 @@ fn remove_rest(
         Ok(())
     };
     let mut start = 0;
-    for (list, count) in backlog.unfinished.iter().zip(counts) {
-        let left = left(&there[start..start + count], &removal.kept);
-        start += count;
-        if !left.is_empty() {
+    let lefts: Vec<_> = counts
+        .into_iter()
+        .map(|count| {
+            start += count;
+            left(&there[start - count..start], &removal.kept)
+        })
+        .collect();
+    // Of shards one list goes when all may go.
+    let some_left = lefts.iter().any(|left| !left.is_empty());
+    for (list, left) in backlog.unfinished.iter().zip(lefts) {
+        if some_left {
             list.end(&left);
         } else if marked.is_ok() {
             list.forget();

@@ -74,17 +74,6 @@ def test_links_that_lead_outside_are_left_out_and_the_rest_is_there(work: Path, 
         assert everything_below(out) == {"file", "last"}
 
 
-def test_sparse_files_are_left_out_and_the_rest_is_there(work: Path) -> None:
-    with (work / "holes").open("wb") as file:
-        file.write(b"first")
-        file.truncate(8 * MIB)
-    (work / "whole").write_bytes(b"whole")
-    os.link(work / "holes", work / "other")
-    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "holes", "other", "whole"], check=True, cwd=work)
-    report = extracted(work / "a.tar", work / "out")
-    assert (report.refused, everything_below(work / "out")) == (2, {"whole"})
-
-
 def test_what_was_asked_to_be_left_out_is_not_refused(work: Path) -> None:
     archive = tar_of(work / "a.tar", ("a", b"1"), special("link", tarfile.SYMTYPE, "a"))
     report = extracted(archive, work / "out", links=False)

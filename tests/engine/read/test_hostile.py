@@ -149,7 +149,7 @@ def test_names_that_are_one_where_case_does_not_count_are_refused(work: Path) ->
 
 def test_verifying_tells_of_all_that_extraction_would_refuse(work: Path) -> None:
     kinds = [special("d", tarfile.CHRTYPE), special("f", tarfile.FIFOTYPE), special("l", tarfile.SYMTYPE, "..")]
-    for number, member in enumerate([*kinds, special("s", tarfile.GNUTYPE_SPARSE)]):
+    for number, member in enumerate(kinds):
         archive = opened(tar_of(work / f"{number}.tar", ("good", b"1"), member))
         report = archive.extract(os.fsencode(work / f"{number}"))
         [(name, reason)] = report.skipped

@@ -144,7 +144,7 @@ impl Container {
     /// Refuse a tar's member that the stream ends inside of; a zip's was held against the directory's place.
     pub fn check_extent(&self, member: &Member) -> Result<(), Fault> {
         match (self, member.start) {
-            (Self::Tar(tar, _), Some(start)) if start.saturating_add(member.size) > tar.length => {
+            (Self::Tar(tar, _), Some(start)) if start.saturating_add(member.packed) > tar.length => {
                 Err(Fault::corrupt("the archive ends inside its data"))
             }
             _ => Ok(()),
@@ -164,6 +164,36 @@ impl Container {
         match self {
             Self::Zip(zip) => zip.data_start(source, member),
             Self::Tar(..) => Ok(member.start.unwrap_or(member.offset)),
+        }
+    }
+
+    /// Read a sparse member's bytes from `offset` on.
+    pub fn read_sparse(
+        &self,
+        source: &dyn Source,
+        member: &Member,
+        out: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Fault> {
+        match self {
+            Self::Zip(_) => Ok(0),
+            Self::Tar(tar, _) => tar.read_sparse(source, member, out, offset),
+        }
+    }
+
+    /// Where a tar's stream is when a member is read on from `offset`.
+    pub fn place(&self, member: &Member, offset: u64) -> u64 {
+        match self {
+            Self::Zip(_) => member.start.unwrap_or(member.offset).saturating_add(offset),
+            Self::Tar(tar, _) => tar.place(member, offset),
+        }
+    }
+
+    /// How many bytes from `offset` of a member on are a hole, and how many behind these are not.
+    pub fn hole(&self, member: &Member, offset: u64) -> (u64, u64) {
+        match self {
+            Self::Zip(_) => (0, u64::MAX),
+            Self::Tar(tar, _) => tar.hole(member, offset),
         }
     }
 

@@ -86,7 +86,7 @@ impl Content {
         check(member)?;
         let start = container.data_start(source, member)?;
         let stream = match member.packing {
-            Packing::Stored | Packing::Tar => None,
+            Packing::Stored | Packing::Tar | Packing::Sparse => None,
             packing => Some(Stream::new(packing, start, start + member.packed)?),
         };
         Ok(Self { start, stream, position: 0, crc: crc32fast::Hasher::new(), hashed: 0 })
@@ -107,7 +107,9 @@ impl Content {
             return Ok(0);
         }
         let out = &mut out[..wanted];
-        let count = if self.stream.is_none() {
+        let count = if member.packing == Packing::Sparse {
+            container.read_sparse(source, member, out, offset)?
+        } else if self.stream.is_none() {
             container.read_at(source, out, self.start + offset)?
         } else {
             self.skip_to(source, offset)?;

@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 /// common.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// Names of a tar's members may take this much, and [`NAME_RATIO`] bytes more for each byte of the file.
+/// Names of a tar's members, and maps of its sparse files, may take this much, and [`NAME_RATIO`] bytes more for each byte of the file.
 const FREE_NAMES: u64 = 64 << 20;
 
 /// A header of 512 bytes packs to 40 or more where each member has another name, which is 60 bytes long as a rule.
@@ -62,13 +62,14 @@ impl Limits {
         Err(Fault::new(ErrorKind::LimitExceeded, what))
     }
 
-    /// Refuse names of `bytes` together in a file of `packed`: a tar's table holds them all.
-    pub(crate) fn check_names(&self, bytes: u64, packed: u64) -> Result<(), Fault> {
+    /// Refuse names and sparse maps of `bytes` together in a file of `packed`: a tar's table holds them all.
+    pub(crate) fn check_table(&self, bytes: u64, packed: u64) -> Result<(), Fault> {
         let most = FREE_NAMES.saturating_add(packed.saturating_mul(NAME_RATIO));
         if self.max_ratio == 0 || bytes <= most {
             return Ok(());
         }
-        let what = format!("the names of its members take more than {most} bytes; {TRUST}");
+        let what =
+            format!("the names of its members and the maps of its sparse files take more than {most} bytes; {TRUST}");
         Err(Fault::new(ErrorKind::LimitExceeded, what))
     }
 

@@ -39,7 +39,7 @@ pub enum Packing {
     Zstd,
     /// Inside a tar, whose stream may be compressed as a whole.
     Tar,
-    /// A tar's sparse file, whose holes this reader does not fill.
+    /// Inside a tar, without the holes of a sparse file.
     Sparse,
     /// A zip method that this reader does not know.
     Other(u16),

@@ -32,13 +32,13 @@ impl Archive {
 
     /// Whether reading so many of a member's bytes from `from` on is more than a step, and so worth a flag.
     pub fn takes_long(&self, member: &Member, from: u64, length: u64) -> bool {
-        let to = member.start.unwrap_or(member.offset).saturating_add(from);
+        let to = self.container.place(member, from);
         (to - self.reached(to)).saturating_add(length) > STEP
     }
 
     /// In a stream that must be unpacked on the way, go to the member's byte `from`.
     pub(super) fn approach(&self, member: &Member, from: u64, cancel: &CancelToken) -> Result<()> {
-        let to = member.start.unwrap_or(member.offset).saturating_add(from);
+        let to = self.container.place(member, from);
         loop {
             cancel.check(Stage::Read)?;
             let reached = self.reached(to);

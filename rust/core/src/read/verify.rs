@@ -196,7 +196,7 @@ impl Archive {
         let mut report = VerifyReport::default();
         for member in members {
             let start = member.start.unwrap_or(member.offset);
-            let end = start.saturating_add(member.size);
+            let end = start.saturating_add(member.packed);
             // Stretches do not overlap: the first that ends behind the member's beginning is the only one to ask.
             let hit = bad.get(bad.partition_point(|(_, to, _)| *to <= member.offset)).filter(|(from, ..)| *from < end);
             if let Some((.., reason)) = hit {

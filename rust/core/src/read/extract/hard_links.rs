@@ -6,7 +6,7 @@ use super::Archive;
 use super::names::parts;
 use super::plan::{Job, Planning};
 use crate::error::{Result, show_bytes};
-use crate::read::{Member, MemberKind, Packing, content};
+use crate::read::{Member, MemberKind, content};
 
 /// How many hard links may lead to each other; writers make one.
 const LONGEST_CHAIN: usize = 8;
@@ -64,7 +64,7 @@ impl Planning<'_> {
                 let Some(member) = member else { continue };
                 match (member.kind, member.link.as_deref().and_then(path)) {
                     (MemberKind::HardLink, Some(path)) => further.push((number, path, member.offset)),
-                    (MemberKind::File, _) if member.packing != Packing::Sparse && content::check(&member).is_ok() => {
+                    (MemberKind::File, _) if content::check(&member).is_ok() => {
                         let at = *files.entry(member.offset).or_insert_with(|| {
                             self.plan.bytes = self.plan.bytes.saturating_add(member.size);
                             let job = Job { member, folder: 0, name: Vec::new(), is_superseded: true };

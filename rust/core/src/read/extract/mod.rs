@@ -82,7 +82,7 @@ pub struct ExtractReport {
     pub bytes: u64,
     /// Members that were not written, and why.
     pub skipped: Vec<Remark>,
-    /// How many of those were asked for, and cannot be written: devices, links that lead outside, sparse files.
+    /// How many of those were asked for, and cannot be written: devices, links that lead outside.
     pub refused: u64,
     /// What the user should know, whole sentences.
     pub warnings: Vec<String>,
@@ -199,7 +199,6 @@ pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static
     };
     match member.kind {
         MemberKind::Special => Some(plan::SPECIAL),
-        MemberKind::File if member.packing == Packing::Sparse => Some(plan::SPARSE),
         _ => target.and_then(|target| names::refuse_link(target, depth)),
     }
 }
@@ -300,7 +299,8 @@ impl Work<'_> {
         }
     }
 
-    /// A large member, in portions; its CRC is checked with the last.
+    /// A large member, in portions; its CRC is checked with the last. Holes stay holes: a disk image of a tebibyte may have
+    /// a few mebibytes of content.
     fn copy(&self, job: &Job, file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Failure> {
         let (archive, member) = (self.archive, &job.member);
         let explained = |fault| Failure::Archive(archive.explain_in(member, fault));
@@ -309,9 +309,21 @@ impl Work<'_> {
         let mut at = 0;
         while at < member.size {
             self.cancel.check(Stage::Extract).map_err(Failure::Archive)?;
-            let count = content.read_at(&archive.container, &*archive.source, member, at, buffer).map_err(explained)?;
+            let (hole, run) = archive.container.hole(member, at);
+            if hole > 0 {
+                fs::skip(file, hole).map_err(|cause| Failure::Io("write", cause))?;
+                at += hole;
+                continue;
+            }
+            let portion = buffer.len().min(usize::try_from(run).unwrap_or(usize::MAX));
+            let count = content
+                .read_at(&archive.container, &*archive.source, member, at, &mut buffer[..portion])
+                .map_err(explained)?;
             fs::write_all(file, &buffer[..count]).map_err(|cause| Failure::Io("write", cause))?;
             at += count as u64;
+        }
+        if member.packing == Packing::Sparse {
+            fs::set_length(file, member.size).map_err(|cause| Failure::Io("write", cause))?;
         }
         Ok(())
     }

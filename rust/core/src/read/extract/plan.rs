@@ -11,7 +11,7 @@ use super::{Archive, Existing, ExtractRequest};
 use crate::error::{ErrorKind, Result, show_bytes};
 use crate::read::fault::Fault;
 use crate::read::glob::Glob;
-use crate::read::{Format, Limits, Member, MemberKind, Packing, content};
+use crate::read::{Format, Limits, Member, MemberKind, content};
 use crate::report::Remark;
 
 /// Folders that no member stands for may be this many: a name of 64 KiB can ask for 500, and costs its writer nothing.
@@ -19,7 +19,6 @@ const IMPLIED_FOLDERS: usize = 1 << 20;
 
 /// Why members are left out; verifying says so, too.
 pub(super) const SPECIAL: &str = "a device, FIFO or socket";
-pub(super) const SPARSE: &str = "a sparse file of a kind that vhpack cannot read";
 pub(super) const NAMELESS: &str = "its name is empty";
 
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
@@ -240,10 +239,6 @@ impl<'a> Planning<'a> {
             MemberKind::Directory => {
                 let number = self.folder(&member, parts)?;
                 self.plan.folders[number as usize].attributes = Some((member.mode, member.mtime));
-                return Ok(());
-            }
-            MemberKind::File if member.packing == Packing::Sparse => {
-                self.refuse(&member, SPARSE);
                 return Ok(());
             }
             MemberKind::File => {

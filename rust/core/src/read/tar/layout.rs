@@ -1,5 +1,6 @@
 //! Tar's headers as bytes: ustar, pax and GNU's forms. No file, no codec.
 
+use super::sparse::Records;
 use crate::read::fault::Fault;
 use crate::read::member::MemberKind;
 
@@ -13,8 +14,8 @@ pub(super) const LONGEST_EXTENSION: u64 = 1 << 20;
 pub(super) enum Purpose {
     /// It begins a member.
     Member(MemberKind),
-    /// A sparse file in GNU's old form, with a map that may go on in further blocks.
-    Sparse { more: bool },
+    /// A sparse file in GNU's old form, whose map begins in the header.
+    Sparse,
     /// Its data are pax records for the next member.
     Pax,
     /// Its data are pax records for all that follow.
@@ -62,7 +63,7 @@ impl Header {
         if &block[257..263] == b"ustar\0" && block[345] != 0 {
             name = [text(&block[345..500]), b"/", &name].concat();
         }
-        let purpose = purpose(block[156], &name, block[482] != 0);
+        let purpose = purpose(block[156]);
         let has_data = !matches!(block[156], b'1'..=b'6');
         let size = if has_data { size } else { 0 };
         Ok(Self {
@@ -77,10 +78,8 @@ impl Header {
     }
 }
 
-fn purpose(flag: u8, name: &[u8], more: bool) -> Purpose {
+fn purpose(flag: u8) -> Purpose {
     Purpose::Member(match flag {
-        // Before ustar a folder was told by the slash alone.
-        b'0' | b'\0' | b'7' if name.ends_with(b"/") => MemberKind::Directory,
         b'0' | b'\0' | b'7' => MemberKind::File,
         b'1' => MemberKind::HardLink,
         b'2' => MemberKind::Link,
@@ -91,7 +90,7 @@ fn purpose(flag: u8, name: &[u8], more: bool) -> Purpose {
         b'L' => return Purpose::LongName,
         b'K' => return Purpose::LongLink,
         b'V' => return Purpose::Label,
-        b'S' => return Purpose::Sparse { more },
+        b'S' => return Purpose::Sparse,
         _ => MemberKind::Special,
     })
 }
@@ -102,7 +101,7 @@ pub(super) fn text(field: &[u8]) -> &[u8] {
 }
 
 /// Octal digits between blanks, or with the first bit set a number of base 256 as GNU writes it.
-fn number(field: &[u8]) -> Option<i64> {
+pub(super) fn number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         let first = if field[0] & 0x40 == 0 { i64::from(field[0] & 0x3f) } else { i64::from(field[0] | 0x80) - 256 };
         return field[1..].iter().try_fold(first, |value, &byte| value.checked_mul(256)?.checked_add(byte.into()));
@@ -121,9 +120,7 @@ pub(super) struct Extension {
     pub link: Option<Vec<u8>>,
     pub size: Option<u64>,
     pub mtime: Option<(i64, u32)>,
-    pub sparse: bool,
-    /// Of a sparse file, whose other name says that it was left to a reader who knows none.
-    pub sparse_name: Option<Vec<u8>>,
+    pub sparse: Option<Box<Records>>,
 }
 
 impl Extension {
@@ -138,7 +135,11 @@ impl Extension {
             records = &records[length..];
             let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
             let equals = record.iter().position(|&b| b == b'=').ok_or_else(malformed)?;
-            self.take(&record[..equals], &record[equals + 1..]).ok_or_else(malformed)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            match key.strip_prefix(b"GNU.sparse.") {
+                Some(key) => self.sparse.get_or_insert_default().take(key, value),
+                None => self.take(key, value).ok_or_else(malformed)?,
+            }
         }
         Ok(())
     }
@@ -151,8 +152,6 @@ impl Extension {
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
             b"mtime" => self.mtime = Some(seconds(value)?),
-            b"GNU.sparse.name" => (self.sparse, self.sparse_name) = (true, Some(value.to_vec())),
-            key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {}
         }
         Some(())
@@ -160,7 +159,7 @@ impl Extension {
 
     /// Whether it would give every member the same name, target or size.
     pub fn is_harmful_for_all(&self) -> bool {
-        self.name.is_some() || self.link.is_some() || self.size.is_some() || self.sparse
+        self.name.is_some() || self.link.is_some() || self.size.is_some() || self.sparse.is_some()
     }
 }
 

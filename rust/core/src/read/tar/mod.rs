@@ -5,6 +5,7 @@ mod frames;
 mod layout;
 mod restarts;
 mod sequential;
+mod sparse;
 mod table;
 
 use behind::Behind;
@@ -85,6 +86,49 @@ impl Tar {
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));
         let oddity = unmarked.or_else(|| behind.oddity()).or(unpacked);
         Ok(Self { stream, table, length, oddity })
+    }
+
+    /// Fill `out` from `offset` of a sparse member; short only where the stream ends inside its data.
+    pub fn read_sparse(
+        &self,
+        source: &dyn Source,
+        member: &Member,
+        out: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Fault> {
+        let Some(map) = self.table.map(member) else { return Ok(0) };
+        let mut filled = 0;
+        while filled < out.len() {
+            let (place, length) = map.run(offset + filled as u64);
+            let count = usize::try_from(length).unwrap_or(usize::MAX).min(out.len() - filled);
+            let part = &mut out[filled..filled + count];
+            let read = if let Some(place) = place {
+                self.stream.read_at(source, part, map.start + place)?
+            } else {
+                part.fill(0);
+                count
+            };
+            filled += read;
+            if read < count || count == 0 {
+                break;
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Where the stream is when a member is read on from `offset`.
+    pub fn place(&self, member: &Member, offset: u64) -> u64 {
+        let start = member.start.unwrap_or(member.offset);
+        start.saturating_add(self.table.map(member).map_or(offset, |map| map.place(offset)))
+    }
+
+    /// How many bytes from `offset` of a member on are a hole, and how many behind these are not.
+    pub fn hole(&self, member: &Member, offset: u64) -> (u64, u64) {
+        let Some(map) = self.table.map(member) else { return (0, u64::MAX) };
+        match map.run(offset) {
+            (Some(_), length) => (0, length),
+            (None, hole) => (hole, map.run(offset + hole).1),
+        }
     }
 
     pub fn each(&self, each: &mut dyn FnMut(Member) -> Result<(), Fault>) -> Result<(), Fault> {

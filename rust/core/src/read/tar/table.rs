@@ -1,6 +1,7 @@
 //! A tar's members, found in one pass over its headers: a tar has no directory, so this is the only one there is.
 
 use super::layout::{BLOCK, Extension, Header, LONGEST_EXTENSION, Purpose, text};
+use super::sparse::{Lines, Map, Old, Records};
 use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
 use crate::read::index::{Index, Indexing};
@@ -10,7 +11,8 @@ use crate::read::member::{Member, MemberKind, Packing};
 /// Members found between two looks at the flag.
 const LOOK_EVERY: usize = 1 << 10;
 
-/// A member in 56 bytes; name and link target stand in [`Table::names`], one after the other.
+/// A member in 56 bytes; name and link target stand in [`Table::names`], one after the other, and the map of a sparse file
+/// in [`Table::maps`].
 struct Record {
     header: u64,
     start: u64,
@@ -35,6 +37,8 @@ pub(crate) struct Table {
     index: Index,
     records: Vec<Record>,
     names: Vec<u8>,
+    /// Of the sparse files, in the order of their data.
+    maps: Vec<Map>,
     /// Files, of several with one name the last.
     pub files: u64,
     /// Numbers of the members that a later one has the name of.
@@ -70,7 +74,7 @@ impl Table {
         Some(Member {
             name: self.name(record).to_vec(),
             size: record.size,
-            packed: record.size,
+            packed: self.map_at(record).map_or(record.size, |map| map.packed),
             packing: if record.sparse { Packing::Sparse } else { Packing::Tar },
             kind: record.kind,
             link: has_link.then(|| link.to_vec()),
@@ -85,6 +89,20 @@ impl Table {
         })
     }
 
+    /// The map of a sparse member.
+    pub(super) fn map(&self, member: &Member) -> Option<&Map> {
+        let is_sparse = member.packing == Packing::Sparse;
+        member.start.filter(|_| is_sparse).and_then(|start| self.map_of(start))
+    }
+
+    fn map_at(&self, record: &Record) -> Option<&Map> {
+        record.sparse.then(|| self.map_of(record.start)).flatten()
+    }
+
+    fn map_of(&self, start: u64) -> Option<&Map> {
+        self.maps.binary_search_by_key(&start, |map| map.start).ok().map(|number| &self.maps[number])
+    }
+
     pub fn find(&self, name: &[u8]) -> Option<Member> {
         let mut numbers = self.index.candidates(name);
         numbers.find(|&number| self.name(&self.records[number]) == name).and_then(|number| self.member(number))
@@ -92,8 +110,8 @@ impl Table {
 
     /// Go through the stream from header to header; it lies in a file of `packed` bytes.
     pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let (records, names) = (Vec::new(), Vec::new());
-        let mut survey = Survey { read, packed, records, names, total: 0, end: 0, is_marked: true };
+        let (records, names, maps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut survey = Survey { read, packed, records, names, maps, held: 0, total: 0, end: 0, is_marked: true };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
@@ -101,21 +119,22 @@ impl Table {
                 return Err(Fault::cancelled());
             }
         }
-        let Survey { mut records, mut names, end, is_marked, .. } = survey;
+        let Survey { mut records, mut names, mut maps, end, is_marked, .. } = survey;
         records.shrink_to_fit();
         names.shrink_to_fit();
+        maps.shrink_to_fit();
         let mut table = Self::of(records, names, end)?;
         if table.drop_repeats() {
             table = Self::of(table.records, table.names, end)?;
         }
-        table.is_marked = is_marked;
+        (table.maps, table.is_marked) = (maps, is_marked);
         Ok(table)
     }
 
     /// The table of these members, hard links led to their files.
     fn of(records: Vec<Record>, names: Vec<u8>, end: u64) -> Result<Self, Fault> {
         let (index, superseded) = (Indexing::new().finish(), Vec::new());
-        let mut table = Self { index, records, names, files: 0, superseded, end, is_marked: true };
+        let mut table = Self { index, records, names, maps: Vec::new(), files: 0, superseded, end, is_marked: true };
         let mut indexing = Indexing::new();
         for record in &table.records {
             indexing.push(table.name(record))?;
@@ -182,6 +201,9 @@ struct Survey<'a> {
     packed: u64,
     records: Vec<Record>,
     names: Vec<u8>,
+    maps: Vec<Map>,
+    /// Bytes of names and maps.
+    held: u64,
     total: u64,
     end: u64,
     is_marked: bool,
@@ -230,17 +252,21 @@ impl Survey<'_> {
             let header = Header::parse(&block).map_err(|fault| fault.at(at))?;
             match header.purpose {
                 Purpose::Member(kind) => return self.take(&header, kind, extension, first, at, limits).map(Some),
-                Purpose::Sparse { mut more } => {
-                    extension.sparse = true;
-                    while more {
-                        at += BLOCK as u64;
-                        more = self.block(at)?.ok_or_else(|| cut_short(at))?[504] != 0;
+                Purpose::Sparse => {
+                    let name = extension.name.as_ref().unwrap_or(&header.name);
+                    let named = |fault: Fault| fault.at(first).in_member(name);
+                    let map = self.old_map(&block, &mut at, limits).map_err(named)?;
+                    if extension.sparse.is_some() {
+                        return Err(named(Fault::corrupt("it has two sparse maps")));
                     }
+                    extension.sparse = Some(Box::new(map));
                     return self.take(&header, MemberKind::File, extension, first, at, limits).map(Some);
                 }
                 Purpose::Pax => {
                     let records = self.extension(&header, at)?;
                     extension.add(&records).map_err(|fault| fault.at(at))?;
+                    let map = extension.sparse.as_ref().map_or(0, |sparse| sparse.bytes());
+                    limits.check_table(self.held + map, self.packed).map_err(|fault| fault.at(at))?;
                 }
                 Purpose::Global => {
                     let mut global = Extension::default();
@@ -269,32 +295,44 @@ impl Survey<'_> {
         &mut self,
         header: &Header,
         kind: MemberKind,
-        extension: Extension,
+        mut extension: Extension,
         first: u64,
         at: u64,
         limits: &Limits,
     ) -> Result<u64, Fault> {
-        let mut name = extension.sparse_name.or(extension.name).unwrap_or_else(|| header.name.clone());
+        // The other name is for readers who know no sparse files.
+        let sparse_name = extension.sparse.as_mut().and_then(|sparse| sparse.name.take());
+        let mut name = sparse_name.or(extension.name).unwrap_or_else(|| header.name.clone());
+        // Before ustar a folder was told by the slash alone. A longer name than the header's may have been cut behind one.
+        let is_folder = kind == MemberKind::File && extension.sparse.is_none() && name.ends_with(b"/");
+        let kind = if is_folder { MemberKind::Directory } else { kind };
         if kind == MemberKind::Directory && !name.ends_with(b"/") {
             name.push(b'/');
         }
         let link = extension.link.unwrap_or_else(|| header.link.clone());
-        let size = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
+        let packed = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
         let refused = |fault: Fault| fault.at(first).in_member(&name);
         if name.is_empty() || name.len() > NAME_BYTES || link.len() > NAME_BYTES {
             return Err(refused(Fault::corrupt("its name, or its link's, has no byte or more than 65,535")));
         }
         limits.check_members(self.records.len() as u64 + 1).map_err(refused)?;
-        let next = after(at, size).map_err(refused)?;
+        let next = after(at, packed).map_err(refused)?;
+        let start = at + BLOCK as u64;
+        let sparse = extension.sparse.map(|mut sparse| match kind {
+            MemberKind::File if !name.ends_with(b"/") => self.map(&mut sparse, start, packed, limits),
+            _ => Err(Fault::corrupt("it has a sparse map, and is no file")),
+        });
+        let sparse = sparse.transpose().map_err(refused)?;
+        let size = sparse.as_ref().map_or(packed, Map::size);
         self.total = self.total.saturating_add(size);
         limits.check_total(self.total).map_err(refused)?;
-        let names = (name.len() + link.len()) as u64;
-        limits.check_names(self.names.len() as u64 + names, self.packed).map_err(refused)?;
+        self.held += (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
+        limits.check_table(self.held, self.packed).map_err(refused)?;
         self.make_room(name.len() + link.len()).map_err(refused)?;
         let (mtime, nanoseconds) = extension.mtime.unwrap_or((header.mtime, 0));
         self.records.push(Record {
             header: first,
-            start: at + BLOCK as u64,
+            start,
             size: if kind == MemberKind::Directory { 0 } else { size },
             mtime,
             names_at: self.names.len() as u64,
@@ -303,13 +341,50 @@ impl Survey<'_> {
             name_length: name.len() as u16,
             link_length: link.len() as u16,
             kind,
-            sparse: extension.sparse,
+            sparse: sparse.is_some(),
             target: NONE,
         });
         self.names.extend_from_slice(&name);
         self.names.extend_from_slice(&link);
+        self.maps.extend(sparse);
         Ok(next)
     }
+
+    /// The map of GNU's old form, in a header and in the blocks behind it; `at` goes to the last of these.
+    fn old_map(&mut self, header: &[u8; BLOCK], at: &mut u64, limits: &Limits) -> Result<Records, Fault> {
+        let mut map = Old::begin(header)?;
+        while map.goes_on() {
+            *at += BLOCK as u64;
+            map.see(&self.block(*at)?.ok_or_else(map_cut_short)?)?;
+            limits.check_table(self.held + map.bytes(), self.packed)?;
+        }
+        Ok(map.finish())
+    }
+
+    /// The map of a sparse file whose data stand at `start`; that of version 1.0 is the first of them.
+    fn map(&mut self, records: &mut Records, start: u64, packed: u64, limits: &Limits) -> Result<Map, Fault> {
+        let stretches = records.map()?;
+        let size = records.size.ok_or_else(|| Fault::corrupt("its sparse map has no size of the file"))?;
+        if let Some(stretches) = stretches {
+            return Map::new(stretches, size, (start, 0, packed));
+        }
+        let (mut lines, mut ahead) = (Lines::default(), 0);
+        loop {
+            if packed - ahead < BLOCK as u64 {
+                return Err(Fault::corrupt("its sparse map goes on behind its data"));
+            }
+            let block = self.block(start + ahead)?.ok_or_else(map_cut_short)?;
+            ahead += BLOCK as u64;
+            if lines.see(&block)? {
+                return Map::new(lines.stretches, size, (start, ahead, packed));
+            }
+            limits.check_table(self.held + lines.bytes(), self.packed)?;
+        }
+    }
+}
+
+fn map_cut_short() -> Fault {
+    Fault::corrupt("the archive ends inside its sparse map")
 }
 
 fn cut_short(at: u64) -> Fault {

@@ -279,9 +279,8 @@ pub(crate) fn check_readable(member: &Member) -> Result<(), Fault> {
         }
         Packing::Deflate => DEFLATE_RATIO,
         Packing::Zstd => ZSTD_RATIO,
-        Packing::Sparse => {
-            return Err(Fault::unsupported("it is a sparse file, whose holes vhpack does not fill; use GNU tar"));
-        }
+        // Its map was held against its sizes when the tar was opened.
+        Packing::Sparse => return Ok(()),
         Packing::Other(method) => {
             return Err(Fault::unsupported(format!("it is packed with method {method}, which vhpack does not know")));
         }
