@@ -75,10 +75,3 @@ def recorded(environment: Mapping[str, str], cwd: Path) -> list[dict[str, object
     found = json.loads(ended.out)["uploads"]
     assert isinstance(found, list)
     return found
-
-
-def sweep(environment: Mapping[str, str], cwd: Path) -> Ended:
-    words = [VHPACK, "uploads", "--sweep", "--older-than", "0", "--json", "-q"]
-    ended = run(words, cwd, environment=environment, timeout=SECONDS)
-    assert ended.code == 0, ended
-    return ended
