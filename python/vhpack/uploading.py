@@ -237,7 +237,8 @@ def _wait_until(known: Sequence[Upload], until: float | None, enough: int) -> No
     while not every and sum(upload._has_ended() for upload in known) < enough:  # noqa: SLF001
         if until is not None and time.monotonic() >= until:
             return
-        next(upload for upload in known if not upload._has_ended())._wait(_SLICE)  # noqa: SLF001
+        # All may have ended since they were counted.
+        next((upload for upload in known if not upload._has_ended()), known[0])._wait(_SLICE)  # noqa: SLF001
 
 
 def _together(failed: Sequence[UploadError]) -> UploadError:

@@ -11,7 +11,7 @@ from vhpack.cli.sections import Command, under
 _EXAMPLES = """\b
 Examples:
   vhpack resume
-  VHPACK_STATE_DIR=/mnt/state vhpack resume --json
+  vhpack resume --json
 """
 
 _server = under("Server")

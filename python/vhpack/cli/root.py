@@ -32,8 +32,9 @@ _COMMANDS = {
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b
-Example: vhpack compress 'resized/*.png'   the images of a folder: resized.zip
-Quote patterns, vhpack finds the files itself. More: vhpack COMMAND --help
+Examples:
+  vhpack compress 'resized/*.png'      the images of a folder: resized.zip
+  vhpack upload run7.zip --to s3://bucket/runs/
 """
 
 

@@ -13,7 +13,7 @@ from vhpack.cli.sections import Command, under
 
 _EXAMPLES = """\b
 Examples:
-  vhpack uploads                         what is recorded, and whether someone is at it
+  vhpack uploads                         what is recorded
   vhpack uploads --sweep --dry-run       what a sweep would give up
   vhpack uploads --sweep --older-than 3600
 """

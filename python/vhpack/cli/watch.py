@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
-  vhpack watch /valohai/outputs --to s3://bucket/run-7/ --finish &
-  vhpack watch outputs --to s3://bucket/run-7/ --once --finish    all that is there, marked or not
+  vhpack watch outputs --to s3://bucket/run-7/ --finish
+  vhpack watch outputs --to s3://bucket/run-7/ --once --finish   all there is
   vhpack watch outputs --to s3://bucket/run-7/ --json
-SIGINT or SIGTERM ends the watch: with --finish when everything is uploaded. A second one ends it at once.
+SIGINT or SIGTERM ends the watch, with --finish when everything is uploaded;
+a second one ends it at once.
 """
 
 _LOOK = 0.2  # seconds that a signal, or the end of an upload, may wait to be noticed
@@ -186,9 +187,12 @@ class _Watching:
             return None
 
     def _look_after(self) -> None:
-        ended = [(name, upload) for name, upload in self.under_way if upload._has_ended()]  # noqa: SLF001
+        ended, left = [], []
+        for name, upload in self.under_way:
+            # Asked once: one that ends between two questions would be in neither list.
+            (ended if upload._has_ended() else left).append((name, upload))  # noqa: SLF001
         if ended:
-            self.under_way = [(name, upload) for name, upload in self.under_way if not upload._has_ended()]  # noqa: SLF001
+            self.under_way = left
             uploading.forget([upload for _, upload in ended])
         arrived = [(name, upload) for name, upload in ended if self._has_arrived(name, upload)]
         if len(arrived) > _APART:
