@@ -187,7 +187,8 @@ class _Watching:
             return None
 
     def _look_after(self) -> None:
-        ended, left = [], []
+        ended: list[tuple[str, Upload]] = []
+        left: list[tuple[str, Upload]] = []
         for name, upload in self.under_way:
             # Asked once: one that ends between two questions would be in neither list.
             (ended if upload._has_ended() else left).append((name, upload))  # noqa: SLF001
