@@ -198,11 +198,11 @@ def test_only_a_stall_is_taken_for_one(server: Server, three: Path) -> None:
 
 @pytest.mark.parametrize("server", ["moto", "webdav"], indirect=True)
 def test_a_slow_server_is_no_stall(server: Server, work: Path) -> None:
-    """20 KB/s and a stall of 60 seconds, scaled: for longer than a stall may last, one request and no second."""
-    content = noise(800_000, 5)
+    """20 KB/s and a stall of 60 seconds, eight times as fast: for longer than a stall may last, one request and no second."""
+    content = noise(1_600_000, 5)
     (work / "a.bin").write_bytes(content)
     with proxy(server, Fault("^PUT ", "slow", 160_000, times=-1), window=8192) as between:
-        upload = sent(server, work / "a.bin", stall_seconds=3)
+        upload = sent(server, work / "a.bin", stall_seconds=7)
         check_arrived(server, upload, content)
         assert between.count("^PUT ") == 1
 
