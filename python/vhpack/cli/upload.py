@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
-  vhpack upload model.bin --to s3://bucket/run-7/        run-7/model.bin
-  vhpack upload runs/7 --to s3://bucket/run-7/           every file below runs/7
+  vhpack upload model.bin --to s3://bucket/run-7/   run-7/model.bin
+  vhpack upload runs/7 --to s3://bucket/run-7/      every file below runs/7
   vhpack upload 'runs/7/*.zip' --to gs://bucket/run-7/ --remove-after
-  vhpack upload a.bin --to s3://b/m/ --option endpoint=http://localhost:9000
+  vhpack upload a.bin --to s3://b/m/ --option endpoint=http://minio:9000
 """
 
 _what = under("What and where")
