@@ -2,7 +2,8 @@
 
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
-`vhpack.ArchiveDataset(...)` gives their files to training loops. Importing this module names the run (see `vhpack.runs`) and
+`vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.aliases` and `vhpack.data` keep the books about what runs have
+made. Importing this module names the run (see `vhpack.runs`) and
 loads nothing else: each name comes with its module when it is first used.
 """
 
@@ -13,7 +14,8 @@ from vhpack import env
 
 TYPE_CHECKING = False  # as type checkers know it; the module `typing` would cost as much as all the rest here
 if TYPE_CHECKING:
-    from vhpack import config, consts, errors, metadata, paths, runs, types
+    from vhpack import aliases, config, consts, errors, metadata, paths, runs, types
+    from vhpack import datums as data
     from vhpack._engine import ExtractReport, Member, PackReport, Progress, VerifyReport, __version__
     from vhpack._packing import pack
     from vhpack.archive import Archive
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         BadDestinationError,
         ChecksumError,
         ConfigError,
+        ContentError,
         CorruptArchiveError,
         DistributedError,
         DownloadError,
@@ -39,12 +42,16 @@ if TYPE_CHECKING:
         NoFilesError,
         NoSpaceError,
         NoSuchBucketError,
+        NoTargetError,
+        NotRegisteredError,
         OptionError,
         PackError,
         PackOSError,
         PackPermissionError,
         PackWarning,
         PropertyError,
+        RegistrationError,
+        RegistryError,
         SourceChangedError,
         SourceNotFoundError,
         SpecialFileError,
@@ -77,6 +84,7 @@ if TYPE_CHECKING:
     from vhpack.outputs import outputs
     from vhpack.parameters import parameters
     from vhpack.prepare import prepare
+    from vhpack.recording import run
     from vhpack.runs import reset
     from vhpack.standin import install_as_valohai
     from vhpack.upload import Upload, UploadReport
@@ -88,6 +96,7 @@ __all__ = [
     "BadDestinationError",
     "ChecksumError",
     "ConfigError",
+    "ContentError",
     "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
@@ -104,6 +113,8 @@ __all__ = [
     "NoFilesError",
     "NoSpaceError",
     "NoSuchBucketError",
+    "NoTargetError",
+    "NotRegisteredError",
     "OptionError",
     "PackError",
     "PackOSError",
@@ -112,6 +123,8 @@ __all__ = [
     "PackWarning",
     "Progress",
     "PropertyError",
+    "RegistrationError",
+    "RegistryError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -139,8 +152,10 @@ __all__ = [
     "VerifyReport",
     "YamlError",
     "__version__",
+    "aliases",
     "config",
     "consts",
+    "data",
     "distributed",
     "errors",
     "execution",
@@ -156,6 +171,7 @@ __all__ = [
     "paths",
     "prepare",
     "reset",
+    "run",
     "runs",
     "set_status_detail",
     "set_upload_destination",
@@ -166,7 +182,7 @@ __all__ = [
 
 # Where each name comes from. A function or instance of its module's name hides that module.
 _HIDING = ("distributed", "execution", "inputs", "output_properties", "outputs", "parameters", "prepare")
-_MODULES = ("config", "consts", "errors", "metadata", "paths", "runs", "types")
+_MODULES = ("aliases", "config", "consts", "errors", "metadata", "paths", "runs", "types")
 _LATER = {
     **dict.fromkeys(("ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"), "vhpack._engine"),
     **dict.fromkeys(("Archive", "open"), "vhpack.archive"),
@@ -180,8 +196,12 @@ _LATER = {
     "logger": "vhpack.metadata",
     "pack": "vhpack._packing",
     "reset": "vhpack.runs",
+    "run": "vhpack.recording",
     "set_status_detail": "vhpack.controller_api",
 }
+
+# Modules that are known by another name: data are datums.
+_RENAMED = {"data": "vhpack.datums"}
 
 # Of `valohai-utils`, and there only when that is installed; `from vhpack import *` must work without.
 _FROM_EXTRA = frozenset({"Pipeline", "triggers", "webhooks"})
@@ -207,13 +227,13 @@ def __getattr__(name: str) -> object:
         from vhpack import incumbent
 
         return incumbent.take(name)
-    if name not in _LATER and name not in _MODULES:
+    if name not in _LATER and name not in _MODULES and name not in _RENAMED:
         raise AttributeError(f"module 'vhpack' has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module(_LATER.get(name, f"vhpack.{name}"))
+    module = import_module(_LATER.get(name) or _RENAMED.get(name, f"vhpack.{name}"))
     return globals().setdefault(name, getattr(module, name) if name in _LATER else module)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *_MODULES, *_FROM_EXTRA})
+    return sorted({*globals(), *_LATER, *_MODULES, *_RENAMED, *_FROM_EXTRA})

@@ -243,6 +243,23 @@ class Download:
         except FileNotFoundError:
             return 0
 
+    def take_local(self, path: str) -> Got:
+        """Return a file that is on this machine, of which the registry has promised what it is.
+
+        Raises:
+            ChecksumError: it is another one, or is gone.
+            StoppedError: `stop` was set.
+        """
+        try:
+            wrong = self._mismatch(path)
+        except FileNotFoundError:
+            wrong = "it is gone: it was removed, or is in the store of another machine"
+        if wrong is not None:
+            message = f"{self.wanted.shown} is not what was registered: {wrong} ({path})"
+            raise ChecksumError(None, message, path)
+        self.saw(os.stat(path).st_size, os.stat(path).st_size)
+        return Got(path)
+
     def _mismatch(self, path: str) -> str | None:
         """Return how a file differs from what was promised of it, or None."""
         size = os.stat(path).st_size

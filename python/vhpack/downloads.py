@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vhpack import _progress, env, paths, stores, web
+from vhpack.cloning import clone
 from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
-from vhpack.errors import DownloadError, OptionError
+from vhpack.errors import ChecksumError, DownloadError, OptionError
 from vhpack.remote import RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
     from typing import Final
+
+    from vhpack.remote import Body, Version
 
 _AT_ONCE: Final = 8
 _SILENCE: Final = 60.0
@@ -70,7 +73,7 @@ class Downloads:
         due: list[Order] = []
         remarks: list[str] = []
         for order in orders:
-            if force or not _by_hand(cache, order.target):
+            if force or _is_pinned(order) or not _by_hand(cache, order.target):
                 due.append(order)
             else:
                 remarks.append(f"{order.target} was put there by hand, and is taken as it is")
@@ -110,16 +113,25 @@ class Downloads:
     def _one(self, order: Order, cache: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
         wanted = order.wanted
         entry = Entry(cache, wanted.url)
-        client: web.Client | stores.Client
+        client: web.Client | stores.Client | _Offline | _Platform
         source = wanted.source or wanted.url
-        if web.is_http(source):
+        if _is_pinned(order) and env.read().offline and not source.startswith("file://"):
+            client = _Offline()
+        elif source.startswith("valohai+"):
+            client = _Platform(self._web)
+        elif web.is_http(source):
             client = self._web
         elif stores.is_store(source):
             client = self._stores
+        elif _is_pinned(order) and source.startswith("file://"):
+            client = _Offline()
         else:
             raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
+        download = Download(wanted, entry, client, self._stop, saw, force)
         try:
-            got = Download(wanted, entry, client, self._stop, saw, force).run()
+            if source.startswith("file://"):
+                return self._from_store(download, cache, source.removeprefix("file://"), order.target)
+            got = download.run()
             _place(cache, got.path, order.target)
         except DownloadError:
             raise
@@ -131,11 +143,47 @@ class Downloads:
             raise DownloadError(error.errno, message, order.target) from None
         return got
 
+    def _from_store(self, download: Download, cache: str, content: str, target: str) -> Got:
+        """Have a content of the registry's store under its path, both found to be what was registered."""
+        if not _by_hand(cache, target) and os.path.exists(target):
+            with contextlib.suppress(ChecksumError):
+                return download.take_local(target)
+        got = download.take_local(content)
+        _place(cache, got.path, target)
+        return Got(target)
+
+
+class _Offline:
+    """Fetches nothing, since nothing may be fetched; what is in the cache has been asked for before."""
+
+    def fetch(self, url: str, *, offset: int, partly: Version, known: Version | None) -> Body:
+        """Refuse."""
+        del url, offset, partly, known
+        raise RefusedError("VHPACK_OFFLINE is set, and no earlier run has fetched it")
+
+
+class _Platform:
+    """Fetches what the platform has to give a URL for first."""
+
+    def __init__(self, client: web.Client) -> None:
+        self._client = client
+
+    def fetch(self, url: str, *, offset: int, partly: Version, known: Version | None) -> Body:
+        """Fetch from the URL of this moment."""
+        from vhpack import platform_api
+
+        return self._client.fetch(platform_api.url_of(url), offset=offset, partly=partly, known=known)
+
+
+def _is_pinned(order: Order) -> bool:
+    """Return whether a file is what a run was given for good: whatever else lies under its path is not that."""
+    return order.wanted.url.startswith("datum://")
+
 
 def _why_not(url: str) -> str:
     scheme = url.partition("://")[0]
-    if scheme in ("datum", "dataset", "model"):
-        return f"{scheme}:// needs the registry, which this vhpack does not have; give the file's own URL, or a local path"
+    if scheme == "model":
+        return "model:// is not known to this vhpack; give the file's own URL, or a local path"
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
 
 
@@ -176,7 +224,8 @@ def _noted(cache: str, target: str) -> list[object]:
 
 def _link_or_copy(content: str, staged: str) -> None:
     try:
-        os.link(content, staged)
+        if not clone(content, staged):
+            os.link(content, staged)
     except OSError:  # another file system, or one without links
         import shutil
 

@@ -4,6 +4,8 @@ import os
 
 _RUN_ID = "VHPACK_RUN_ID"
 _RUN_BASE = "VHPACK_RUN_BASE"
+_RUN_RECORDER = "VHPACK_RUN_RECORDER"
+_RUN_COPY_OF = "VHPACK_RUN_COPY_OF"
 _CLOUDS = ("AWS_", "GOOGLE_", "AZURE_")
 _NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "VALOHAI_NOTEBOOK_INSTANCE_ID")
 
@@ -17,22 +19,32 @@ class Environment:
     # No dataclass: the module of that name, and all that it loads, would take three quarters of `import vhpack`.
     __slots__ = (
         "config_dir",
+        "config_home",
         "deployment_port",
         "exit_timeout",
         "flat_local_outputs",
         "inputs_dir",
         "job_id",
         "notebook",
+        "offline",
         "outputs_dir",
+        "project",
+        "registry_url",
         "repository_dir",
         "run_base",
+        "run_copy_of",
         "run_id",
+        "run_recorder",
         "source_date_epoch",
         "state_dir",
         "state_home",
+        "store_dir",
         "timeout",
         "upload",
         "upload_uri",
+        "valohai_config_dir",
+        "valohai_host",
+        "valohai_token",
     )
     job_id: str
     """`VH_JOB_ID`: set by the platform for each job; its presence tells a job from a local run."""
@@ -56,6 +68,26 @@ class Environment:
     """`VHPACK_RUN_ID`: the name of this run, shared by a process and its children."""
     run_base: str
     """`VHPACK_RUN_BASE`: the folder that relative places of this run start from."""
+    run_copy_of: str
+    """`VHPACK_RUN_COPY_OF`: the run whose data the inputs of this one mean, as `vhpack run --copy` says."""
+    run_recorder: str
+    """`VHPACK_RUN_RECORDER`: the process that registers the outputs of this run at its end."""
+    registry_url: str
+    """`VHPACK_REGISTRY_URL`: the registry: a path, `sqlite:///PATH`, `postgresql://...`, or `off`."""
+    project: str
+    """`VHPACK_PROJECT`: whose aliases and datasets count, in a registry of several projects."""
+    store_dir: str
+    """`VHPACK_STORE_DIR`: the folder of the contents that local runs have registered."""
+    offline: str
+    """`VHPACK_OFFLINE`: when set, nothing is asked of the platform or fetched over a network for the registry's sake."""
+    valohai_host: str
+    """`VALOHAI_HOST`: the platform's address, as its own command line has it."""
+    valohai_token: str
+    """`VALOHAI_TOKEN`: what that is to be asked with."""
+    valohai_config_dir: str
+    """`VALOHAI_CONFIG_DIR`: the folder of the settings of `valohai-cli`."""
+    config_home: str
+    """`XDG_CONFIG_HOME`, else `.config` in the home folder: where programs keep their settings."""
     source_date_epoch: str
     """`SOURCE_DATE_EPOCH`: the time of all members of a reproducible archive, in seconds since 1970."""
     upload: str
@@ -90,6 +122,16 @@ def read() -> Environment:
         timeout=os.environ.get("VHPACK_TIMEOUT", ""),
         run_id=os.environ.get(_RUN_ID, ""),
         run_base=os.environ.get(_RUN_BASE, ""),
+        run_copy_of=os.environ.get(_RUN_COPY_OF, ""),
+        run_recorder=os.environ.get(_RUN_RECORDER, ""),
+        registry_url=os.environ.get("VHPACK_REGISTRY_URL", ""),
+        project=os.environ.get("VHPACK_PROJECT", ""),
+        store_dir=os.environ.get("VHPACK_STORE_DIR", ""),
+        offline=os.environ.get("VHPACK_OFFLINE", ""),
+        valohai_host=os.environ.get("VALOHAI_HOST", ""),
+        valohai_token=os.environ.get("VALOHAI_TOKEN", ""),
+        valohai_config_dir=os.environ.get("VALOHAI_CONFIG_DIR", ""),
+        config_home=os.environ.get("XDG_CONFIG_HOME", "") or os.path.join(os.path.expanduser("~"), ".config"),
         source_date_epoch=os.environ.get("SOURCE_DATE_EPOCH", ""),
         upload=os.environ.get("VHPACK_UPLOAD", ""),
         upload_uri=os.environ.get("VHPACK_UPLOAD_URI", ""),
@@ -121,13 +163,19 @@ def share_base(run_base: str) -> None:
         os.environ[_RUN_BASE] = run_base
 
 
+def take_recording() -> bool:
+    """Make this process the one that registers the run, unless another is; return whether it is this one."""
+    return os.environ.setdefault(_RUN_RECORDER, str(os.getpid())) == str(os.getpid())
+
+
 def forget_run() -> None:
-    """Unset what `name_run` and `share_base` set."""
-    for name in (_RUN_ID, _RUN_BASE):
+    """Unset what tells this process and its children of the run."""
+    for name in (_RUN_ID, _RUN_BASE, _RUN_RECORDER, _RUN_COPY_OF):
         os.environ.pop(name, None)
 
 
-def with_on_path(folder: str) -> dict[str, str]:
-    """Return all variables for a program whose Python looks for modules in `folder` first."""
+def with_on_path(folder: str, *, copy_of: str = "") -> dict[str, str]:
+    """Return all variables for a program whose Python looks for modules in `folder` first, and which copies a run's data."""
     paths = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    more = {_RUN_COPY_OF: copy_of} if copy_of else {}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **more}

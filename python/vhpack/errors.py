@@ -20,6 +20,7 @@ __all__ = [
     "BadDestinationError",
     "ChecksumError",
     "ConfigError",
+    "ContentError",
     "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
@@ -34,12 +35,16 @@ __all__ = [
     "NoFilesError",
     "NoSpaceError",
     "NoSuchBucketError",
+    "NoTargetError",
+    "NotRegisteredError",
     "OptionError",
     "PackError",
     "PackOSError",
     "PackPermissionError",
     "PackWarning",
     "PropertyError",
+    "RegistrationError",
+    "RegistryError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -216,6 +221,36 @@ class MissingExtraError(PackError, ImportError):
     """Something needs a package that is not installed; the message says what to install."""
 
     kind = "missing_extra"
+
+
+class RegistryError(PackError, RuntimeError):
+    """The registry cannot be used: it is locked, read-only, damaged, of a newer version, or something else."""
+
+    kind = "registry"
+
+
+class NotRegisteredError(PackError, KeyError):
+    """The registry has no such datum, alias, dataset or run."""
+
+    kind = "not_registered"
+
+
+class NoTargetError(NotRegisteredError):
+    """An alias is there, and means no datum."""
+
+    kind = "no_target"
+
+
+class RegistrationError(PackError, ValueError):
+    """What sidecars or properties say of a run's outputs cannot be done; nothing of the run was registered."""
+
+    kind = "registration"
+
+
+class ContentError(PackError, OSError):
+    """The content of a datum is gone, was altered, or cannot be kept."""
+
+    kind = "content"
 
 
 class CorruptArchiveError(PackError, ValueError):

@@ -24,6 +24,10 @@ class GivenFile:
     size: int | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
     """Of `sha256`, `sha1` and `md5` those that are known, in hexadecimal digits."""
+    source: str | None = None
+    """Where it is fetched from, if `uri` is only what it is known by: a datum of the registry."""
+    folder: str | None = None
+    """The folder in that of the input that it is put into, so that no other file of its name is ever in its place."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class GivenInput:
     """URLs, local paths and patterns."""
     input_id: str | None = None
     """What the platform calls an input whose files are fetched only when they are asked for."""
+
+
+def is_reference(place: str | None) -> bool:
+    """Return whether a place is one that only the registry knows."""
+    return bool(place) and str(place).partition("://")[0].lower() in ("datum", "dataset") and "://" in str(place)
+
+
+def has_references(found: GivenInput) -> bool:
+    """Return whether an input has to be looked up in the registry."""
+    return any(map(is_reference, found.places)) or any(is_reference(file.uri) for file in found.files)
 
 
 def read_object(path: str) -> dict[str, object] | None:

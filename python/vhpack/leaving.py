@@ -79,7 +79,7 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
     for why in uploads.unremoved()[:_SHOWN]:
         _say(f"vhpack: {why}")
     if (unfinished or failed) and not hasattr(sys, "last_value"):
-        _end_with_120()
+        end_with_120()
 
 
 def _wait(uploads: Uploads, seconds: float, line: _Line) -> None:
@@ -201,7 +201,8 @@ class _Failing:
             raise OSError("not everything was uploaded") from None
 
 
-def _end_with_120() -> None:
+def end_with_120() -> None:
+    """Let the exit status be 120, unless the program has another one."""
     previous = sys.unraisablehook
 
     def hook(about: object) -> None:

@@ -13,7 +13,7 @@ from vhpack.errors import JobWarning, PropertyError
 
 if TYPE_CHECKING:
     import json
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import TypeAlias
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FILE = "valohai.metadata.jsonl"
 _DATASETS = "valohai.dataset-versions"
+_ALIAS = "valohai.alias"
+_TAGS = "valohai.tags"
 
 
 class OutputProperties:
@@ -51,6 +53,7 @@ class OutputProperties:
         # What was asked for since the file was read, in order: to be done again on top of what others have written meanwhile.
         self._asked: list[tuple[str, Properties | None, DatasetVersion]] = []
         self._stamp: tuple[int, int, int] | None = None
+        self._claimed: dict[str, str] | None = None
 
     @property
     def properties_file(self) -> Path:
@@ -65,6 +68,7 @@ class OutputProperties:
         self._stamp = _stamp(self._root)
         self._files_properties, self._strange = self._read()
         self._asked = []
+        self._claimed = None
         if self._strange:
             import warnings
 
@@ -113,6 +117,52 @@ class OutputProperties:
         name = self._name(file)
         _join(self._files_properties, name, dataset_version)
         self._asked.append((name, None, dataset_version))
+
+    def add_alias(self, *, file: StrPath, alias: str) -> None:
+        """Let an alias mean a file when the run has succeeded: `datum://ALIAS`, from then on, is this file.
+
+        Args:
+            file: As for `add`.
+            alias: Any text that is neither empty nor reads as a UUID, without control characters.
+
+        Raises:
+            OptionError: it can be no alias.
+            PropertyError: another file of these has it, or the file has another one.
+
+        Example:
+            >>> import vhpack
+            >>> with vhpack.output_properties() as properties:
+            ...     properties.add_alias(file="model.pt", alias="model-prod")
+            ...     properties.add_tags(file="model.pt", tags=["validated", "resnet50"])
+        """
+        from vhpack.registry.names import checked_alias
+
+        wanted, name = checked_alias(alias), self._name(file)
+        if self._claimed is None:
+            self._claimed = {str(held[_ALIAS]): each for each, held in self._files_properties.items() if _ALIAS in held}
+        other = self._claimed.setdefault(wanted, name)
+        if other != name:
+            raise PropertyError(f"{other} and {name} both claim the alias {wanted!r}; an alias means one file")
+        has = self._files_properties.get(name, {}).get(_ALIAS)
+        if has not in (None, wanted):
+            raise PropertyError(f"{name} has the alias {has!r} already; a file of a run has one")
+        self.add(file=file, properties={_ALIAS: wanted})
+
+    def add_tags(self, *, file: StrPath, tags: Iterable[str]) -> None:
+        """Add tags to a file, to those that it has already.
+
+        Args:
+            file: As for `add`.
+            tags: Words to find it by.
+
+        Raises:
+            OptionError: one can be no tag.
+        """
+        from vhpack.registry.names import checked
+
+        had = self._files_properties.get(self._name(file), {}).get(_TAGS)
+        wanted = [checked(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags)]
+        self.add(file=file, properties={_TAGS: list(dict.fromkeys([*(had if isinstance(had, list) else []), *wanted]))})
 
     @staticmethod
     def dataset_version_uri(dataset: str, version: str) -> str:

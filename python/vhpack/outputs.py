@@ -316,7 +316,7 @@ Output = Outputs  # as scripts for the platform know it
 
 
 def _send(files: list[str], names: list[str], destination: Destination | None, *, mark: bool, remove_after: bool) -> list[Upload]:
-    from vhpack import destinations, uploading
+    from vhpack import destinations, recording, uploading
 
     def before(path: str) -> None:
         from vhpack import finding
@@ -326,10 +326,13 @@ def _send(files: list[str], names: list[str], destination: Destination | None, *
                 _bring_to_disk(each)
         if mark:
             _mark_read_only(path)
+        if destination is not None:
+            recording.note(path)
 
     uris = [destinations.below(destination.uri, name) if destination else "" for name in names]
     begun = uploading.begin(list(zip(files, uris, strict=True)), destination, before=before, remove_after=remove_after)
     if destination is not None:
+        recording.follow(begun)
         return begun
     # What has gone wrong by now is this call's; what will, is told by `wait_for_uploads` and at the end.
     for upload in begun:

@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vhpack import arguments, config, paths, runs
+from vhpack import arguments, config, env, paths, runs
 from vhpack.errors import OptionError
-from vhpack.given import GivenInput, read_inputs, read_object
+from vhpack.given import GivenInput, has_references, read_inputs, read_object
 from vhpack.step import Step, describe, key
 from vhpack.values import exactly, kind_of_all, plain
 
@@ -45,6 +45,12 @@ def prepare(
     repeating the option. A value of another type ends the program with one line and status 2. An argument that is no
     option of the step is warned about and left to the script; `sys.argv` stays as it is, and `--help` is the script's.
 
+    Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION` and `dataset://NAME/ALIAS`: they are looked up here, once for
+    the run and all its processes, and mean the same files for good, wherever the alias goes.
+
+    At the end of the script its outputs are registered, where `vhpack[registry]` is installed; see `vhpack.run`. A script that fails, by
+    an exception or an exit status, moves no alias. `VHPACK_REGISTRY_URL=off` leaves all of that out.
+
     Another call replaces what the first one said.
 
     Args:
@@ -61,6 +67,8 @@ def prepare(
     Raises:
         StepError: an argument has the wrong type, or two options cannot be told apart.
         ConfigError: a file in the config folder cannot be read.
+        NotRegisteredError: an input is no datum, alias or dataset that is known.
+        RegistryError: the registry cannot be used.
         SystemExit: the command line has a wrong value; the status is 2.
 
     Example:
@@ -80,6 +88,9 @@ def prepare(
     )
     for argument in _settle_or_end(described):
         sys.stderr.write(f"Warning: unknown argument {argument}\n")
+    from vhpack import recording
+
+    recording.begin()
 
 
 def given() -> Run:
@@ -105,8 +116,13 @@ def _settle_or_end(step: Step) -> list[str]:
 def _command_line() -> Sequence[str]:
     # A notebook's kernel was started with arguments of its own. (A variable of the environment would not do as a sign of it:
     # scripts that a notebook starts inherit all of those.)
+    return () if is_kernel() else sys.argv[1:]
+
+
+def is_kernel() -> bool:
+    """Return whether this process is a notebook's kernel."""
     program = sys.argv[0] if sys.argv else ""
-    return () if any(kernel in program for kernel in _KERNELS) else sys.argv[1:]
+    return any(kernel in program for kernel in _KERNELS)
 
 
 def _settle(step: Step, command_line: Sequence[str]) -> list[str]:
@@ -115,6 +131,10 @@ def _settle(step: Step, command_line: Sequence[str]) -> list[str]:
     found = arguments.read(command_line, options, inputs)
     values.update(found.parameters)
     inputs.update({name: GivenInput(places=places) for name, places in found.inputs.items()})
+    if env.read().run_copy_of or any(map(has_references, inputs.values())):
+        from vhpack import pinning
+
+        inputs = pinning.pinned(step.name, values, inputs, given_now=found.inputs)
     runs.settle(runs.Settled(step.name, values, inputs))
     return found.unknown
 

@@ -93,7 +93,9 @@ def _is_wanted(name: str, path_filter: str | None, whole: bool) -> bool:  # noqa
 def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) -> Iterator[tuple[File, Wanted | None]]:
     taken: set[str] = set()
 
-    def remote(called: str, wanted: Wanted) -> tuple[File, Wanted]:
+    def remote(called: str, wanted: Wanted, within: str | None = None) -> tuple[File, Wanted]:
+        if within is not None:
+            return File(called, _inside(folder, f"{within}/{called}")), wanted
         # Of two files with one name, the second lies in a folder of its own; it keeps the name.
         inside = called if called not in taken else f"{_short(wanted.url)}/{called}"
         taken.add(inside)
@@ -104,8 +106,8 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
         if described.path and os.path.isfile(there):
             yield File(described.name, there), None
         else:
-            wanted = Wanted(described.uri or "", size=described.size, checksums=described.checksums)
-            yield remote(described.name, wanted)
+            wanted = Wanted(described.uri or "", described.source or "", described.size, described.checksums)
+            yield remote(described.name, wanted, described.folder)
     for place in found.places:
         scheme, separator, _ = place.partition("://")
         if not separator:

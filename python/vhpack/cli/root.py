@@ -27,6 +27,9 @@ _COMMANDS = {
     "resume": "vhpack.cli.resume",
     "watch": "vhpack.cli.watch",
     "run": "vhpack.cli.run",
+    "alias": "vhpack.cli.alias",
+    "data": "vhpack.cli.datums",
+    "runs": "vhpack.cli.runs",
     "yaml": "vhpack.cli.yaml",
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -1,0 +1,85 @@
+"""How a program has ended: by itself, by an exception, or by an exit status, told from inside of it at its very end."""
+
+from __future__ import annotations
+
+import dis
+import sys
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+    from typing import Literal, TypeAlias
+
+    End: TypeAlias = Literal["succeeded", "failed", "unknown"]
+
+_RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+
+
+class Watch:
+    """Looks, at the end, at where the main program has stopped.
+
+    Python tells functions that are called at its end nothing of the status. But the frame of the main program, which is kept here, has
+    stopped at its last instruction: at a return where it came to its end, at a call or a raise where it did not. Which status a
+    `SystemExit` had is known where `sys.exit` raised it.
+    """
+
+    def __init__(self) -> None:
+        self._frame = _main_frame()
+        self._raised: SystemExit | None = None
+        self._exit = sys.exit
+
+        def leave(status: object = None, /) -> NoReturn:
+            self._raised = SystemExit(status)
+            raise self._raised
+
+        leave.__doc__ = sys.exit.__doc__
+        self._ours: Callable[..., NoReturn] = leave
+        sys.exit = leave
+
+    def close(self) -> None:
+        """Let go of the main program."""
+        if sys.exit is self._ours:
+            sys.exit = self._exit
+        self._frame = self._raised = None
+
+    def end(self) -> End:
+        """Return how the main program has ended; to be called at the end of the process.
+
+        `unknown` is a `SystemExit` that was raised by other means than `sys.exit`.
+        """
+        if isinstance(getattr(sys, "last_value", None), BaseException):
+            return "failed"
+        if self._frame is None:
+            return "unknown"
+        if _last_instruction(self._frame) in _RETURNS:
+            return "succeeded"
+        if self._raised is None or not _ended_by(self._raised.__traceback__, self._frame):
+            return "unknown"
+        return "succeeded" if self._raised.code in (None, 0, False) else "failed"
+
+
+def _main_frame() -> FrameType | None:
+    """Return the frame of the main program's own code, which all other code is called by."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - the documented way to see frames
+    found = None
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+            found = frame
+        frame = frame.f_back
+    return found
+
+
+def _last_instruction(frame: FrameType) -> str:
+    at = frame.f_lasti
+    return dis.opname[frame.f_code.co_code[at]] if at >= 0 else ""
+
+
+def _ended_by(trace: TracebackType | None, frame: FrameType) -> bool:
+    """Return whether an exception has left a frame at the very place where that has stopped: one that was caught has not."""
+    while trace is not None:
+        if trace.tb_frame is frame:
+            return trace.tb_lasti == frame.f_lasti
+        trace = trace.tb_next
+    return False

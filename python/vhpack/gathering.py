@@ -1,0 +1,148 @@
+"""The outputs of a run, as they are registered: which files they are, their digests, and what sidecars say of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vhpack import hashing, sidecars
+from vhpack.errors import RegistrationError
+from vhpack.registry.records import Output
+from vhpack.registry.store import Content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# What packs and property files are called until they are complete, and what they leave where a process was killed.
+_UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
+_SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file that was uploaded."""
+
+    name: str
+    uri: str
+    size: int
+    modified_ns: int
+    sha256: str
+    xxh3_128: str
+
+
+@dataclass
+class Gathered:
+    """What there is to register."""
+
+    outputs: list[Output] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    """Of those outputs that were not uploaded."""
+
+
+@dataclass
+class _Found:
+    """The files in the outputs folder."""
+
+    names: dict[str, os.stat_result] = field(default_factory=dict)
+    linked: set[str] = field(default_factory=set)
+    sidecars: list[str] = field(default_factory=list)
+    old: set[str] = field(default_factory=set)
+
+
+def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered:
+    """Return a run's outputs.
+
+    Args:
+        root: The outputs folder.
+        sent: What was uploaded from there, be the files still there or not.
+        since_ns: When the run began, where the folder is not its own: files that are older belong to other runs.
+
+    Raises:
+        RegistrationError: a name is not UTF-8, or a sidecar makes no sense.
+        PackError: a file cannot be read.
+    """
+    found = _listed(root, since_ns)
+    uploaded = {each.name: each for each in sent}
+    local = [name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status)]
+    # A file that was uploaded and then written to is two: what is at the destination, and what is here.
+    said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
+    digests = {kind: _digests(root, local, kind) for kind in ("sha256", "xxh3-128")}
+    gathered = Gathered()
+    for name in local:
+        status, sha256 = found.names[name], digests["sha256"][name]
+        path = os.path.join(root, name)
+        gathered.outputs.append(
+            Output(name, status.st_size, sha256, digests["xxh3-128"][name], status.st_mtime_ns, None, said.get(name, {}))
+        )
+        may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked
+        gathered.contents.append(Content(path, sha256, status.st_size, status.st_mtime_ns, may_link))
+    kept = set(local)
+    gathered.outputs += [
+        Output(
+            each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, {} if each.name in kept else said.get(each.name, {})
+        )
+        for each in sent
+    ]
+    return gathered
+
+
+def digest(path: str) -> tuple[str, str]:
+    """Return a file's sha256 and xxh3-128."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return _digests(folder, [name], "sha256")[name], _digests(folder, [name], "xxh3-128")[name]
+
+
+def claims_nothing(root: str) -> bool:
+    """Return whether no sidecar in a folder could claim anything, without reading one."""
+    return not any(sidecars.is_sidecar(name) for _, _, names in os.walk(root) for name in names)
+
+
+def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:
+    return sent is not None and (sent.size, sent.modified_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _listed(root: str, since_ns: int | None) -> _Found:
+    found = _Found()
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(name)
+                elif not _UNFINISHED.match(entry.name):
+                    _take(found, entry, name, since_ns)
+    return found
+
+
+def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | None) -> None:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:  # a link to nowhere, or a file that went meanwhile
+        return
+    if not stat.S_ISREG(status.st_mode):
+        return
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise RegistrationError(f"the output {name!r} has a name that is not UTF-8; rename it to register the run") from None
+    if since_ns is not None and status.st_ctime_ns < since_ns - _SLACK_NS:
+        found.old.add(name)
+    elif sidecars.is_sidecar(name):
+        found.sidecars.append(name)
+    else:
+        found.names[name] = status
+        if entry.is_symlink():
+            found.linked.add(name)
+
+
+def _digests(root: str, names: Iterable[str], algorithm: hashing.Algorithm) -> Mapping[str, str]:
+    paths = [os.path.join(root, name) for name in names]
+    if not paths:
+        return {}
+    before = len(root.rstrip("/")) + 1
+    return {path[before:]: found for path, found in hashing.run(paths, algorithm).digests}

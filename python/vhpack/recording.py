@@ -1,0 +1,337 @@
+"""A run's outputs become datums at its end, and each upload when it has arrived."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from vhpack import env, paths, registrar, runs
+from vhpack.errors import JobWarning, MissingExtraError, OptionError, PackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vhpack.exits import End, Watch
+    from vhpack.gathering import Sent
+    from vhpack.registry.records import Outcome
+    from vhpack.registry.runs import Facts
+    from vhpack.runs import Run
+    from vhpack.types import InputDict, ParameterDict
+    from vhpack.upload import Upload
+
+_LOOK = 0.5  # seconds between two looks whether uploads have arrived
+
+
+class _Recorder:
+    """What this process knows of the run that it registers."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.run = runs.current().hash
+        self.began_ns = time.time_ns()
+        self.watch: Watch | None = None
+        self.inside = False
+        """A `with` block is open, which registers the run at its own end."""
+        self.done = False
+        self.digests: dict[str, tuple[int, int, str, str]] = {}
+        """By path: size, time of modification, sha256 and xxh3-128 of files when their upload began."""
+        self.sent: dict[str, Sent] = {}
+        """By URI, what has arrived and is registered."""
+        self.waiting: list[Upload] = []
+        self.thread: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+
+_recorder: _Recorder | None = None
+_one_at_a_time = threading.Lock()  # the thread that follows uploads, and the end of the run
+
+
+@contextlib.contextmanager
+def run(
+    *,
+    step: str | None = None,
+    default_parameters: ParameterDict | None = None,
+    default_inputs: InputDict | None = None,
+) -> Iterator[Run]:
+    """Run the block as one run, and register its outputs at the end: what notebooks, tests and programs of several runs use.
+
+    When the block ends well, the run's outputs become datums, with what sidecars and `output_properties` say of them, and the
+    aliases that they claim are moved: all of it, or nothing. When it ends by an exception, the files are registered, and no alias
+    moves. A script that calls `prepare()` needs none of this: its end is that of its run.
+
+    A block inside a child process of a run is part of that run, and registers nothing by itself.
+
+    Args:
+        step: The step's name, as for `vhpack.prepare`, which is called with it; None leaves that to the block.
+        default_parameters: As for `vhpack.prepare`.
+        default_inputs: As for `vhpack.prepare`.
+
+    Raises:
+        OptionError: such a block is open already.
+        RegistrationError: a sidecar asks for what cannot be; nothing is registered, and all files are where they were.
+        RegistryError: the registry cannot be used; `vhpack runs register` does it later.
+
+    Example:
+        >>> import vhpack
+        >>> with vhpack.run(step="train") as run:
+        ...     with open(vhpack.outputs().path("model.txt"), "w") as file:
+        ...         print("weights", file=file)
+        >>> run.step
+        'train'
+    """
+    from vhpack.prepare import prepare
+
+    if _recorder is not None and _recorder.inside and _recorder.process == os.getpid():
+        raise OptionError("a run is open already; end its `with vhpack.run(...)` before the next one begins")
+    if _recorder is not None and _recorder.done and _recorder.process == os.getpid():
+        runs.reset()
+    recorder = begin(inside=True)
+    status: End = "failed"
+    try:
+        if step is not None:
+            prepare(step=step, default_parameters=default_parameters, default_inputs=default_inputs)
+        yield runs.current()
+        status = "succeeded"
+    except SystemExit as error:
+        status = "succeeded" if error.code in (None, 0) else "failed"
+        raise
+    finally:
+        if recorder is not None:
+            recorder.inside, recorder.done = False, True
+            if registrar.is_on():
+                _end_block(recorder, status)
+
+
+def begin(*, inside: bool = False) -> _Recorder | None:
+    """Let this process register the run at its end, unless a parent of it does; called by `prepare()`."""
+    global _recorder  # noqa: PLW0603 - one for each process
+    if not env.take_recording():
+        return None
+    current = runs.current().hash
+    if _recorder is None or _recorder.process != os.getpid() or _recorder.run != current:
+        _forget()
+        _recorder = _Recorder()
+        if not inside and registrar.is_on() and _is_script():
+            _at_the_end(_recorder)
+    _recorder.inside = _recorder.inside or inside
+    return _recorder
+
+
+def is_recorded() -> bool:
+    """Return whether this process registers the run's uploads."""
+    return _recorder is not None and _recorder.process == os.getpid() and not _recorder.done and registrar.is_on()
+
+
+def note(path: str) -> None:
+    """Keep a file's digests, before it is uploaded: it may be gone when it has arrived."""
+    if _recorder is None or not is_recorded():
+        return
+    from vhpack import gathering
+
+    status = os.stat(path)
+    _recorder.digests[path] = (status.st_size, status.st_mtime_ns, *gathering.digest(path))
+
+
+def follow(uploads: Sequence[Upload]) -> None:
+    """Register files as their uploads arrive; called when they have begun."""
+    if _recorder is None or not is_recorded() or not uploads:
+        return
+    with _recorder.lock:
+        _recorder.waiting.extend(uploads)
+        if _recorder.thread is None:
+            _recorder.thread = threading.Thread(target=_watch_uploads, args=(_recorder,), name="vhpack-register", daemon=True)
+            _recorder.thread.start()
+
+
+def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Outcome | None:
+    """Register the outputs of a run; None where there is nothing to say of it.
+
+    Args:
+        run: The run.
+        status: How it ended.
+        since_ns: When it began, where its outputs folder is not its own.
+
+    Raises:
+        PackError: it cannot be registered; nothing of it is.
+    """
+    # Before anything is read: without what the registry needs, or with a damaged one, all of that would be in vain.
+    known = registrar.existing()
+    from vhpack import gathering
+    from vhpack.registry import registering
+
+    root = paths.outputs_root(env.read(), run)
+    gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
+    if not gathered.outputs and known is None:
+        return None
+    # Looked at first, so that no content is kept for a run that cannot be registered.
+    registering.claimed_aliases(gathered.outputs)
+    registering.claimed_versions(gathered.outputs)
+    registry = registrar.opened()
+    with _one_at_a_time, registry.store.held():
+        registry.store.keep(gathered.contents)
+        return registering.register(registry, _facts(run), gathered.outputs, status)
+
+
+def _facts(run: Run) -> Facts:
+    from vhpack.registry.runs import Facts
+
+    return Facts(run.hash, run.step, run.parameters, env.read().run_copy_of or None)
+
+
+def _end_block(recorder: _Recorder, status: End) -> None:
+    try:
+        outcome = _register(recorder, status)
+    except MissingExtraError:
+        _say_missing()
+    except PackError as error:
+        if status == "succeeded":
+            raise
+        # An exception is on its way, which this one would only hide.
+        _say(f"vhpack: the run's files are not registered: {error}")
+    else:
+        _say_outcome(outcome)
+
+
+def _register(recorder: _Recorder, status: End) -> Outcome | None:
+    run = runs.current()
+    environment = env.read()
+    own = not (environment.outputs_dir or environment.job_id or environment.flat_local_outputs)
+    return register(run, status, since_ns=None if own else recorder.began_ns)
+
+
+def _at_the_end(recorder: _Recorder) -> None:
+    from vhpack import exits, leaving
+
+    recorder.watch = exits.Watch()
+    leaving.register(lambda: _leave(recorder))
+
+
+def _leave(recorder: _Recorder) -> None:
+    """Register the run, at the end of the program."""
+    if recorder is not _recorder or recorder.process != os.getpid() or recorder.done or recorder.inside:
+        return
+    if env.read().run_recorder != str(os.getpid()) or runs.current().hash != recorder.run:
+        return  # reset
+    recorder.done = True
+    status: End = recorder.watch.end() if recorder.watch is not None else "unknown"
+    try:
+        outcome = _register(recorder, status)
+    except MissingExtraError:
+        _say_missing()
+    except (PackError, OSError) as error:
+        from vhpack import leaving
+
+        _say(f"vhpack: the outputs of run {recorder.run} are not registered: {error}")
+        _say(f"vhpack: all files are where they were; `vhpack runs register {recorder.run}` does it again")
+        leaving.end_with_120()
+    else:
+        _say_outcome(outcome)
+        if status == "unknown":
+            _say_unknown(recorder.run)
+
+
+def _say_outcome(outcome: Outcome | None) -> None:
+    for alias, datum in outcome.aliases if outcome is not None else ():
+        _say(f"vhpack: the alias {alias} is {datum.name} now ({datum.uri})")
+
+
+def _say_unknown(run_hash: str) -> None:
+    root = paths.get_outputs_path()
+    from vhpack import gathering
+
+    if os.path.isdir(root) and not gathering.claims_nothing(root):
+        _say(
+            "vhpack: the program ended by a SystemExit that says not how, so no alias was moved; end it by sys.exit(), or say"
+            f" `vhpack runs register {run_hash}`"
+        )
+
+
+def _say_missing() -> None:
+    root = paths.get_outputs_path()
+    from vhpack import gathering
+
+    if not gathering.claims_nothing(root):
+        _say("vhpack: aliases, tags and datasets of this run are not registered: pip install 'vhpack[registry]'")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - at the end of a program there is nobody else to tell
+
+
+def _watch_uploads(recorder: _Recorder) -> None:
+    while True:
+        with recorder.lock:
+            ended = [upload for upload in recorder.waiting if upload._has_ended()]  # noqa: SLF001 - the uploads are ours
+            recorder.waiting = [upload for upload in recorder.waiting if upload not in ended]
+            last = not recorder.waiting
+            if last:
+                recorder.thread = None
+        done = [upload for upload in ended if upload.state == "done"]
+        if done and not recorder.done:
+            try:
+                _register_uploads(recorder, done)
+            except (PackError, OSError) as error:
+                import warnings
+
+                # The end of the run does it again, and says what is wrong then.
+                warnings.warn(f"uploads are not registered yet: {error}", JobWarning, stacklevel=1)
+        if last:
+            return
+        recorder.waiting[0]._wait(_LOOK)  # noqa: SLF001
+
+
+def _register_uploads(recorder: _Recorder, done: Sequence[Upload]) -> None:
+    registry = registrar.opened()
+    from vhpack.registry import registering
+    from vhpack.registry.records import Output
+
+    root = paths.get_outputs_path()
+    for upload in done:
+        _remember(recorder, root, upload)
+    # What sidecars say is added at the end of the run, when they are complete.
+    outputs = [
+        Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri) for each in recorder.sent.values()
+    ]
+    with _one_at_a_time:
+        if not recorder.done:
+            registering.register(registry, _facts(runs.current()), outputs, None)
+
+
+def _remember(recorder: _Recorder, root: str, upload: Upload) -> None:
+    known = recorder.digests.get(upload.path)
+    if upload.uri in recorder.sent or not upload.path.startswith(root + "/"):
+        return
+    from vhpack.gathering import Sent, digest
+
+    if known is None:
+        status = os.stat(upload.path)
+        known = (status.st_size, status.st_mtime_ns, *digest(upload.path))
+    recorder.sent[upload.uri] = Sent(paths.name_below(root, upload.path), upload.uri, *known)
+
+
+def _arrived(root: str) -> list[Sent]:
+    """Return what has been uploaded from the outputs folder."""
+    if _recorder is None or _recorder.process != os.getpid():
+        return []
+    outbox = sys.modules.get("vhpack.outbox")
+    for upload in outbox.own().uploads if outbox is not None else ():
+        if upload.uri and upload.state == "done" and (upload.path in _recorder.digests or os.path.isfile(upload.path)):
+            _remember(_recorder, root, upload)
+    return list(_recorder.sent.values())
+
+
+def _is_script() -> bool:
+    """Return whether the end of this process is that of a run: a notebook's kernel goes on from one to the next."""
+    from vhpack.prepare import is_kernel
+
+    return not is_kernel()
+
+
+def _forget() -> None:
+    if _recorder is not None and _recorder.watch is not None and _recorder.process == os.getpid():
+        _recorder.watch.close()

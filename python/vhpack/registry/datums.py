@@ -1,0 +1,214 @@
+"""Datums: rows in, records out."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import time
+import uuid
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, select
+
+from vhpack.errors import NotRegisteredError, NoTargetError, OptionError
+from vhpack.registry import schema
+from vhpack.registry.names import Reference, datum_id, is_reference, parse
+from vhpack.registry.records import Datum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from vhpack.registry.records import Output
+
+_D = schema.DATUMS
+_AT_ONCE = 500  # numbers in one IN (...): SQLite takes 999 in its oldest versions
+OWN = "valohai."
+TAGS = "valohai.tags"
+
+
+def now() -> int:
+    """Return the time as rows have it."""
+    return time.time_ns() // 1000
+
+
+def when(stamp: int | None) -> datetime | None:
+    """Return a row's time."""
+    return None if stamp is None else datetime.fromtimestamp(stamp / 1e6, timezone.utc)
+
+
+def actor() -> str:
+    """Return the user whose process this is."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def add(connection: Connection, project: int, run: int | None, outputs: Sequence[Output]) -> list[int]:
+    """Register files, and return their numbers, in order."""
+    if not outputs:
+        return []
+    stamp = now()
+    rows = [
+        {
+            "uuid": identity,
+            "project": project,
+            "run": run,
+            "name": output.name,
+            "size": output.size,
+            "sha256": output.sha256,
+            "xxh3_128": output.xxh3_128,
+            "location": output.location,
+            "created": stamp,
+            "modified": output.modified_ns // 1000,
+            "purged": None,
+        }
+        for output, identity in zip(outputs, _identities(len(outputs)), strict=True)
+    ]
+    connection.execute(_D.insert(), rows)
+    numbers = _numbers(connection, [str(row["uuid"]) for row in rows], run)
+    describe(connection, zip(numbers, outputs, strict=True))
+    return numbers
+
+
+def describe(connection: Connection, described: Iterable[tuple[int, Output]]) -> None:
+    """Write what sidecars say of datums that have nothing yet."""
+    properties: list[dict[str, object]] = []
+    tags: list[dict[str, object]] = []
+    for number, output in described:
+        for name, value in output.properties.items():
+            if name == TAGS and isinstance(value, list):
+                tags += [{"datum": number, "tag": tag} for tag in dict.fromkeys(value)]
+            elif not name.startswith(OWN):
+                properties.append({"datum": number, "name": name, "value": json.dumps(value)})
+    if properties:
+        connection.execute(schema.PROPERTIES.insert(), properties)
+    if tags:
+        connection.execute(schema.TAGS.insert(), tags)
+
+
+def describe_anew(connection: Connection, described: Sequence[tuple[int, Output]]) -> None:
+    """Write what sidecars say of datums, in place of what was said before."""
+    for table in (schema.PROPERTIES, schema.TAGS):
+        for some in _pieces([number for number, _ in described]):
+            connection.execute(table.delete().where(table.c.datum.in_(some)))
+    describe(connection, described)
+
+
+def get(connection: Connection, number: int) -> Datum:
+    """Return the datum of a number."""
+    return read(connection, _D.c.id == number)[0]
+
+
+def read(connection: Connection, where: ColumnElement[bool], limit: int | None = None) -> list[Datum]:
+    """Return datums with all that is said of them, in the order in which they were registered."""
+    run = schema.RUNS.c.hash.label("run_hash")
+    statement = select(_D, run).select_from(_D.outerjoin(schema.RUNS, _D.c.run == schema.RUNS.c.id)).where(where)
+    rows = connection.execute(statement.order_by(_D.c.id).limit(limit)).all()
+    tags, properties = _said(connection, [row.id for row in rows])
+    return [record(row, tags.get(row.id, ()), properties.get(row.id, {})) for row in rows]
+
+
+def record(row: Row[Any], tags: Iterable[str] = (), properties: Mapping[str, object] | None = None) -> Datum:
+    """Return a row as a value."""
+    created = when(row.created)
+    assert created is not None  # noqa: S101 - the column has no nulls
+    return Datum(
+        id=row.uuid,
+        name=row.name,
+        size=row.size,
+        sha256=row.sha256,
+        xxh3_128=row.xxh3_128,
+        location=row.location,
+        run=row.run_hash,
+        created=created,
+        file_modified=when(row.modified),
+        purged=when(row.purged),
+        tags=tuple(sorted(tags)),
+        properties=properties or {},
+    )
+
+
+def number_of(connection: Connection, project: int, reference: Reference, shown: str) -> int:
+    """Return the number of the datum that a reference means now.
+
+    Raises:
+        NotRegisteredError: it means none.
+    """
+    if reference.kind == "dataset":
+        raise OptionError(f"{reference.uri} is a dataset's version, and no single file; give datum://ALIAS or datum://ID")
+    if reference.kind == "datum":
+        found = connection.execute(select(_D.c.id).where(_D.c.uuid == reference.name, _D.c.project == project)).scalar()
+        if found is None:
+            raise NotRegisteredError(f"{reference.uri}: {shown} has no such datum; `vhpack data list` shows those that it has")
+        return int(found)
+    table = schema.ALIASES
+    alias = connection.execute(
+        select(table.c.datum).where(table.c.project == project, table.c.name == reference.name, table.c.deleted.is_(None))
+    ).first()
+    if alias is None:
+        raise NotRegisteredError(
+            f"{reference.uri}: {shown} has no alias {reference.name!r}; `vhpack alias set` makes it, `vhpack alias list` shows all"
+        )
+    if alias.datum is None:
+        raise NoTargetError(f"{reference.uri}: the alias {reference.name!r} has no target; `vhpack alias set` gives it one")
+    return int(alias.datum)
+
+
+def referred(target: str) -> Reference | None:
+    """Return what a text refers to if it is a URI or a datum's ID; None if it is something else, like a path.
+
+    Raises:
+        OptionError: it is a URI that refers to nothing.
+    """
+    if is_reference(target):
+        return parse(target)
+    known = datum_id(target)
+    return Reference("datum", known) if known else None
+
+
+def matching(project: int, *, run: str | None, tag: str | None, sha256: str | None) -> ColumnElement[bool]:
+    """Return a condition on datums of a project."""
+    parts = [_D.c.project == project]
+    if run is not None:
+        parts.append(_D.c.run.in_(select(schema.RUNS.c.id).where(schema.RUNS.c.project == project, schema.RUNS.c.hash == run)))
+    if tag is not None:
+        parts.append(_D.c.id.in_(select(schema.TAGS.c.datum).where(schema.TAGS.c.tag == tag)))
+    if sha256 is not None:
+        parts.append(_D.c.sha256 == sha256)
+    return and_(*parts)
+
+
+def _identities(count: int) -> list[str]:
+    # One call of the operating system for all of them: of 200,000, each by its own takes a second.
+    drawn = os.urandom(16 * count)
+    return [str(uuid.UUID(bytes=drawn[16 * index : 16 * index + 16], version=4)) for index in range(count)]
+
+
+def _numbers(connection: Connection, identities: Sequence[str], run: int | None) -> list[int]:
+    of_these = _D.c.uuid.in_(identities) if len(identities) <= _AT_ONCE else _D.c.run == run
+    known = {row.uuid: row.id for row in connection.execute(select(_D.c.uuid, _D.c.id).where(of_these))}
+    return [known[identity] for identity in identities]
+
+
+def _said(connection: Connection, numbers: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, dict[str, object]]]:
+    tags: dict[int, list[str]] = {}
+    properties: dict[int, dict[str, object]] = {}
+    for some in _pieces(numbers):
+        table = schema.TAGS
+        for row in connection.execute(select(table).where(table.c.datum.in_(some))):
+            tags.setdefault(row.datum, []).append(row.tag)
+        table = schema.PROPERTIES
+        for row in connection.execute(select(table).where(table.c.datum.in_(some))):
+            properties.setdefault(row.datum, {})[row.name] = json.loads(row.value)
+    return tags, properties
+
+
+def _pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), _AT_ONCE):
+        yield numbers[start : start + _AT_ONCE]

@@ -1,0 +1,359 @@
+"""A database as a registry: found or made, brought to this version's tables, and read and written in transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc, select
+from sqlalchemy.engine import make_url
+
+from vhpack.errors import MissingExtraError, OptionError, PackError, RegistryError
+from vhpack.registry import schema
+from vhpack.registry.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
+
+    from sqlalchemy import Connection as Connection
+    from sqlalchemy import Engine
+    from sqlalchemy.engine import URL
+
+    from vhpack.registry.records import Place
+
+    Found = TypeVar("Found")
+
+if int(sa.__version__.partition(".")[0]) < 2 or importlib.util.find_spec("alembic") is None:  # noqa: PLR2004
+    raise ImportError(f"SQLAlchemy is {sa.__version__}, or Alembic is missing")
+
+_PATIENCE = 30.0  # seconds that a write waits for others': the longest one registers 200,000 files in less than ten
+_TRIES = 20
+_CONNECT = 10  # seconds
+_UPGRADING = 0x766870  # the key of PostgreSQL's advisory lock: one process upgrades, the others wait
+_AGAIN = frozenset({"40001", "40P01", "23505"})  # SQLSTATEs of transactions that met another, and of rows that it was first to make
+# File systems of other machines, where SQLite's shared memory does not work; a rollback journal needs only locks.
+_REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "fuse.glusterfs"})
+_SAID = (
+    ("database is locked", "another process has been writing to it for too long; try again when that has ended"),
+    ("readonly database", "it cannot be written to; see to its permissions and those of its folder"),
+    ("unable to open", "it cannot be opened; see to its permissions and those of its folder"),
+    ("not a database", "it is no registry, but something else; move it away, or name another one in VHPACK_REGISTRY_URL"),
+    ("malformed", "it is damaged; bring it back from a copy, or move it away to begin a new one"),
+    ("database or disk is full", "the disk is full; make room, and do it again"),
+    ("disk I/O error", "the disk cannot be read or written; see to it"),
+)
+
+
+class Registry:
+    """An open registry. Its transactions may be used from any thread, and after a fork."""
+
+    def __init__(self, engine: Engine, place: Place, shown: str) -> None:
+        self._engine = engine
+        self._process = os.getpid()
+        self.place = place
+        self.shown = shown
+        """What it is called in sentences: a path, or a URL without a password."""
+        self.store = Store(place.store)
+        self._identity = self._found() if self.is_sqlite else None
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self._engine.dialect.name == "sqlite"
+
+    def is_current(self) -> bool:
+        """Whether the file of its name still is the one that was opened: what is written to a removed one is lost."""
+        return not self.is_sqlite or self._identity == self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.shown)
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection on which everything is read from one moment's state."""
+        with self._telling(), self._connect(writes=False) as connection, connection.begin():
+            yield connection
+
+    def write(self, work: Callable[[Connection, int], Found], *, snapshot: bool = False) -> Found:
+        """Do `work`, with the number of the project, in a transaction: all of it is done, or nothing.
+
+        It is done again where another transaction was first to make the same rows; so it must have no other effect.
+
+        Args:
+            work: What to do.
+            snapshot: All that it reads is of one moment. Otherwise a row that is locked is read as the one before has left it.
+        """
+        with self._telling():
+            for tried in range(_TRIES):
+                try:
+                    with self._connect(writes=True, snapshot=snapshot) as connection, connection.begin():
+                        return work(connection, self._project(connection))
+                except exc.DBAPIError as error:
+                    if getattr(error.orig, "sqlstate", None) not in _AGAIN or tried == _TRIES - 1:
+                        raise
+                    time.sleep(secrets.randbelow(20 * (tried + 1)) / 1000)
+            raise AssertionError
+
+    def project(self, connection: Connection) -> int:
+        """Return the number of the project; 0, which no row has, if nothing was ever written in it."""
+        table = schema.PROJECTS
+        return connection.execute(select(table.c.id).where(table.c.name == self.place.project)).scalar() or 0
+
+    def _project(self, connection: Connection) -> int:
+        found = self.project(connection)
+        if found:
+            return found
+        row = {"name": self.place.project, "created": time.time_ns() // 1000}
+        made = connection.execute(schema.PROJECTS.insert().values(row))
+        return int(made.inserted_primary_key[0])  # type: ignore[index]
+
+    def _connect(self, *, writes: bool, snapshot: bool = True) -> Connection:
+        if self._process != os.getpid():
+            # Connections of the parent must neither be used nor closed here.
+            _theirs.append(self._engine.pool)
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        if self.is_sqlite:  # one writes at a time, and whoever reads sees one moment
+            return self._engine.connect().execution_options(vhpack_writes=writes)
+        return self._engine.connect().execution_options(isolation_level="REPEATABLE READ" if snapshot else "READ COMMITTED")
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise _told(self.shown, error) from None
+        except sqlite3.Error as error:
+            raise RegistryError(_sentence(self.shown, str(error))) from None
+
+
+_theirs: list[object] = []
+_open: dict[Place, Registry] = {}
+_lock = threading.Lock()
+
+
+def opened(place: Place, *, make: bool = True) -> Registry | None:
+    """Return the registry at a place, upgraded to this version's tables; one that is not there is made, or is None without `make`.
+
+    Raises:
+        RegistryError: it cannot be opened, or is none, or a newer vhpack made it.
+        OptionError: the URL means nothing.
+        MissingExtraError: PostgreSQL needs psycopg, which is not installed.
+    """
+    with _lock:
+        known = _open.get(place)
+        if known is not None and known.is_current():
+            return known
+        url = _url(place.url)
+        found = _of_file(url, place, make=make) if url.drivername.startswith("sqlite") else _of_server(url, place)
+        if found is not None:
+            _open[place] = found
+        return found
+
+
+def journal_mode(mounts: str, folder: str) -> str:
+    """Return how SQLite keeps transactions apart in a folder: by a write-ahead log, but not on another machine's disk.
+
+    Args:
+        mounts: What `/proc/self/mountinfo` says.
+        folder: An absolute path without links.
+
+    Example:
+        >>> from vhpack.registry.opening import journal_mode
+        >>> mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw" + chr(10) + "30 21 0:40 / /home rw - nfs4 server:/home rw"
+        >>> journal_mode(mounts, "/data"), journal_mode(mounts, "/home/ann")
+        ('WAL', 'DELETE')
+    """
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:  # noqa: PLR2004
+            continue
+        point = fields[4].replace("\\040", " ")
+        if (folder == point or folder.startswith(point.rstrip("/") + "/")) and len(point) >= best:
+            best, kind = len(point), after.split(" ")[0]
+    return "DELETE" if kind in _REMOTE else "WAL"
+
+
+def _url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except exc.ArgumentError:
+        raise OptionError(f"VHPACK_REGISTRY_URL is {text!r}; it must be a path, sqlite:///PATH, postgresql://HOST/NAME or off") from None
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        if not url.database or url.database == ":memory:":
+            raise OptionError(f"VHPACK_REGISTRY_URL is {text!r}, which names no file; say sqlite:///PATH")
+        return url.set(drivername="sqlite+pysqlite")
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    raise OptionError(f"VHPACK_REGISTRY_URL is of {url.drivername}; registries are in SQLite (sqlite:///PATH) or postgresql://")
+
+
+def _of_file(url: URL, place: Place, *, make: bool) -> Registry | None:
+    path = os.path.abspath(str(url.database))
+    url = url.set(database=path)
+    if not os.path.lexists(path):
+        if not make:
+            return None
+        _make_file(url, path)
+    _refuse_empty(path)
+    registry = Registry(_file_engine(url, path), place, path)
+    _check(registry)
+    return registry
+
+
+def _refuse_empty(path: str) -> None:
+    # SQLite takes an empty file for a new database. Ours get their name when they are complete, so this one was something else.
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) > 0:
+            return
+    except OSError as error:
+        raise RegistryError(f"{path} cannot be opened: {error.strerror}") from None
+    raise RegistryError(_sentence(path, "malformed" if os.path.isfile(path) else "not a database"))
+
+
+def _make_file(url: URL, path: str) -> None:
+    """Make an empty registry: under a name of its own until it is complete, so that nobody ever meets half of one."""
+    staged = f"{path}.{secrets.token_hex(8)}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        engine = _file_engine(url.set(database=staged), staged, journal="DELETE")
+        try:
+            with engine.connect().execution_options(vhpack_writes=True) as connection, connection.begin():
+                _upgrade(connection)
+            with contextlib.closing(engine.raw_connection()) as bare:
+                bare.cursor().execute(f"PRAGMA journal_mode = {_journal(path)}")
+        finally:
+            engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(staged, path)
+        _sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise RegistryError(f"{path} cannot be made: {error.strerror}; see to its folder, or name another in VHPACK_REGISTRY_URL") from None
+    except exc.DBAPIError as error:
+        raise _told(path, error) from None
+    finally:
+        for name in (staged, f"{staged}-journal"):
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _journal(path: str) -> str:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        return journal_mode(mounts.read(), os.path.realpath(os.path.dirname(path)))
+
+
+def _file_engine(url: URL, path: str, journal: str = "") -> Engine:
+    journal = journal or _journal(path)
+    engine = sa.create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": _PATIENCE})
+
+    def connected(connection: Any, record: object) -> None:  # noqa: ANN401 - whatever the driver gives
+        del record
+        connection.isolation_level = None  # the driver would begin transactions where it thinks fit
+        cursor = connection.cursor()
+        try:
+            with contextlib.suppress(sqlite3.OperationalError):  # on a disk that cannot be written to, what is there is good
+                cursor.execute(f"PRAGMA journal_mode = {journal}")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA synchronous = FULL")  # what has been said to be registered is on the disk
+        finally:
+            cursor.close()
+
+    def begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("vhpack_writes", False)
+        # At once and not at the first write: two that have read and then want to write would wait for each other.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _of_server(url: URL, place: Place) -> Registry:
+    try:
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT})
+    except ImportError:
+        raise MissingExtraError("a registry in PostgreSQL needs psycopg: pip install 'vhpack[postgres]'") from None
+    registry = Registry(engine, place, url.render_as_string(hide_password=True))
+    _check(registry)
+    return registry
+
+
+def _check(registry: Registry) -> None:
+    """See to it that the tables are those of this version."""
+    with registry._telling():  # noqa: SLF001 - this module's own
+        with registry._connect(writes=False) as connection, connection.begin():  # noqa: SLF001
+            found = _revision(connection)
+        if found == schema.HEAD:
+            return
+        if found is None and registry.is_sqlite:
+            raise RegistryError(_sentence(registry.shown, "not a database"))
+        if found is not None and found not in _revisions():
+            raise RegistryError(f"{registry.shown} was made by a newer vhpack (revision {found}); upgrade this one to use it")
+        # Without a snapshot, for what another process has made while this one waits for the lock has to be seen.
+        with registry._connect(writes=True, snapshot=False) as connection, connection.begin():  # noqa: SLF001
+            if not registry.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADING})")
+            if _revision(connection) != schema.HEAD:
+                _upgrade(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table(schema.VERSION_TABLE):
+        return None
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {schema.VERSION_TABLE}").scalar()  # noqa: S608 - our own name
+    return None if found is None else str(found)
+
+
+def _config() -> Any:  # noqa: ANN401 - a module that is loaded here only
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", os.path.join(os.path.dirname(__file__), "migrations").replace("%", "%%"))
+    return config
+
+
+def _revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _told(shown: str, error: exc.DBAPIError) -> PackError:
+    return RegistryError(_sentence(shown, str(error.orig).strip().partition("\n")[0]))
+
+
+def _sentence(shown: str, said: str) -> str:
+    for known, sentence in _SAID:
+        if known in said:
+            return f"the registry {shown} cannot be used: {sentence}"
+    return f"the registry {shown} cannot be used: {said}"

@@ -1,0 +1,151 @@
+"""What the registry knows of things, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vhpack.registry.names import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a registry is."""
+
+    url: str
+    """`sqlite:///PATH` or `postgresql://...`."""
+    project: str
+    """Whose names count: aliases and datasets are those of one project."""
+    store: str
+    """The folder of contents."""
+
+
+@dataclass(frozen=True)
+class Datum:
+    """One file, which never changes; what is said of it, and where its content is."""
+
+    id: str
+    """A UUID, given when it was registered."""
+    name: str
+    """The file's path in the outputs of its run, or the name that it was added under."""
+    size: int
+    sha256: str | None
+    """None only of a file that another registry has, and of which that says none."""
+    xxh3_128: str | None
+    location: str | None
+    """Where its content was uploaded to; None: it is in the content store."""
+    run: str | None
+    """The run that made it."""
+    created: datetime
+    file_modified: datetime | None
+    purged: datetime | None
+    """When its content was given up; None: it was not."""
+    tags: tuple[str, ...] = ()
+    properties: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """`datum://ID`, which always means this file."""
+        return Reference("datum", self.id).uri
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that can be moved from one datum to another."""
+
+    name: str
+    datum: Datum | None
+    """What it means now; None: it has no target."""
+    created: datetime
+    modified: datetime
+
+    @property
+    def uri(self) -> str:
+        """`datum://NAME`."""
+        return Reference("alias", self.name).uri
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One move of an alias."""
+
+    number: int
+    """1 is the first; none is left out."""
+    old: str | None
+    """The ID of the datum before; None: there was none."""
+    new: str | None
+    at: datetime
+    actor: str
+    """The user who did it."""
+    via: str
+    """`run`, `set`, `rollback`, `delete` or `import`."""
+    run: str | None
+    """The run whose outputs claimed it."""
+    restores: int | None
+    """Of a rollback: the number of the change whose outcome it brings back."""
+    note: str
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One file of a run's input, settled when the run was created."""
+
+    input: str
+    position: int
+    requested: str
+    """The URI as it was asked for."""
+    datum: Datum
+    name: str
+    """The file's name in the input."""
+    folder: str
+    """Tells files of one name apart: a datum's ID, or that of a dataset's version."""
+    origin: str
+    """`local`, or the host of the platform that was asked."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run."""
+
+    hash: str
+    step: str
+    status: str
+    """`running`, `succeeded`, `failed`, or `unknown`: it ended in a way that says neither."""
+    created: datetime
+    finished: datetime | None
+    copied_from: str | None
+    parameters: Mapping[str, object]
+    outputs: int
+    """How many datums it made."""
+    inputs: tuple[Pin, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that a run made, as it is handed in to be registered."""
+
+    name: str
+    size: int
+    sha256: str
+    xxh3_128: str
+    modified_ns: int
+    location: str | None = None
+    properties: Mapping[str, object] = field(default_factory=dict)
+    """All that sidecars say of it, the platform's own `valohai.` names among it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run's registration did."""
+
+    run: str
+    registered: int
+    """Datums that are new."""
+    aliases: tuple[tuple[str, Datum], ...] = ()
+    """Aliases that were moved, and where to."""
+    datasets: tuple[tuple[str, int], ...] = ()
+    """URIs of dataset versions that were made, and how many files they have."""

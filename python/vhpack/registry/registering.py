@@ -1,0 +1,155 @@
+"""The outputs of a run become datums, and what their sidecars ask for is done: in one transaction, once, however often it is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from vhpack.errors import OptionError, RegistrationError
+from vhpack.registry import aliases, datasets, datums, runs, schema
+from vhpack.registry.datasets import Claim
+from vhpack.registry.names import checked, checked_alias, parse
+from vhpack.registry.records import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from vhpack.registry.opening import Registry
+    from vhpack.registry.records import Output
+    from vhpack.registry.runs import Facts
+
+ALIAS = "valohai.alias"
+DATASETS = "valohai.dataset-versions"
+
+
+def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status: str | None) -> Outcome:
+    """Register a run's outputs, and return what was done.
+
+    Outputs that this run has registered before, with the same content, are not registered again. Aliases are moved and versions
+    of datasets made only where the run has succeeded.
+
+    Args:
+        registry: Where to.
+        facts: The run.
+        outputs: Files whose contents are kept already.
+        status: How the run ended; None: it goes on, and more will follow.
+
+    Raises:
+        RegistrationError: two files claim one alias, or a sidecar asks for what cannot be; nothing is registered.
+    """
+    claims = claimed_aliases(outputs)
+    versions = claimed_versions(outputs)
+
+    def work(connection: Connection, project: int) -> Outcome:
+        run = runs.number(connection, project, facts)
+        numbers, new = _registered(connection, project, run, outputs)
+        moved: list[tuple[str, int]] = []
+        made: list[tuple[str, int]] = []
+        if status is not None:
+            runs.finish(connection, run, facts, status)
+        if status == "succeeded":
+            # Before the aliases: who follows one of them finds the version that it was made with.
+            for uri, claim in sorted(versions.items()):
+                own = [numbers[name] for name in claim.files]
+                made.append((uri, datasets.make(connection, project, run, claim, own, registry.shown)))
+            reason = aliases.Reason(datums.actor(), "run", run=run)
+            # In one order for all runs, so that two of them never wait for each other.
+            for alias, name in sorted(claims.items()):
+                if not aliases.was_claimed(connection, project, alias, numbers[name], run):
+                    aliases.move(connection, project, alias, numbers[name], reason)
+                    moved.append((alias, numbers[name]))
+        records = {number: datums.get(connection, number) for number in {number for _, number in moved}}
+        return Outcome(facts.hash, new, tuple((alias, records[number]) for alias, number in moved), tuple(made))
+
+    return registry.write(work)
+
+
+def claimed_aliases(outputs: Sequence[Output]) -> dict[str, str]:
+    """Return which file each alias is to mean.
+
+    Raises:
+        RegistrationError: two files claim one, or it is no alias.
+    """
+    claims: dict[str, str] = {}
+    for output in outputs:
+        wanted = output.properties.get(ALIAS)
+        if wanted is None:
+            continue
+        if not isinstance(wanted, str):
+            raise RegistrationError(f"{output.name}: {ALIAS} is {wanted!r}; it must be one text")
+        try:
+            alias = checked_alias(wanted)
+        except OptionError as error:
+            raise RegistrationError(f"{output.name}: {ALIAS}: {error}") from None
+        if claims.setdefault(alias, output.name) != output.name:
+            raise RegistrationError(
+                f"{claims[alias]} and {output.name} both claim the alias {alias!r}; an alias means one file, so leave one of them out"
+            )
+    return claims
+
+
+def claimed_versions(outputs: Sequence[Output]) -> dict[str, Claim]:
+    """Return the versions of datasets that files are to be in, by their URIs.
+
+    Raises:
+        RegistrationError: what a sidecar says of one makes no sense.
+    """
+    claims: dict[str, Claim] = {}
+    for output in outputs:
+        _check_tags(output)
+        wanted = output.properties.get(DATASETS)
+        if wanted is None:
+            continue
+        if not isinstance(wanted, list):
+            raise RegistrationError(f"{output.name}: {DATASETS} is {wanted!r}; it must be a list of dataset://NAME/VERSION")
+        for version in wanted:
+            settings = version if isinstance(version, dict) else {"uri": version}
+            _claim(claims, output.name, settings)
+    return claims
+
+
+def _claim(claims: dict[str, Claim], file: str, settings: Mapping[str, object]) -> None:
+    uri = settings.get("uri")
+    strange = sorted(set(settings) - datasets.SETTINGS)
+    if strange:
+        known = ", ".join(sorted(datasets.SETTINGS))
+        raise RegistrationError(f"{file}: {DATASETS}: {uri} has {strange[0]!r}, which is none of {known}")
+    try:
+        reference = parse(uri) if isinstance(uri, str) else None
+    except OptionError as error:
+        raise RegistrationError(f"{file}: {DATASETS}: {error}") from None
+    if reference is None or reference.kind != "dataset":
+        raise RegistrationError(f"{file}: {DATASETS} has {uri!r}; it must be dataset://NAME/VERSION")
+    claims.setdefault(reference.uri, Claim(reference)).add(file, dict(settings))
+
+
+def _check_tags(output: Output) -> None:
+    tags = output.properties.get(datums.TAGS)
+    if tags is None:
+        return
+    if not isinstance(tags, list):
+        raise RegistrationError(f"{output.name}: {datums.TAGS} is {tags!r}; it must be a list of texts")
+    for tag in tags:
+        try:
+            checked(tag, "tag")
+        except OptionError as error:
+            raise RegistrationError(f"{output.name}: {datums.TAGS}: {error}") from None
+
+
+def _registered(
+    connection: Connection, project: int, run: int, outputs: Sequence[Output]
+) -> tuple[dict[str, int], int]:
+    """Return the number of each output, and how many of them are new."""
+    table = schema.DATUMS
+    rows = connection.execute(select(table.c.id, table.c.name, table.c.sha256).where(table.c.run == run)).all()
+    known = {(row.name, row.sha256): row.id for row in rows}
+    new = [output for output in outputs if (output.name, output.sha256) not in known]
+    if known:
+        again = [(known[output.name, output.sha256], output) for output in outputs if (output.name, output.sha256) in known]
+        datums.describe_anew(connection, again)
+    added = datums.add(connection, project, run, new)
+    known.update(((output.name, output.sha256), number) for output, number in zip(new, added, strict=True))
+    return {output.name: known[output.name, output.sha256] for output in outputs}, len(new)

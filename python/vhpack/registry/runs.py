@@ -1,0 +1,257 @@
+"""Runs: what they were given, which data their inputs mean for good, and what they made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from vhpack.errors import NoTargetError, NotRegisteredError
+from vhpack.registry import datasets, datums, schema
+from vhpack.registry.names import parse
+from vhpack.registry.records import Pin, RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from sqlalchemy import Connection, Row
+
+    from vhpack.registry.records import Datum
+
+_R = schema.RUNS
+_I = schema.RUN_INPUTS
+_LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a run when it begins."""
+
+    hash: str
+    step: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    copied_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A datum of the platform's own registry."""
+
+    id: str
+    name: str
+    size: int
+    sha256: str | None
+    location: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Places of one input that the registry knows, in order."""
+
+    input: str
+    uris: tuple[str, ...]
+
+
+def number(connection: Connection, project: int, facts: Facts) -> int:
+    """Return the number of a run, whose row is made if there is none."""
+    found = connection.execute(select(_R.c.id).where(_R.c.project == project, _R.c.hash == facts.hash)).scalar()
+    if found is not None:
+        return int(found)
+    row = {
+        "project": project,
+        "hash": facts.hash,
+        "step": facts.step,
+        "parameters": json.dumps(dict(facts.parameters), default=str),
+        "status": "running",
+        "copied_from": facts.copied_from,
+        "created": datums.now(),
+        "finished": None,
+    }
+    return int(connection.execute(_R.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
+
+
+def finish(connection: Connection, run: int, facts: Facts, status: str) -> None:
+    """Note how a run ended; one that has succeeded stays so."""
+    parameters = json.dumps(dict(facts.parameters), default=str)
+    row = {"status": status, "finished": datums.now(), "step": facts.step, "parameters": parameters}
+    connection.execute(_R.update().where(_R.c.id == run, _R.c.status != "succeeded").values(row))
+
+
+def pinned(connection: Connection, project: int, run_hash: str) -> list[Pin]:
+    """Return what the inputs of a run mean, by input and position."""
+    joined = _I.join(_R, _R.c.id == _I.c.run)
+    statement = select(_I).select_from(joined).where(_R.c.project == project, _R.c.hash == run_hash)
+    rows = connection.execute(statement.order_by(_I.c.input, _I.c.position)).all()
+    numbers = sorted({row.datum for row in rows})
+    known: dict[int, Datum] = {}
+    for start in range(0, len(numbers), 500):
+        some = numbers[start : start + 500]
+        known |= zip(some, datums.read(connection, schema.DATUMS.c.id.in_(some)), strict=True)
+    return [
+        Pin(row.input, row.position, row.requested, known[row.datum], row.name, row.folder, row.origin) for row in rows
+    ]
+
+
+def pin(
+    connection: Connection,
+    project: int,
+    facts: Facts,
+    wanted: Sequence[Wanted],
+    foreign: Mapping[str, Foreign],
+    shown: str,
+) -> tuple[list[Pin], list[str]]:
+    """Settle what the inputs of a run mean, unless that has been settled, and return it.
+
+    All is read from one moment, and written at once. What is not known here is looked for in `foreign`.
+
+    Returns:
+        The pins, and none of them if there are URIs that are known nowhere: those are returned, too.
+
+    Raises:
+        NotRegisteredError: an alias has no target.
+    """
+    known = {(found.input, found.requested) for found in pinned(connection, project, facts.hash)}
+    rows: list[dict[str, Any]] = []
+    unknown: list[str] = []
+    for each in wanted:
+        new = [uri for uri in each.uris if (each.input, uri) not in known]
+        for uri in dict.fromkeys(new):
+            found = _resolved(connection, project, uri, foreign, shown)
+            if not found:
+                unknown.append(uri)
+            rows += [{"input": each.input, "requested": uri, **row} for row in found]
+    if unknown:
+        return [], unknown
+    if rows:
+        run = number(connection, project, facts)
+        _write_pins(connection, run, rows)
+    return pinned(connection, project, facts.hash), []
+
+
+def copy_pins(connection: Connection, project: int, facts: Facts, inputs: Sequence[str]) -> None:
+    """Let the inputs of a run mean what those of the run mean that it was copied from."""
+    assert facts.copied_from is not None  # noqa: S101 - who calls this has looked
+    known = {found.input for found in pinned(connection, project, facts.hash)}
+    theirs = connection.execute(
+        select(_I).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project, _R.c.hash == facts.copied_from)
+    ).all()
+    names = ("input", "requested", "datum", "name", "folder", "origin")
+    rows = [
+        {name: getattr(row, name) for name in names} for row in theirs if row.input in inputs and row.input not in known
+    ]
+    if rows:
+        _write_pins(connection, number(connection, project, facts), rows)
+
+
+def found(connection: Connection, project: int, run_hash: str, shown: str) -> str:
+    """Return the whole hash of a run, of which `run_hash` is the beginning.
+
+    Raises:
+        NotRegisteredError: there is no such run, or several.
+    """
+    pattern = run_hash.translate(_LIKE) + "%"
+    statement = select(_R.c.hash).where(_R.c.project == project, _R.c.hash.like(pattern, escape="\\"))
+    hashes = list(connection.execute(statement.order_by(_R.c.hash).limit(3)).scalars())
+    if run_hash in hashes:
+        return run_hash
+    if len(hashes) != 1:
+        what = f"several runs that begin so ({', '.join(hashes[:2])}, ...)" if hashes else "no such run"
+        raise NotRegisteredError(f"{run_hash!r}: {shown} has {what}; `vhpack runs list` shows them")
+    return hashes[0]
+
+
+def listed(connection: Connection, project: int) -> list[RunRecord]:
+    """Return all runs, the oldest first."""
+    counts = select(schema.DATUMS.c.run, func.count().label("outputs")).group_by(schema.DATUMS.c.run).subquery()
+    statement = select(_R, counts.c.outputs).outerjoin(counts, counts.c.run == _R.c.id).where(_R.c.project == project)
+    return [_record(row) for row in connection.execute(statement.order_by(_R.c.id))]
+
+
+def get(connection: Connection, project: int, run_hash: str) -> RunRecord:
+    """Return a run with its inputs."""
+    outputs = select(func.count()).select_from(schema.DATUMS).where(schema.DATUMS.c.run == _R.c.id).scalar_subquery()
+    statement = select(_R, outputs.label("outputs")).where(_R.c.project == project, _R.c.hash == run_hash)
+    return _record(connection.execute(statement).one(), tuple(pinned(connection, project, run_hash)))
+
+
+def _record(row: Row[Any], inputs: tuple[Pin, ...] = ()) -> RunRecord:
+    created = datums.when(row.created)
+    assert created is not None  # noqa: S101 - the column has no nulls
+    return RunRecord(
+        hash=row.hash,
+        step=row.step,
+        status=row.status,
+        created=created,
+        finished=datums.when(row.finished),
+        copied_from=row.copied_from,
+        parameters=json.loads(row.parameters),
+        outputs=row.outputs or 0,
+        inputs=inputs,
+    )
+
+
+def _resolved(
+    connection: Connection, project: int, uri: str, foreign: Mapping[str, Foreign], shown: str
+) -> list[dict[str, Any]]:
+    reference = parse(uri)
+    if reference.kind == "dataset":
+        try:
+            version, numbers = datasets.resolve(connection, project, reference, shown)
+        except NotRegisteredError:
+            return []
+        names = _names(connection, numbers)
+        return [{"datum": each, "name": names[each], "folder": version, "origin": "local"} for each in numbers]
+    try:
+        datum = datums.number_of(connection, project, reference, shown)
+    except NoTargetError:
+        raise
+    except NotRegisteredError:
+        theirs = foreign.get(uri)
+        if theirs is None:
+            return []
+        datum = _import(connection, project, theirs)
+        origin = theirs.location
+    else:
+        origin = "local"
+    record = datums.get(connection, datum)
+    return [{"datum": datum, "name": record.name.rpartition("/")[2], "folder": record.id, "origin": origin}]
+
+
+def _import(connection: Connection, project: int, theirs: Foreign) -> int:
+    table = schema.DATUMS
+    known = connection.execute(select(table.c.id).where(table.c.uuid == theirs.id, table.c.project == project)).scalar()
+    if known is not None:
+        return int(known)
+    row = {
+        "uuid": theirs.id,
+        "project": project,
+        "name": theirs.name,
+        "size": theirs.size,
+        "sha256": theirs.sha256,
+        "location": theirs.location,
+        "created": datums.now(),
+    }
+    return int(connection.execute(table.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
+
+
+def _names(connection: Connection, numbers: Sequence[int]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    table = schema.DATUMS
+    for start in range(0, len(numbers), 500):
+        some = numbers[start : start + 500]
+        names |= {row.id: row.name for row in connection.execute(select(table.c.id, table.c.name).where(table.c.id.in_(some)))}
+    return names
+
+
+def _write_pins(connection: Connection, run: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    last = dict(
+        connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).tuples().all()
+    )
+    numbered = []
+    for row in rows:
+        last[row["input"]] = last.get(row["input"], -1) + 1
+        numbered.append({"run": run, "position": last[row["input"]], **row})
+    connection.execute(_I.insert(), numbered)

@@ -1,0 +1,140 @@
+"""Contents that nobody needs any more: which they are, and their end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_, select
+
+from vhpack.errors import RegistryError
+from vhpack.registry import datums, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from vhpack.registry.opening import Registry
+    from vhpack.registry.records import Datum
+
+_D = schema.DATUMS
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep has removed, or would have."""
+
+    purged: tuple[Datum, ...]
+    """Datums that nothing refers to, whose content was given up."""
+    contents: int
+    """Contents removed from the store."""
+    size: int
+    """Their bytes."""
+    staged: int
+    """Files that killed processes had left half-way."""
+
+
+def why_kept(connection: Connection, number: int) -> str | None:
+    """Return what refers to a datum, or None."""
+    aliases, changes, inputs, members = schema.ALIASES, schema.ALIAS_CHANGES, schema.RUN_INPUTS, schema.DATASET_MEMBERS
+    name = connection.execute(select(aliases.c.name).where(aliases.c.datum == number).limit(1)).scalar()
+    if name is not None:
+        return f"the alias {name!r} means it"
+    joined = inputs.join(schema.RUNS, schema.RUNS.c.id == inputs.c.run)
+    run = connection.execute(select(schema.RUNS.c.hash).select_from(joined).where(inputs.c.datum == number).limit(1)).scalar()
+    if run is not None:
+        return f"run {run} was given it"
+    versions = members.join(schema.DATASET_VERSIONS, schema.DATASET_VERSIONS.c.id == members.c.version).join(
+        schema.DATASETS, schema.DATASETS.c.id == schema.DATASET_VERSIONS.c.dataset
+    )
+    columns = (schema.DATASETS.c.name, schema.DATASET_VERSIONS.c.name.label("version"))
+    found = connection.execute(select(*columns).select_from(versions).where(members.c.datum == number).limit(1)).first()
+    if found is not None:
+        return f"the dataset {found.name!r} has it in version {found.version!r}"
+    past = select(aliases.c.name).join(changes, changes.c.alias == aliases.c.id).where(
+        aliases.c.deleted.is_(None), changes.c.new == number
+    )
+    name = connection.execute(past.limit(1)).scalar()
+    return None if name is None else f"the alias {name!r} meant it, and can be rolled back to it"
+
+
+def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
+    """Give up the content of a datum; what is known of it stays.
+
+    Raises:
+        RegistryError: something refers to it.
+    """
+    with registry.store.held(alone=True):
+
+        def work(connection: Connection, project: int) -> Datum:
+            del project
+            # Locked, where the database locks rows: who lets an alias mean it waits, or is seen here.
+            connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update())
+            why = None if force else why_kept(connection, number)
+            if why is not None:
+                raise RegistryError(f"{shown} is not purged: {why}; say so with force (--force) to purge it all the same")
+            connection.execute(_D.update().where(_D.c.id == number, _D.c.purged.is_(None)).values(purged=datums.now()))
+            return datums.get(connection, number)
+
+        purged = registry.write(work)
+        _remove_unneeded(registry, [purged.sha256] if purged.sha256 and purged.location is None else [])
+    return purged
+
+
+def sweep(registry: Registry, *, unused_for: float | None, dry_run: bool) -> Swept:
+    """Remove contents that no datum has, and with `unused_for` purge datums, older than so many seconds, that nothing refers to."""
+    with registry.store.held(alone=True):
+        purged: list[Datum] = []
+        if unused_for is not None:
+            before = datums.now() - int(unused_for * 1e6)
+
+            def work(connection: Connection, project: int) -> list[Datum]:
+                found = datums.read(connection, _unreferred() & (_D.c.project == project) & (_D.c.created <= before))
+                if not dry_run:
+                    condition = _unreferred() & (_D.c.project == project) & (_D.c.created <= before)
+                    connection.execute(_D.update().where(condition).values(purged=datums.now()))
+                return found
+
+            purged = registry.write(work)
+        needed = _needed(registry)
+        if dry_run:
+            needed -= {datum.sha256 for datum in purged} - _needed(registry, besides=purged)
+        orphans = [(sha256, size) for sha256, size in registry.store.names() if sha256 not in needed]
+        staged = 0
+        if not dry_run:
+            for sha256, _ in orphans:
+                registry.store.remove(sha256)
+            staged = registry.store.sweep()
+    return Swept(tuple(purged), len(orphans), sum(size for _, size in orphans), staged)
+
+
+def _unreferred() -> ColumnElement[bool]:
+    aliases, changes = schema.ALIASES, schema.ALIAS_CHANGES
+    living = select(aliases.c.id).where(aliases.c.deleted.is_(None))
+    uses = (
+        select(aliases.c.datum).where(aliases.c.datum.is_not(None)),
+        select(changes.c.new).where(changes.c.new.is_not(None), changes.c.alias.in_(living)),
+        select(schema.RUN_INPUTS.c.datum),
+        select(schema.DATASET_MEMBERS.c.datum),
+    )
+    return _D.c.purged.is_(None) & _D.c.location.is_(None) & ~or_(*(_D.c.id.in_(use) for use in uses))
+
+
+def _needed(registry: Registry, besides: Iterable[Datum] = ()) -> set[str | None]:
+    """Return the digests of all contents that datums, of any project, have in the store."""
+    left_out = {datum.id for datum in besides}
+    with registry.reading() as connection:
+        rows = connection.execute(select(_D.c.uuid, _D.c.sha256).where(_D.c.purged.is_(None), _D.c.location.is_(None)))
+        return {row.sha256 for row in rows if row.uuid not in left_out}
+
+
+def _remove_unneeded(registry: Registry, digests: Iterable[str]) -> None:
+    wanted = list(digests)
+    if wanted:
+        with registry.reading() as connection:
+            condition = (_D.c.sha256.in_(wanted), _D.c.purged.is_(None), _D.c.location.is_(None))
+            needed = set(connection.execute(select(_D.c.sha256).where(*condition)).scalars())
+        for sha256 in wanted:
+            if sha256 not in needed:
+                registry.store.remove(sha256)

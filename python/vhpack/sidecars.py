@@ -1,0 +1,119 @@
+"""What sidecars say of the outputs beside them: `NAME.metadata.json`, and `valohai.metadata.jsonl` for all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from vhpack.errors import JobWarning, RegistrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+SUFFIX = ".metadata.json"
+TOGETHER = "valohai.metadata.jsonl"
+_CLAIMS = ("valohai.alias", "valohai.dataset-versions")
+
+
+def is_sidecar(name: str) -> bool:
+    """Return whether a file of the outputs only describes others.
+
+    Example:
+        >>> from vhpack.sidecars import is_sidecar
+        >>> is_sidecar("a.pt.metadata.json"), is_sidecar("valohai.metadata.jsonl"), is_sidecar("a.json")
+        (True, True, False)
+    """
+    return name.endswith(SUFFIX) or name == TOGETHER
+
+
+def properties(
+    root: str, sidecars: Iterable[str], names: Container[str], old: Container[str], *, strict: bool
+) -> dict[str, dict[str, object]]:
+    """Return what sidecars say, by the names of the files that they are about.
+
+    Where both kinds speak of a file, each property is that of `valohai.metadata.jsonl`, which code writes last.
+
+    Args:
+        root: The outputs folder.
+        sidecars: Names of the sidecars in it.
+        names: Names of the files that are described.
+        old: Names of files that belong to other runs; what is said of them is passed over.
+        strict: A claim for a file that is nowhere is an error; in a folder of several runs, it may be of one that has gone.
+
+    Raises:
+        RegistrationError: a sidecar is no JSON, no object, or claims an alias or a dataset's version for a file that is not there.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for sidecar in sorted(sidecars, key=lambda name: (name == TOGETHER, name)):
+        path = os.path.join(root, sidecar)
+        if sidecar == TOGETHER:
+            for where, file, said in _lines(path):
+                _add(found, where, os.path.normpath(file), said, names, old, strict=strict)
+        else:
+            _add(found, path, sidecar.removesuffix(SUFFIX), _object(path, _read(path)), names, old, strict=strict)
+    return found
+
+
+def _add(
+    found: dict[str, dict[str, object]],
+    where: str,
+    file: str,
+    said: dict[str, object],
+    names: Container[str],
+    old: Container[str],
+    *,
+    strict: bool,
+) -> None:
+    if file in names:
+        found.setdefault(file, {}).update(said)
+        return
+    if file in old:
+        return
+    claimed = next((name for name in _CLAIMS if said.get(name)), None)
+    if claimed is not None and strict:
+        raise RegistrationError(
+            f"{where} claims {claimed} {said[claimed]!r} for {file!r}, which is not among the outputs; name the file, or remove the claim"
+        )
+    import warnings
+
+    # Its file may have been packed into an archive, and then nothing is wrong with it.
+    warnings.warn(f"{where} is about {file!r}, which is not among the outputs; it is left out", JobWarning, stacklevel=5)
+
+
+def _lines(path: str) -> Iterable[tuple[str, str, dict[str, object]]]:
+    for number, line in enumerate(_read(path).split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            entry = _decode(line)
+        except (ValueError, RecursionError) as error:
+            raise RegistrationError(f"{where} is no JSON: {error}; correct or remove the line") from None
+        file, said = (entry.get("file"), entry.get("metadata")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(file, str) or not isinstance(said, dict):
+            raise RegistrationError(f'{where} must be {{"file": NAME, "metadata": {{...}}}}; correct or remove the line')
+        yield where, file, said
+
+
+def _object(path: str, content: bytes) -> dict[str, object]:
+    try:
+        found = _decode(content)
+    except (ValueError, RecursionError) as error:
+        raise RegistrationError(f"{path} is no JSON: {error}; correct or remove it") from None
+    if not isinstance(found, dict):
+        raise RegistrationError(f"{path} must be a JSON object, not {type(found).__name__}; correct or remove it")
+    return found
+
+
+def _decode(text: bytes) -> object:
+    # NaN and its like, which Python writes, are no JSON to anybody else.
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise RegistrationError(f"{path} cannot be read: {error.strerror}") from None

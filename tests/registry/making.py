@@ -1,0 +1,55 @@
+"""Runs to register, made in this process or as a script of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import vhpack
+from tests.engine.command import Ended, run
+
+Said = Mapping[str, object]
+
+
+def write(path: Path | str, content: str | bytes = b"content") -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def output(name: str, content: str | bytes = b"content", said: Said | None = None) -> Path:
+    """An output of the run, with a sidecar."""
+    path = write(vhpack.outputs().path(name), content)
+    if said is not None:
+        path.with_name(f"{path.name}.metadata.json").write_text(json.dumps(said))
+    return path
+
+
+def made(files: Mapping[str, str | bytes], said: Mapping[str, Said] | None = None, step: str = "train") -> str:
+    """A run that makes these files and succeeds; its hash."""
+    with vhpack.run(step=step) as done:
+        for name, content in files.items():
+            output(name, content, (said or {}).get(name))
+    return done.hash
+
+
+def script(folder: Path, text: str, *arguments: str, environment: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> Ended:
+    """A script of a user's, run as it is."""
+    (folder / "script.py").write_text(text)
+    return run([sys.executable, *before, "script.py", *arguments], folder, environment=environment)
+
+
+def started(text: str, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", text, *arguments], cwd=folder, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+
+
+def content_of(target: str) -> str:
+    """What a datum's content is, by its place in the store."""
+    datum = vhpack.data.get(target)
+    assert datum.sha256 is not None
+    return Path(os.environ.get("VHPACK_STORE_DIR", ".valohai/store"), datum.sha256[:2], datum.sha256[2:]).read_text()

@@ -1,0 +1,358 @@
+"""The end of a run: its outputs are registered, with all that sidecars say, or nothing is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import vhpack
+from tests.registry.making import content_of, made, output, script, write
+from vhpack import registrar, runs
+from vhpack.errors import JobWarning, NotRegisteredError, OptionError, PropertyError, RegistrationError
+
+ALIAS, TAGS, SETS = "valohai.alias", "valohai.tags", "valohai.dataset-versions"
+
+
+def state() -> tuple[list[str], list[str]]:
+    return [datum.name for datum in vhpack.data.find()], [alias.name for alias in vhpack.aliases.list()]
+
+
+def run_record(run: str) -> tuple[str, str, int]:
+    from vhpack.registry import runs as rows
+
+    registry = registrar.opened()
+    with registry.reading() as connection:
+        found = rows.get(connection, registry.project(connection), run)
+    return found.step, found.status, found.outputs
+
+
+@pytest.mark.usefixtures("registry")
+class TestRegistering:
+    def test_outputs_become_data_with_what_sidecars_say(self) -> None:
+        with vhpack.run(step="train", default_parameters={"rate": 0.5}) as run:
+            output("models/model.txt", "weights", {ALIAS: "model-prod", TAGS: ["resnet", "resnet"], "accuracy": 0.93})
+            output("plain.txt", "plain")
+            with vhpack.output_properties() as properties:
+                properties.add(file="plain.txt", properties={"rows": 3})
+                properties.add_alias(file="plain.txt", alias="plain")
+                properties.add_tags(file="plain.txt", tags=["a"])
+                properties.add_tags(file="plain.txt", tags=["b", "a"])
+        model, plain = vhpack.data.find(run=run.hash)
+        assert (model.name, model.tags, model.properties) == ("models/model.txt", ("resnet",), {"accuracy": 0.93})
+        assert (plain.name, plain.tags, plain.properties) == ("plain.txt", ("a", "b"), {"rows": 3})
+        assert content_of("datum://model-prod") == "weights"
+        assert vhpack.aliases.get("plain").datum == plain
+        (change,) = vhpack.aliases.history("model-prod")
+        assert (change.via, change.run) == ("run", run.hash)
+        assert run_record(run.hash) == ("train", "succeeded", 2)
+
+    def test_one_properties_file_overrides_sidecars_name_by_name(self) -> None:
+        with vhpack.run(step="train"):
+            output("a.txt", "a", {ALIAS: "from-sidecar", "kept": 1})
+            with vhpack.output_properties() as properties:
+                properties.add(file="a.txt", properties={ALIAS: "from-code"})
+        assert state() == (["a.txt"], ["from-code"])
+        assert vhpack.data.find()[0].properties == {"kept": 1}
+
+    def test_a_failed_run_registers_its_files_and_moves_no_alias(self) -> None:
+        made({"model.txt": "good"}, {"model.txt": {ALIAS: "model-prod"}})
+        with pytest.raises(ZeroDivisionError), vhpack.run(step="train") as run:
+            output("model.txt", "bad", {ALIAS: "model-prod", SETS: ["dataset://cats/v1"], TAGS: ["half"]})
+            raise ZeroDivisionError
+        assert content_of("datum://model-prod") == "good"
+        assert run_record(run.hash) == ("train", "failed", 1)
+        assert vhpack.data.find(run=run.hash)[0].tags == ("half",)
+        with pytest.raises(NotRegisteredError, match="no such dataset"):
+            vhpack.prepare(step="use", default_inputs={"cats": "dataset://cats/v1"})
+
+    def test_registering_again_does_nothing_twice_and_moves_nothing_back(self) -> None:
+        from vhpack import recording
+
+        first = made({"model.txt": "one"}, {"model.txt": {ALIAS: "model-prod", SETS: ["dataset://cats/v1"]}})
+        before = vhpack.data.find()
+        made({"model.txt": "two"}, {"model.txt": {ALIAS: "model-prod"}})
+        again = recording.register(runs.Run(first, os.getcwd()), "succeeded")
+        assert again is not None
+        assert (again.registered, again.aliases) == (0, ())
+        assert vhpack.data.find()[:1] == before
+        assert content_of("datum://model-prod") == "two"
+        assert len(vhpack.aliases.history("model-prod")) == 2
+
+    def test_one_alias_for_two_files_names_both_and_registers_nothing(self) -> None:
+        made({"model.txt": "good"}, {"model.txt": {ALIAS: "model-prod"}})
+        before = state()
+        with pytest.raises(RegistrationError, match=r"a/one\.txt and b/two\.txt both claim the alias 'model-prod'"):
+            made({"a/one.txt": "1", "b/two.txt": "2"}, {name: {ALIAS: "model-prod"} for name in ("a/one.txt", "b/two.txt")})
+        assert state() == before
+        assert content_of("datum://model-prod") == "good"
+
+    def test_code_that_claims_an_alias_twice_is_told_at_once(self) -> None:
+        with vhpack.run(step="train"), vhpack.output_properties() as properties:
+            properties.add_alias(file="a.txt", alias="model-prod")
+            properties.add_alias(file="a.txt", alias="model-prod")
+            with pytest.raises(PropertyError, match=r"a\.txt and b\.txt both claim"):
+                properties.add_alias(file="b.txt", alias="model-prod")
+            with pytest.raises(PropertyError, match="has the alias 'model-prod' already"):
+                properties.add_alias(file="a.txt", alias="other")
+            with pytest.raises(OptionError, match="tag"):
+                properties.add_tags(file="a.txt", tags=[""])
+            properties.properties_file.parent.mkdir(parents=True)
+            write(properties.properties_file.with_name("a.txt"))
+
+    @pytest.mark.parametrize(
+        ("said", "match"),
+        [
+            ("{", r"model\.txt\.metadata\.json is no JSON"),
+            ("[1]", "must be a JSON object, not list"),
+            ("[" * 100_000, "is no JSON"),
+            (json.dumps({ALIAS: ["a", "b"]}), r"valohai\.alias is \['a', 'b'\]; it must be one text"),
+            (json.dumps({ALIAS: ""}), "a name is not empty"),
+            (json.dumps({ALIAS: "0f6f0c1e-7a52-4d1e-9c84-1a8f6f0c55b1"}), "reads as a datum's ID"),
+            (json.dumps({TAGS: "a"}), r"valohai\.tags is 'a'; it must be a list"),
+            (json.dumps({TAGS: [1]}), "it must be text"),
+            (json.dumps({SETS: "dataset://a/b"}), "must be a list of dataset"),
+            (json.dumps({SETS: ["datum://a"]}), "must be dataset://NAME/VERSION"),
+            (json.dumps({SETS: [{"url": "dataset://a/b"}]}), "'url', which is none of"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "from": 3}]}), "must be dataset://NAME/VERSION"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "exclude": "x"}]}), "must be a list of texts"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "from": "dataset://a/none"}]}), "goes out from dataset://a/none"),
+        ],
+    )
+    def test_a_sidecar_that_makes_no_sense_is_named_and_nothing_is_registered(self, said: str, match: str) -> None:
+        made({"before.txt": "before"})
+        before = state()
+        with pytest.raises(RegistrationError, match=match) as caught, vhpack.run(step="train"):
+            output("other.txt", "other", {ALIAS: "other"})
+            path = output("model.txt", "weights")
+            path.with_name("model.txt.metadata.json").write_text(said)
+        assert "model.txt" in str(caught.value)
+        assert state() == before
+        assert path.exists()
+
+    @pytest.mark.parametrize(
+        ("line", "match"),
+        [
+            ('{"file": "a.txt"', r"valohai\.metadata\.jsonl:2 is no JSON"),
+            ('{"file": "a.txt", "metadata": []}', r"jsonl:2 must be"),
+            ('{"metadata": {}}', r"jsonl:2 must be"),
+            ('{"file": "gone.txt", "metadata": {"valohai.alias": "x"}}', r"claims valohai\.alias 'x' for 'gone\.txt'"),
+            ('{"file": "../../up.txt", "metadata": {"valohai.alias": "x"}}', "not among the outputs"),
+        ],
+    )
+    def test_a_line_that_makes_no_sense_is_named_and_nothing_is_registered(self, line: str, match: str) -> None:
+        with pytest.raises(RegistrationError, match=match), vhpack.run(step="train"):
+            output("a.txt", "a")
+            write(vhpack.outputs().path("valohai.metadata.jsonl"), f'{{"file": "a.txt", "metadata": {{}}}}\n{line}\n')
+        assert state() == ([], [])
+
+    def test_a_sidecar_of_a_file_that_was_packed_away_is_a_warning(self) -> None:
+        with pytest.warns(JobWarning, match=r"about 'img/1\.png', which is not among the outputs"), vhpack.run(step="train") as run:
+            output("img/1.png", "1", {"label": "cat"})
+            vhpack.outputs("img").compress("*.png", "images.zip")
+        assert [datum.name for datum in vhpack.data.find(run=run.hash)] == ["img/images.zip"]
+
+    def test_links_hidden_and_unfinished_files(self, work: Path) -> None:
+        elsewhere = write(work / "elsewhere.txt", "elsewhere")
+        with vhpack.run(step="train") as run:
+            output("a.txt", "a")
+            output(".hidden/b.txt", "b")
+            output(".x.zip.vhpack-staged", "half")
+            os.symlink(elsewhere, vhpack.outputs().path("link.txt"))
+            os.symlink(work, vhpack.outputs().path("folder"))
+            os.symlink("nowhere", vhpack.outputs().path("dangling"))
+            os.mkfifo(vhpack.outputs().path("fifo"))
+            os.link(write(work / "mine.txt", "mine"), vhpack.outputs().path("mine.txt"))
+        assert [datum.name for datum in vhpack.data.find(run=run.hash)] == [".hidden/b.txt", "a.txt", "link.txt", "mine.txt"] or [
+            datum.name for datum in vhpack.data.find(run=run.hash)
+        ] == ["a.txt", "link.txt", "mine.txt", ".hidden/b.txt"]
+        for path in ("elsewhere.txt", "mine.txt"):
+            assert (work / path).stat().st_mode & 0o200, "what lies outside of the outputs is never marked"
+        elsewhere.write_text("changed")
+        (work / "mine.txt").write_text("changed")
+        assert vhpack.data.verify() == []
+
+    def test_a_name_that_is_not_utf8_is_named(self) -> None:
+        with pytest.raises(RegistrationError, match=r"'\\udcff.txt' has a name that is not UTF-8"), vhpack.run(step="train"):
+            write(os.fsdecode(os.fsencode(vhpack.outputs().path("x")).replace(b"x", b"\xff.txt")))
+        assert state() == ([], [])
+
+    def test_a_folder_of_many_runs_gives_each_its_own_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VH_FLAT_LOCAL_OUTPUTS", "1")
+        first = made({"one.txt": "1", "both.txt": "old"}, {"one.txt": {ALIAS: "one"}, "both.txt": {ALIAS: "both"}})
+        vhpack.aliases.set("one", write("mine.txt", "mine"))
+        write_again = Path(vhpack.outputs().path("both.txt"))
+        import time
+
+        time.sleep(0.1)  # which is more than a file system's clock lags behind
+        with vhpack.run(step="train") as second:
+            write_again.unlink(missing_ok=True)
+            output("both.txt", "new", {ALIAS: "both"})
+        assert [datum.name for datum in vhpack.data.find(run=second.hash)] == ["both.txt"]
+        assert sorted(datum.name for datum in vhpack.data.find(run=first)) == ["both.txt", "one.txt"]
+        assert (content_of("datum://both"), content_of("datum://one")) == ("new", "mine")
+
+    def test_outputs_of_a_shared_folder_can_be_written_to_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VH_OUTPUTS_DIR", "out")
+        made({"model.txt": "one"}, {"model.txt": {ALIAS: "model"}})
+        path = Path(vhpack.outputs().path("model.txt"))
+        assert path.stat().st_mode & 0o200
+        path.write_text("two")
+        assert content_of("datum://model") == "one"
+
+
+@pytest.mark.usefixtures("registry")
+class TestDatasets:
+    def members(self, uri: str) -> dict[str, str]:
+        vhpack.reset()
+        vhpack.prepare(step="use", default_inputs={"set": uri})
+        return {os.path.basename(path): Path(path).read_text() for path in vhpack.inputs("set").paths()}
+
+    def test_both_forms_make_a_version_and_its_aliases(self) -> None:
+        plain, full = "dataset://cats/v1", {"uri": "dataset://cats/v1", "targeting_aliases": ["latest"], "valohai.tags": ["x"], "packaging": True}
+        made({"1.txt": "1", "2.txt": "2", "no.txt": "no"}, {"1.txt": {SETS: [plain]}, "2.txt": {SETS: [full]}})
+        assert self.members("dataset://cats/v1") == self.members("dataset://cats/latest") == {"1.txt": "1", "2.txt": "2"}
+
+    def test_a_version_can_go_out_from_another(self) -> None:
+        made({"1.txt": "1", "2.txt": "2"}, {name: {SETS: ["dataset://cats/v1"]} for name in ("1.txt", "2.txt")})
+        more = {"uri": "dataset://cats/v2", "from": "dataset://cats/v1", "exclude": ["1.txt"], "targeting_aliases": ["latest"]}
+        made({"2.txt": "new 2", "3.txt": "3"}, {name: {SETS: [more]} for name in ("2.txt", "3.txt")})
+        assert self.members("dataset://cats/v2") == {"2.txt": "new 2", "3.txt": "3"}
+        fresh = {"uri": "dataset://cats/v3", "from": "dataset://cats/latest", "start_fresh": True, "targeting_aliases": ["latest"]}
+        made({"4.txt": "4"}, {"4.txt": {SETS: [fresh]}})
+        assert self.members("dataset://cats/latest") == {"4.txt": "4"}
+        assert self.members("dataset://cats/v1") == {"1.txt": "1", "2.txt": "2"}, "a version never changes"
+
+    def test_a_version_is_made_once(self) -> None:
+        made({"1.txt": "1"}, {"1.txt": {SETS: ["dataset://cats/v1"]}})
+        made({"1.txt": "1"}, {"1.txt": {SETS: ["dataset://cats/v1"]}})
+        with pytest.raises(RegistrationError, match=r"1\.txt: dataset://cats/v1 exists, and has other files"):
+            made({"1.txt": "other"}, {"1.txt": {SETS: ["dataset://cats/v1"], ALIAS: "cat"}})
+        assert self.members("dataset://cats/v1") == {"1.txt": "1"}
+        assert vhpack.aliases.list() == [], "all or nothing"
+
+    def test_files_of_one_name_in_folders_stay_apart(self) -> None:
+        files = {"a/1.txt": "a", "b/1.txt": "b"}
+        made(files, {name: {SETS: ["dataset://cats/v1"]} for name in files})
+        vhpack.reset()
+        vhpack.prepare(step="use", default_inputs={"set": "dataset://cats/v1"})
+        assert [Path(path).read_text() for path in vhpack.inputs("set").paths()] == ["a", "b"]
+        assert [Path(path).read_text() for path in vhpack.inputs("set").paths("b/*")] == ["b"]
+
+
+def test_blocks_one_after_the_other_are_runs_of_their_own(local: Path) -> None:
+    assert local
+    first, second = made({"a.txt": "a"}), made({"a.txt": "b"})
+    assert first != second
+    assert {datum.run for datum in vhpack.data.find()} == {first, second}
+    assert vhpack.outputs().dir_path.endswith(second), "what comes behind a block still is about its run"
+
+
+def test_a_block_in_a_block_is_refused(local: Path) -> None:
+    assert local
+    with vhpack.run(step="train"), pytest.raises(OptionError, match="open already"), vhpack.run(step="train"):
+        pass
+    made({"a.txt": "a"})
+
+
+def test_a_block_that_makes_nothing_makes_no_registry(local: Path) -> None:
+    with vhpack.run(step="train"):
+        pass
+    assert not (local / ".valohai/registry.db").exists()
+
+
+def test_a_job_of_the_platform_leaves_the_books_to_that(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VH_JOB_ID", "1")
+    monkeypatch.setenv("VH_OUTPUTS_DIR", str(local / "out"))
+    made({"model.txt": "weights"}, {"model.txt": {ALIAS: "model-prod"}})
+    assert not (local / ".valohai").exists()
+
+
+SCRIPT = """\
+import json, os, sys
+import vhpack
+vhpack.prepare(step="train")
+path = vhpack.outputs().path("model.txt")
+open(path, "w").write("weights")
+json.dump({"valohai.alias": "model-prod"}, open(path + ".metadata.json", "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "status"),
+    [
+        ("", 0, "succeeded"),
+        ("def main():\n    sys.exit()\nmain()", 0, "succeeded"),
+        ("sys.exit(0)", 0, "succeeded"),
+        ("try:\n    sys.exit(3)\nexcept SystemExit:\n    pass", 0, "succeeded"),
+        ("import atexit; atexit.register(print)", 0, "succeeded"),
+        ("sys.exit(3)", 3, "failed"),
+        ("sys.exit('no data')", 1, "failed"),
+        ("import argparse; argparse.ArgumentParser().error('no')", 2, "failed"),
+        ("1 / 0", 1, "failed"),
+        ("raise KeyboardInterrupt", 130, "failed"),
+        ("sys.excepthook = lambda *_: None; 1 / 0", 1, "failed"),
+        ("try:\n    sys.exit(0)\nexcept SystemExit:\n    pass\nraise SystemExit(4)", 4, "unknown"),
+        ("raise SystemExit(0)", 0, "unknown"),
+    ],
+)
+def test_the_end_of_a_script_tells_whether_its_run_has_succeeded(local: Path, end: str, code: int, status: str) -> None:
+    ended = script(local, f"{SCRIPT}{end}\n")
+    assert ended.code in (code, -2 if code == 130 else code), ended
+    (datum,) = vhpack.data.find()
+    assert run_record(str(datum.run)) == ("train", status, 1)
+    assert bool(vhpack.aliases.list()) == (status == "succeeded")
+    if status == "unknown":
+        assert f"no alias was moved; end it by sys.exit(), or say `vhpack runs register {datum.run}`" in ended.err
+    else:
+        assert ("the alias model-prod is model.txt now" in ended.err) == (status == "succeeded")
+
+
+def test_only_the_process_that_began_a_run_ends_it(local: Path) -> None:
+    child = "import vhpack; vhpack.prepare(step='train'); open(vhpack.outputs().path('child.txt'), 'w').write('child')"
+    ended = script(
+        local,
+        f"{SCRIPT}"
+        "import subprocess, multiprocessing\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+        "assert not os.path.exists('.valohai/registry.db'), 'the child has ended the run'\n"
+        "if os.fork() == 0:\n    sys.exit(0)\n"
+        "os.wait()\n"
+        "assert not os.path.exists('.valohai/registry.db'), 'the fork has ended the run'\n",
+    )
+    assert (ended.code, ended.err.count("model-prod")) == (0, 1), ended
+    assert [datum.name for datum in vhpack.data.find()] == ["child.txt", "model.txt"]
+
+
+def test_a_run_that_cannot_be_registered_says_how_to_do_it_later(local: Path) -> None:
+    ended = script(local, SCRIPT + 'open(path + ".metadata.json", "w").write("{")\n')
+    assert ended.code == 120, ended
+    (run,) = [path.name for path in (local / ".valohai/outputs").iterdir()]
+    assert f"the outputs of run {run} are not registered" in ended.err
+    assert "Traceback" not in ended.err
+    assert not (local / ".valohai/registry.db").exists()
+    (local / f".valohai/outputs/{run}/model.txt.metadata.json").write_text('{"valohai.alias": "mended"}')
+    from tests.engine.command import vhpack as command
+
+    again = command("runs", "register", run, cwd=local)
+    assert again.code == 0, again
+    assert content_of("datum://mended") == "weights"
+
+
+def test_without_sqlalchemy_a_script_that_claims_nothing_hears_nothing(local: Path) -> None:
+    blocked = "import sys; sys.modules['sqlalchemy'] = None\n"
+    ended = script(local, blocked + SCRIPT)
+    assert (ended.code, ended.err) == (0, "vhpack: aliases, tags and datasets of this run are not registered: pip install 'vhpack[registry]'\n")
+    ended = script(local, blocked + SCRIPT.rpartition("json.dump")[0])
+    assert (ended.code, ended.err) == (0, "")
+    ended = script(local, blocked + "import vhpack\nvhpack.prepare(step='a', default_inputs={'x': 'datum://model-prod'})\n")
+    assert "MissingExtraError: datum://, dataset:// and the registry need SQLAlchemy" in ended.err
+    assert not (local / ".valohai/registry.db").exists()
+
+
+def test_a_script_that_uses_no_registry_loads_none(local: Path) -> None:
+    ended = script(local, "import sys, vhpack\nvhpack.prepare(step='a')\nassert not {'sqlalchemy', 'alembic'} & set(sys.modules)\n")
+    assert (ended.code, ended.err) == (0, "")
+    assert not (local / ".valohai").exists()
