@@ -14,7 +14,7 @@ from statistics import median
 import memory
 from contestants import Contestant, Section, Setting
 from measure import Outcome
-from results import MIB, Results, Target, inside, reading, step, strict, targets, wall
+from results import MIB, Results, Target, inside, reading, registering, resolving, step, strict, targets, wall
 from sections import SECTIONS
 
 REMARKS = re.compile(r"<!-- remarks -->\n(.*?)<!-- /remarks -->", re.DOTALL)
@@ -258,9 +258,23 @@ def loop_table(results: Results) -> str:
     return table(("", "milliseconds a step", "x alone"), rows)
 
 
+def registry_table(results: Results, section: Section, measure: Callable[[Outcome], float], unit: str, factor: float) -> str:
+    rows = []
+    for contestant in section.contestants:
+        outcomes = results.of(section.name, contestant.name)
+        if outcomes:
+            peak = max(outcome.peak_memory for outcome in outcomes) / MIB
+            rows.append((contestant.name, spread([factor * measure(outcome) for outcome in outcomes]), f"{peak:,.0f} MiB"))
+    return table(("", unit, "peak memory"), rows)
+
+
 def section_tables(results: Results, section: Section) -> list[str]:
     instead = {"levels": levels_table, "open": open_table, "members": members_table, "upload-loop": loop_table}
     beside = {"small": small_table, "removal": removal_table}
+    if section.name == "register":
+        return [registry_table(results, section, registering, "seconds", 1)]
+    if section.name == "resolve":
+        return [registry_table(results, section, resolving, "milliseconds", 1000)]
     if section.name in instead:
         return [instead[section.name](results)]
     more = [beside[section.name](results)] if section.name in beside else []

@@ -31,7 +31,9 @@ def inside(phase: str) -> Measure:
     return lambda outcome: outcome.phases.get(phase, math.nan)
 
 
-removal, opening, reading, step = map(inside, ("remove", "open", "read", "step"))
+removal, opening, reading, step, registering, resolving = map(
+    inside, ("remove", "open", "read", "step", "register", "resolve")
+)
 
 
 def peak_growth(outcome: Outcome) -> float:
@@ -114,6 +116,7 @@ def targets(results: Results) -> list[Target]:
         *zstandard(results),
         *hashes(results),
         *uploads(results),
+        *registry(results),
     )
     return [target for target in every if target.section in results.sections]
 
@@ -266,4 +269,17 @@ def uploads(results: Results) -> list[Target]:
             1.1,
             results.ratio("upload-loop", ("while uploading", step), ("the loop alone", step)),
         ),
+    ]
+
+
+def registry(results: Results) -> list[Target]:
+    def seconds(section: str, name: str, measure: Measure) -> float | None:
+        found = results.values(section, name, measure)
+        return median(found) if found else None
+
+    found = seconds("resolve", "vhpack.data.get", resolving)
+    return [
+        Target("register", "one properties file: ≤ 10 s", 10, seconds("register", "one properties file", registering), "{:.1f} s"),
+        Target("register", "a sidecar each: ≤ 10 s", 10, seconds("register", "a sidecar each", registering), "{:.1f} s"),
+        Target("resolve", "≤ 2 ms", 2, None if found is None else 1000 * found, "{:.2f} ms"),
     ]

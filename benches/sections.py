@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contestants import PACKING
 from readers import READING
+from registering import REGISTERING
 from uploading import UPLOADING
 
-SECTIONS = {section.name: section for section in (*PACKING, *READING, *UPLOADING)}
+SECTIONS = {section.name: section for section in (*PACKING, *READING, *UPLOADING, *REGISTERING)}

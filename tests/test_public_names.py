@@ -21,6 +21,7 @@ EXPECTED = {
     "BadDestinationError",
     "ChecksumError",
     "ConfigError",
+    "ContentError",
     "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
@@ -37,6 +38,8 @@ EXPECTED = {
     "NoFilesError",
     "NoSpaceError",
     "NoSuchBucketError",
+    "NoTargetError",
+    "NotRegisteredError",
     "OptionError",
     "PackError",
     "PackOSError",
@@ -45,6 +48,8 @@ EXPECTED = {
     "PackWarning",
     "Progress",
     "PropertyError",
+    "RegistrationError",
+    "RegistryError",
     "SourceChangedError",
     "SourceNotFoundError",
     "SpecialFileError",
@@ -72,8 +77,10 @@ EXPECTED = {
     "VerifyReport",
     "YamlError",
     "__version__",
+    "aliases",
     "config",
     "consts",
+    "data",
     "distributed",
     "errors",
     "execution",
@@ -89,6 +96,7 @@ EXPECTED = {
     "paths",
     "prepare",
     "reset",
+    "run",
     "runs",
     "set_status_detail",
     "set_upload_destination",
@@ -158,7 +166,7 @@ def test_the_import_loads_one_module_of_ours_and_the_names_load_theirs() -> None
     [
         *("pack", "outputs", "hash_files", "open", "ArchiveDataset", "prepare", "inputs", "parameters", "logger"),
         *("output_properties", "execution", "reset", "set_status_detail", "install_as_valohai"),
-        *("set_upload_destination", "uploads", "wait_for_uploads"),
+        *("set_upload_destination", "uploads", "wait_for_uploads", "run"),
     ],
 )
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
@@ -171,7 +179,8 @@ def test_public_functions_are_documented_with_an_example(name: str) -> None:
     "function",
     [
         *(vhpack.pack, type(vhpack.outputs()).compress, vhpack.prepare, vhpack.inputs, type(vhpack.inputs("x")).paths),
-        *(type(vhpack.outputs()).live_upload, vhpack.set_upload_destination, vhpack.wait_for_uploads),
+        *(type(vhpack.outputs()).live_upload, vhpack.set_upload_destination, vhpack.wait_for_uploads, vhpack.run),
+        *(vhpack.aliases.set, vhpack.aliases.rollback, vhpack.data.add, vhpack.data.find, vhpack.data.purge, vhpack.data.gc),
     ],
 )
 def test_every_argument_is_documented(function: Callable[..., object]) -> None:
@@ -181,7 +190,8 @@ def test_every_argument_is_documented(function: Callable[..., object]) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_examples_run(example: doctest.DocTest) -> None:
+def test_examples_run(example: doctest.DocTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VHPACK_REGISTRY_URL")
     said: list[str] = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
     assert said == []
@@ -225,7 +235,7 @@ def test_import_loads_nothing_heavy() -> None:
     code = "import sys, json; before = set(sys.modules); import vhpack; print(json.dumps(list(set(sys.modules) - before)))"
     loaded = {name.partition(".")[0] for name in json.loads(run_python(code))}
     assert "vhpack._vhpack" not in loaded
-    assert not loaded & {"click", "rich", "tempfile", "pathlib", "subprocess", "logging", "asyncio", "zipfile", "json", *NETWORK}
+    assert not loaded & {"click", "rich", "sqlalchemy", "alembic", "tempfile", "pathlib", "subprocess", "logging", "asyncio", "zipfile", "json", *NETWORK}
 
 
 def test_import_names_the_run_for_every_child() -> None:

@@ -10,6 +10,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from vhpack import _progress, env, paths, stores, web
 from vhpack.cloning import clone
@@ -130,7 +131,7 @@ class Downloads:
         download = Download(wanted, entry, client, self._stop, saw, force)
         try:
             if source.startswith("file://"):
-                return self._from_store(download, cache, source.removeprefix("file://"), order.target)
+                return self._from_store(download, cache, unquote(source.removeprefix("file://")), order.target)
             got = download.run()
             _place(cache, got.path, order.target)
         except DownloadError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from vhpack import env, registrar, runs
 from vhpack.errors import ContentError, NotRegisteredError
@@ -134,7 +135,7 @@ def _file(registry: Registry, pin: Pin) -> GivenFile:
     if datum.location is None:
         if datum.sha256 is None:
             raise NotRegisteredError(f"{pin.requested}: {datum.uri} has neither a place nor a digest")
-        source = f"file://{registry.store.path(datum.sha256)}"
+        source = f"file://{quote(registry.store.path(datum.sha256))}"
     else:
         source = datum.location
     return GivenFile(

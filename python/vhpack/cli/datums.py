@@ -200,7 +200,7 @@ def take_in(file: str, *, json: bool) -> int:
         if json:
             screen.put_json({"datums": files, "aliases": names})
         else:
-            screen.say(f"{screen.counted(files, 'file')} and {screen.counted(names, 'alias')} taken over".replace("aliass", "aliases"))
+            screen.say(f"{screen.counted(files, 'file')} and {names:,} {'alias' if names == 1 else 'aliases'} taken over")
         return 0
 
     return ended(work, json=json)
