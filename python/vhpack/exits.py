@@ -80,6 +80,7 @@ def _ended_by(trace: TracebackType | None, frame: FrameType) -> bool:
     """Return whether an exception has left a frame at the very place where that has stopped: one that was caught has not."""
     while trace is not None:
         if trace.tb_frame is frame:
-            return trace.tb_lasti == frame.f_lasti
+            # What `finally` and `with` have held up goes on from an instruction of theirs.
+            return trace.tb_lasti == frame.f_lasti or _last_instruction(frame) == "RERAISE"
         trace = trace.tb_next
     return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,13 +38,16 @@ def made(files: Mapping[str, str | bytes], said: Mapping[str, Said] | None = Non
 
 
 def script(folder: Path, text: str, *arguments: str, environment: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> Ended:
-    """A script of a user's, run as it is."""
+    """A script of a user's, run as it is, and as a run of its own."""
+    vhpack.reset()
     (folder / "script.py").write_text(text)
     return run([sys.executable, *before, "script.py", *arguments], folder, environment=environment)
 
 
-def started(text: str, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", text, *arguments], cwd=folder, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+def environment() -> dict[str, str]:
+    """That of a process which is part of no run."""
+    vhpack.reset()
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def content_of(target: str) -> str:

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 
 import vhpack
-from tests.engine.command import Ended, ordinary_user, run
+from tests.engine.command import VHPACK, Ended, ordinary_user, run
 from tests.engine.command import vhpack as command
-from tests.registry.making import made, write
+from tests.registry.making import environment, made, write
 from tests.registry.postgres import Server
 from vhpack import registrar
 from vhpack.errors import MissingExtraError, OptionError, PackError, RegistryError
@@ -62,7 +62,7 @@ class TestFiles:
         with sqlite3.connect(DATABASE) as theirs:
             assert [row[0] for row in theirs.execute("SELECT name FROM sqlite_master")] == ["datums"]
         theirs.close()
-        assert len(before) == DATABASE.stat().st_size
+        assert DATABASE.read_bytes() == before
 
     def test_a_folder_or_a_link_to_nowhere_in_its_place_is_said(self) -> None:
         DATABASE.mkdir(parents=True)
@@ -108,12 +108,11 @@ class TestFiles:
         for path in (DATABASE, DATABASE.parent, work):
             path.chmod(path.stat().st_mode & 0o555)
         try:
-            environment = {"VHPACK_REGISTRY_URL": str(DATABASE)}
             bound = ordinary_user()
-            listed = _as(bound, "alias", "list", environment=environment)
+            listed = _as(bound, "alias", "list")
             assert (listed.code, listed.out.split("\t")[0]) == (0, "model"), listed
             for arguments in (("alias", "delete", "model"), ("alias", "set", "model", "a.txt"), ("data", "gc", "--unused")):
-                ended = _as(bound, *arguments, environment=environment)
+                ended = _as(bound, *arguments)
                 assert ended.code == 1, ended
                 assert "cannot be written to" in ended.err, ended
                 assert "Traceback" not in ended.err
@@ -126,7 +125,7 @@ class TestFiles:
         vhpack.data.add(write("a.txt", "one"), alias="old")
         os.rename(".valohai", "moved-away")
         write("b.txt", "two")
-        ended = command("data", "add", "b.txt", "--alias", "new", cwd=Path.cwd(), environment={"VHPACK_REGISTRY_URL": str(DATABASE)})
+        ended = command("data", "add", "b.txt", "--alias", "new", cwd=Path.cwd())
         assert ended.code == 0, ended
         vhpack.data.add("b.txt", alias="newer")
         assert [alias.name for alias in vhpack.aliases.list()] == ["new", "newer"]
@@ -145,12 +144,10 @@ class TestFiles:
 
     def test_a_registry_is_made_whole_or_not_at_all_and_by_one_of_many(self) -> None:
         code = "import vhpack, sys; vhpack.data.add(sys.argv[1], alias=sys.argv[1])"
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        environment.pop("VHPACK_REGISTRY_URL", None)
         names = [f"{number}.txt" for number in range(4)]
         for name in names:
             write(name, name)
-        processes = [subprocess.Popen([sys.executable, "-c", code, name], env=environment) for name in names]
+        processes = [subprocess.Popen([sys.executable, "-c", code, name], env=environment()) for name in names]
         assert [process.wait(120) for process in processes] == [0] * 4
         assert [alias.name for alias in vhpack.aliases.list()] == names
         assert sorted(path.name for path in DATABASE.parent.iterdir() if not path.name.startswith("registry.db-")) == ["registry.db", "store"]
@@ -261,8 +258,8 @@ def test_an_empty_database_of_a_server_becomes_a_registry_though_many_ask_at_onc
     names = [f"{number}.txt" for number in range(4)]
     for name in names:
         write(work / name, name)
-    environment = {**os.environ, "VHPACK_REGISTRY_URL": url}
-    processes = [subprocess.Popen([sys.executable, "-c", code, name], env=environment) for name in names]
+    shared = {**environment(), "VHPACK_REGISTRY_URL": url}
+    processes = [subprocess.Popen([sys.executable, "-c", code, name], env=shared) for name in names]
     assert [process.wait(120) for process in processes] == [0] * 4
     registry = opening.opened(Place(url, "default", str(work)))
     assert registry is not None
@@ -285,10 +282,8 @@ def test_a_server_that_went_away_is_said_and_asked_again(postgres: Server, work:
     registrar.opened()._engine.dispose()
 
 
-def _as(bound: list[str], *arguments: str, environment: dict[str, str]) -> Ended:
-    from tests.engine.command import VHPACK
-
-    return run([*bound, VHPACK, *arguments], Path.cwd(), environment=environment)
+def _as(bound: list[str], *arguments: str) -> Ended:
+    return run([*bound, VHPACK, *arguments], Path.cwd())
 
 
 def _set_version(kind: str, version: str) -> None:

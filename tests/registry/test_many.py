@@ -15,7 +15,7 @@ import pytest
 
 import vhpack
 from tests.conftest import SOAK
-from tests.registry.making import write
+from tests.registry.making import environment, write
 from vhpack import registrar
 
 PROCESSES = 8
@@ -52,9 +52,9 @@ def test_moves_by_many_processes_make_one_line_of_history(registry: str) -> None
 
     first = vhpack.data.add(write("a.txt"), alias="left")
     vhpack.aliases.set("right", first)
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    alone = environment()
     processes = [
-        subprocess.Popen([sys.executable, "-c", MOVING, str(number), str(MOVES)], env=environment, stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", MOVING, str(number), str(MOVES)], env=alone, stderr=subprocess.PIPE)
         for number in range(PROCESSES)
     ]
     for process in processes:
@@ -107,13 +107,11 @@ print("registered", flush=True)
 
 @pytest.mark.parametrize("registry", ["sqlite"] if not SOAK else ["sqlite", "postgres"], indirect=True)
 def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str) -> None:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("VHPACK_RUN_ID", None)
-    environment.pop("VHPACK_RUN_RECORDER", None)
+    alone = environment()
     chance = random.Random(6)
 
     def run(after: float | None) -> tuple[bool, float]:
-        process = subprocess.Popen([sys.executable, "-c", KILLED], env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([sys.executable, "-c", KILLED], env=alone, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         while not process.stdout.readline().startswith("registering"):
             assert process.poll() is None
@@ -156,8 +154,8 @@ def test_a_sweep_during_registrations_takes_nothing_away(registry: str) -> None:
         "    with vhpack.run(step='train') as run:\n"
         "        open(vhpack.outputs().path('a.txt'), 'w').write(run.hash)\n"
     )
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    alone = environment()
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=alone) for _ in range(2)]
     while any(process.poll() is None for process in processes):
         vhpack.data.gc()
     assert [process.returncode for process in processes] == [0, 0], registry

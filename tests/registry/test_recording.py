@@ -287,6 +287,8 @@ json.dump({"valohai.alias": "model-prod"}, open(path + ".metadata.json", "w"))
         ("def main():\n    sys.exit()\nmain()", 0, "succeeded"),
         ("sys.exit(0)", 0, "succeeded"),
         ("try:\n    sys.exit(3)\nexcept SystemExit:\n    pass", 0, "succeeded"),
+        ("try:\n    sys.exit(0)\nfinally:\n    print()", 0, "succeeded"),
+        ("with open(path):\n    sys.exit(0)", 0, "succeeded"),
         ("import atexit; atexit.register(print)", 0, "succeeded"),
         ("sys.exit(3)", 3, "failed"),
         ("sys.exit('no data')", 1, "failed"),

@@ -32,6 +32,11 @@ _COMMANDS = {
     "runs": "vhpack.cli.runs",
     "yaml": "vhpack.cli.yaml",
 }
+# Commands of one subject share a line of the help, which is to fit a screen.
+_TOGETHER = {
+    "uploads": (("uploads", "resume"), "List, finish or give up unfinished uploads."),
+    "alias": (("alias", "data", "runs"), "Name data, register files, look at runs."),
+}
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXAMPLES = """\b
@@ -55,6 +60,20 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command, or for several of one subject."""
+        behind = {name for names, _ in _TOGETHER.values() for name in names[1:]}
+        rows: list[tuple[str, str]] = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if name in _TOGETHER:
+                rows.append((", ".join(_TOGETHER[name][0]), _TOGETHER[name][1]))
+            elif name not in behind and command is not None:
+                rows.append((name, command.get_short_help_str(limit=formatter.width)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc, select
@@ -45,6 +46,7 @@ _SAID = (
     ("database is locked", "another process has been writing to it for too long; try again when that has ended"),
     ("readonly database", "it cannot be written to; see to its permissions and those of its folder"),
     ("unable to open", "it cannot be opened; see to its permissions and those of its folder"),
+    ("unsupported file format", "it is no registry, or of a SQLite that is newer than this one"),
     ("not a database", "it is no registry, but something else; move it away, or name another one in VHPACK_REGISTRY_URL"),
     ("malformed", "it is damaged; bring it back from a copy, or move it away to begin a new one"),
     ("database or disk is full", "the disk is full; make room, and do it again"),
@@ -212,6 +214,9 @@ def _of_file(url: URL, place: Place, *, make: bool) -> Registry | None:
     _refuse_empty(path)
     registry = Registry(_file_engine(url, path), place, path)
     _check(registry)
+    # Not before it is known to be a registry: the mode stays with the file, and it might be another program's.
+    with contextlib.suppress(exc.DBAPIError, sqlite3.Error):
+        _set_journal(registry._engine, path)  # noqa: SLF001 - this module's own
     return registry
 
 
@@ -230,12 +235,11 @@ def _make_file(url: URL, path: str) -> None:
     staged = f"{path}.{secrets.token_hex(8)}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        engine = _file_engine(url.set(database=staged), staged, journal="DELETE")
+        engine = _file_engine(url.set(database=staged), staged)
         try:
             with engine.connect().execution_options(vhpack_writes=True) as connection, connection.begin():
                 _upgrade(connection)
-            with contextlib.closing(engine.raw_connection()) as bare:
-                bare.cursor().execute(f"PRAGMA journal_mode = {_journal(path)}")
+            _set_journal(engine, path)
         finally:
             engine.dispose()
         with contextlib.suppress(FileExistsError):  # another process was first
@@ -259,22 +263,31 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
+def _set_journal(engine: Engine, path: str) -> None:
+    with contextlib.closing(engine.raw_connection()) as bare:
+        cursor, wanted = bare.cursor(), _journal(path)
+        if cursor.execute("PRAGMA journal_mode").fetchone() != (wanted.lower(),):
+            cursor.execute(f"PRAGMA journal_mode = {wanted}")
+        cursor.close()
+
+
 def _journal(path: str) -> str:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         return journal_mode(mounts.read(), os.path.realpath(os.path.dirname(path)))
 
 
-def _file_engine(url: URL, path: str, journal: str = "") -> Engine:
-    journal = journal or _journal(path)
-    engine = sa.create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": _PATIENCE})
+def _file_engine(url: URL, path: str) -> Engine:
+    connected_by: dict[str, Any] = {"connect_args": {} if "timeout" in url.query else {"timeout": _PATIENCE}}
+    if _is_immutable(path):
+        # A write-ahead log would have files made beside it for every reader.
+        connected_by = {"creator": lambda: sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, check_same_thread=False)}
+    engine = sa.create_engine(url, **connected_by)
 
     def connected(connection: Any, record: object) -> None:  # noqa: ANN401 - whatever the driver gives
         del record
         connection.isolation_level = None  # the driver would begin transactions where it thinks fit
         cursor = connection.cursor()
         try:
-            with contextlib.suppress(sqlite3.OperationalError):  # on a disk that cannot be written to, what is there is good
-                cursor.execute(f"PRAGMA journal_mode = {journal}")
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA synchronous = FULL")  # what has been said to be registered is on the disk
         finally:
@@ -288,6 +301,12 @@ def _file_engine(url: URL, path: str, journal: str = "") -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _is_immutable(path: str) -> bool:
+    """Return whether nobody can write to a file here, nor is about to."""
+    folder = os.path.dirname(path)
+    return os.path.exists(path) and not any(os.access(place, os.W_OK) for place in (path, folder)) and not os.path.exists(f"{path}-wal")
 
 
 def _of_server(url: URL, place: Place) -> Registry:

@@ -57,7 +57,9 @@ class Wanted:
 
 def number(connection: Connection, project: int, facts: Facts) -> int:
     """Return the number of a run, whose row is made if there is none."""
-    found = connection.execute(select(_R.c.id).where(_R.c.project == project, _R.c.hash == facts.hash)).scalar()
+    # Locked, where the database locks rows: a run is registered by one at a time.
+    statement = select(_R.c.id).where(_R.c.project == project, _R.c.hash == facts.hash)
+    found = connection.execute(statement.with_for_update()).scalar()
     if found is not None:
         return int(found)
     row = {
