@@ -70,22 +70,18 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
     said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
     digests = {kind: _digests(root, local, kind) for kind in ("sha256", "xxh3-128")}
+    here = set(local)
     gathered = Gathered()
+    # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
+    for each in sent:
+        properties = {} if each.name in here else said.get(each.name, {})
+        gathered.outputs.append(Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, properties))
     for name in local:
         status, sha256 = found.names[name], digests["sha256"][name]
-        path = os.path.join(root, name)
-        gathered.outputs.append(
-            Output(name, status.st_size, sha256, digests["xxh3-128"][name], status.st_mtime_ns, None, said.get(name, {}))
-        )
+        size, modified_ns = status.st_size, status.st_mtime_ns
+        gathered.outputs.append(Output(name, size, sha256, digests["xxh3-128"][name], modified_ns, None, said.get(name, {})))
         may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked
-        gathered.contents.append(Content(path, sha256, status.st_size, status.st_mtime_ns, may_link))
-    kept = set(local)
-    gathered.outputs += [
-        Output(
-            each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, {} if each.name in kept else said.get(each.name, {})
-        )
-        for each in sent
-    ]
+        gathered.contents.append(Content(os.path.join(root, name), sha256, size, modified_ns, may_link))
     return gathered
 
 

@@ -327,7 +327,7 @@ def _send(files: list[str], names: list[str], destination: Destination | None, *
         if mark:
             _mark_read_only(path)
         if destination is not None:
-            recording.note(path)
+            recording.note(path, removed_after=remove_after)
 
     uris = [destinations.below(destination.uri, name) if destination else "" for name in names]
     begun = uploading.begin(list(zip(files, uris, strict=True)), destination, before=before, remove_after=remove_after)

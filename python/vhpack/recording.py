@@ -10,13 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 from vhpack import env, paths, registrar, runs
-from vhpack.errors import JobWarning, MissingExtraError, OptionError, PackError
+from vhpack.errors import JobWarning, MissingExtraError, OptionError, PackError, RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vhpack.exits import End, Watch
-    from vhpack.gathering import Sent
+    from vhpack.gathering import Gathered, Sent
     from vhpack.registry.records import Outcome
     from vhpack.registry.runs import Facts
     from vhpack.runs import Run
@@ -37,8 +37,8 @@ class _Recorder:
         self.inside = False
         """A `with` block is open, which registers the run at its own end."""
         self.done = False
-        self.digests: dict[str, tuple[int, int, str, str]] = {}
-        """By path: size, time of modification, sha256 and xxh3-128 of files when their upload began."""
+        self.begun: dict[str, tuple[int, int, tuple[str, str] | None]] = {}
+        """By path: size and time of modification of files when their upload began; the digests of those that will be removed."""
         self.sent: dict[str, Sent] = {}
         """By URI, what has arrived and is registered."""
         self.waiting: list[Upload] = []
@@ -126,14 +126,15 @@ def is_recorded() -> bool:
     return _recorder is not None and _recorder.process == os.getpid() and not _recorder.done and registrar.is_on()
 
 
-def note(path: str) -> None:
-    """Keep a file's digests, before it is uploaded: it may be gone when it has arrived."""
+def note(path: str, *, removed_after: bool) -> None:
+    """Remember a file that is about to be uploaded: what it was, for it may be another, or gone, when it has arrived."""
     if _recorder is None or not is_recorded():
         return
     from vhpack import gathering
 
     status = os.stat(path)
-    _recorder.digests[path] = (status.st_size, status.st_mtime_ns, *gathering.digest(path))
+    digests = gathering.digest(path) if removed_after else None
+    _recorder.begun[path] = (status.st_size, status.st_mtime_ns, digests)
 
 
 def follow(uploads: Sequence[Upload]) -> None:
@@ -163,17 +164,43 @@ def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Ou
     from vhpack import gathering
     from vhpack.registry import registering
 
-    root = paths.outputs_root(env.read(), run)
-    gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
-    if not gathered.outputs and known is None:
-        return None
-    # Looked at first, so that no content is kept for a run that cannot be registered.
-    registering.claimed_aliases(gathered.outputs)
-    registering.claimed_versions(gathered.outputs)
-    registry = registrar.opened()
-    with _one_at_a_time, registry.store.held():
-        registry.store.keep(gathered.contents)
-        return registering.register(registry, _facts(run), gathered.outputs, status)
+    environment = env.read()
+    root = paths.outputs_root(environment, run)
+    with _one_at_a_time:
+        gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
+        if environment.job_id and not environment.store_dir:
+            gathered = _uploaded_only(gathered)
+        if not gathered.outputs and known is None:
+            return None
+        # Looked at first, so that no content is kept for a run that cannot be registered.
+        registering.claimed_aliases(gathered.outputs)
+        registering.claimed_versions(gathered.outputs)
+        registry = registrar.opened()
+        with registry.store.held():
+            registry.store.keep(gathered.contents)
+            return registering.register(registry, _facts(run), gathered.outputs, status)
+
+
+def is_own_folder() -> bool:
+    """Return whether the outputs folder is the run's alone, and not one that other runs have written to or will."""
+    environment = env.read()
+    return not (environment.outputs_dir or environment.job_id or environment.flat_local_outputs)
+
+
+def _uploaded_only(gathered: Gathered) -> Gathered:
+    """Leave out what ends with the machine of a job of the platform: no content of it stays where this registry knows of.
+
+    Raises:
+        RegistrationError: something is claimed for such a file.
+    """
+    from vhpack.gathering import Gathered
+
+    claimed = next((output for output in gathered.outputs if output.location is None and "valohai.alias" in output.properties), None)
+    if claimed is not None:
+        raise RegistrationError(
+            f"{claimed.name} claims an alias, and its content stays on this machine; upload it (live_upload), or name a VHPACK_STORE_DIR"
+        )
+    return Gathered([output for output in gathered.outputs if output.location is not None])
 
 
 def _facts(run: Run) -> Facts:
@@ -197,10 +224,7 @@ def _end_block(recorder: _Recorder, status: End) -> None:
 
 
 def _register(recorder: _Recorder, status: End) -> Outcome | None:
-    run = runs.current()
-    environment = env.read()
-    own = not (environment.outputs_dir or environment.job_id or environment.flat_local_outputs)
-    return register(run, status, since_ns=None if own else recorder.began_ns)
+    return register(runs.current(), status, since_ns=None if is_own_folder() else recorder.began_ns)
 
 
 def _at_the_end(recorder: _Recorder) -> None:
@@ -275,6 +299,8 @@ def _watch_uploads(recorder: _Recorder) -> None:
         if done and not recorder.done:
             try:
                 _register_uploads(recorder, done)
+            except MissingExtraError:
+                return  # which the end of the run says, if there is anything to say
             except (PackError, OSError) as error:
                 import warnings
 
@@ -291,27 +317,34 @@ def _register_uploads(recorder: _Recorder, done: Sequence[Upload]) -> None:
     from vhpack.registry.records import Output
 
     root = paths.get_outputs_path()
-    for upload in done:
-        _remember(recorder, root, upload)
-    # What sidecars say is added at the end of the run, when they are complete.
-    outputs = [
-        Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri) for each in recorder.sent.values()
-    ]
     with _one_at_a_time:
-        if not recorder.done:
+        for upload in done:
+            _remember(recorder, root, upload)
+        sent = [recorder.sent[upload.uri] for upload in done if upload.uri in recorder.sent]
+        # What sidecars say is added at the end of the run, when they are complete.
+        outputs = [Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri) for each in sent]
+        if outputs and not recorder.done:
             registering.register(registry, _facts(runs.current()), outputs, None)
 
 
 def _remember(recorder: _Recorder, root: str, upload: Upload) -> None:
-    known = recorder.digests.get(upload.path)
+    """Know of an upload that has arrived, if its file is, or was, what had been sent."""
     if upload.uri in recorder.sent or not upload.path.startswith(root + "/"):
         return
     from vhpack.gathering import Sent, digest
 
-    if known is None:
-        status = os.stat(upload.path)
-        known = (status.st_size, status.st_mtime_ns, *digest(upload.path))
-    recorder.sent[upload.uri] = Sent(paths.name_below(root, upload.path), upload.uri, *known)
+    try:
+        status: os.stat_result | None = os.stat(upload.path)
+    except FileNotFoundError:
+        status = None
+    size, modified_ns, digests = recorder.begun.get(upload.path) or (-1, -1, None)
+    if status is not None and size < 0:  # an archive that was sent while it was packed
+        size, modified_ns = status.st_size, status.st_mtime_ns
+    if digests is None:
+        if status is None or (status.st_size, status.st_mtime_ns) != (size, modified_ns):
+            return
+        digests = digest(upload.path)
+    recorder.sent[upload.uri] = Sent(paths.name_below(root, upload.path), upload.uri, size, modified_ns, *digests)
 
 
 def _arrived(root: str) -> list[Sent]:
@@ -320,7 +353,7 @@ def _arrived(root: str) -> list[Sent]:
         return []
     outbox = sys.modules.get("vhpack.outbox")
     for upload in outbox.own().uploads if outbox is not None else ():
-        if upload.uri and upload.state == "done" and (upload.path in _recorder.digests or os.path.isfile(upload.path)):
+        if upload.uri and upload.state == "done":
             _remember(_recorder, root, upload)
     return list(_recorder.sent.values())
 

@@ -10,7 +10,7 @@ import pytest
 import vhpack
 from tests.registry.making import output, script
 from tests.registry.test_inputs import read
-from vhpack.errors import ChecksumError
+from vhpack.errors import ChecksumError, RegistrationError
 
 SECONDS = 60
 
@@ -85,3 +85,18 @@ def test_a_script_that_uploads_is_registered_after_its_last_upload(local: Path, 
     assert (ended.code, ended.err.count("the alias")) == (0, 2), ended
     assert [datum.location for datum in vhpack.data.find()] == [f"{bucket.as_uri()}/{name}" for name in ("one.txt", "two.txt")]
     assert stored(local) == []
+
+
+def test_in_a_job_what_stays_on_its_machine_is_left_out(work: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VH_JOB_ID", "1")
+    monkeypatch.setenv("VH_OUTPUTS_DIR", str(work / "out"))
+    monkeypatch.setenv("VHPACK_REGISTRY_URL", str(work / "shared.db"))
+    with vhpack.run(step="train"):
+        output("model.txt", "weights", {"valohai.alias": "model"})
+        output("log.txt", "log")
+        (upload,) = vhpack.outputs().live_upload("model.txt")
+        assert upload.wait(SECONDS)
+    assert [datum.location for datum in vhpack.data.find()] == [f"{bucket.as_uri()}/model.txt"]
+    with pytest.raises(RegistrationError, match=r"log\.txt claims an alias, and its content stays on this machine"), vhpack.run(step="train"):
+        output("log.txt", "log 2", {"valohai.alias": "log"})
+    assert stored(work) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as coding
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from vhpack import runs as of_process
 from vhpack.cli import screen, tables
 from vhpack.cli.endings import ended
 from vhpack.cli.sections import Command, under
-from vhpack.errors import NotRegisteredError
+from vhpack.errors import NotRegisteredError, RegistrationError
 
 if TYPE_CHECKING:
     from vhpack.registry.opening import Registry
@@ -114,8 +115,9 @@ def register_run(run: str, *, failed: bool, json: bool) -> int:
 
 def _known(run: str) -> of_process.Run:
     """Return a run of this folder as its own process knew it."""
-    import os
-
+    if not recording.is_own_folder():
+        message = f"{paths.get_outputs_path()} is the folder of several runs, so that nothing tells which files are of {run!r}"
+        raise RegistrationError(f"{message}; `vhpack data add` registers single files")
     found = dataclasses.replace(of_process.current(), hash=run)
     registry = registrar.existing()
     if registry is not None:

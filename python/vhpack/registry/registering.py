@@ -146,7 +146,7 @@ def _registered(
     table = schema.DATUMS
     rows = connection.execute(select(table.c.id, table.c.name, table.c.sha256).where(table.c.run == run)).all()
     known = {(row.name, row.sha256): row.id for row in rows}
-    new = [output for output in outputs if (output.name, output.sha256) not in known]
+    new = list({key: output for output in outputs if (key := (output.name, output.sha256)) not in known}.values())
     if known:
         again = [(known[output.name, output.sha256], output) for output in outputs if (output.name, output.sha256) in known]
         datums.describe_anew(connection, again)
