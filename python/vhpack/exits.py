@@ -28,10 +28,12 @@ class Watch:
     def __init__(self) -> None:
         self._frame = _main_frame()
         self._raised: SystemExit | None = None
+        self._at = -1
         self._exit = sys.exit
 
         def leave(status: object = None, /) -> NoReturn:
             self._raised = SystemExit(status)
+            self._at = -1 if self._frame is None else self._frame.f_lasti
             raise self._raised
 
         leave.__doc__ = sys.exit.__doc__
@@ -55,9 +57,23 @@ class Watch:
             return "unknown"
         if _last_instruction(self._frame) in _RETURNS:
             return "succeeded"
-        if self._raised is None or not _ended_by(self._raised.__traceback__, self._frame):
+        if self._raised is None or not self._ended_by(self._raised.__traceback__, self._frame):
             return "unknown"
         return "succeeded" if self._raised.code in (None, 0, False) else "failed"
+
+
+    def _ended_by(self, trace: TracebackType | None, frame: FrameType) -> bool:
+        """Return whether what `sys.exit` raised has left the main program, at the very place where that has stopped.
+
+        Before Python 3.12 an exception knows its way only where something has held it up. One that nothing did has left where the main
+        program stood when it was raised; one that was caught in a function may have ended there.
+        """
+        if trace is None:
+            return self._at == frame.f_lasti
+        while trace is not None and trace.tb_frame is not frame:
+            trace = trace.tb_next
+        # What `finally` and `with` have held up goes on from an instruction of theirs.
+        return trace is not None and (trace.tb_lasti == frame.f_lasti or _last_instruction(frame) == "RERAISE")
 
 
 def _main_frame() -> FrameType | None:
@@ -74,13 +90,3 @@ def _main_frame() -> FrameType | None:
 def _last_instruction(frame: FrameType) -> str:
     at = frame.f_lasti
     return dis.opname[frame.f_code.co_code[at]] if at >= 0 else ""
-
-
-def _ended_by(trace: TracebackType | None, frame: FrameType) -> bool:
-    """Return whether an exception has left a frame at the very place where that has stopped: one that was caught has not."""
-    while trace is not None:
-        if trace.tb_frame is frame:
-            # What `finally` and `with` have held up goes on from an instruction of theirs.
-            return trace.tb_lasti == frame.f_lasti or _last_instruction(frame) == "RERAISE"
-        trace = trace.tb_next
-    return False

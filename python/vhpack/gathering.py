@@ -66,7 +66,7 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
     """
     found = _listed(root, since_ns)
     uploaded = {each.name: each for each in sent}
-    local = [name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status)]
+    local = sorted(name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status))
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
     said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
     digests = {kind: _digests(root, local, kind) for kind in ("sha256", "xxh3-128")}
@@ -106,7 +106,7 @@ def _listed(root: str, since_ns: int | None) -> _Found:
     while pending:
         folder = pending.pop()
         with os.scandir(os.path.join(root, folder)) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+            for entry in entries:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(name)

@@ -243,6 +243,14 @@ def _leave(recorder: _Recorder) -> None:
     recorder.done = True
     status: End = recorder.watch.end() if recorder.watch is not None else "unknown"
     try:
+        _register_at_the_end(recorder, status)
+    finally:
+        if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
+            _be_interrupted()
+
+
+def _register_at_the_end(recorder: _Recorder, status: End) -> None:
+    try:
         outcome = _register(recorder, status)
     except MissingExtraError:
         _say_missing()
@@ -256,6 +264,12 @@ def _leave(recorder: _Recorder) -> None:
         _say_outcome(outcome)
         if status == "unknown":
             _say_unknown(recorder.run)
+
+
+def _be_interrupted() -> None:
+    """Let the process end by SIGINT, as after any Ctrl-C: the interpreter forgets that when it compiles, as imports do."""
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102 - a text, for only code that was compiled for it is heeded
 
 
 def _say_outcome(outcome: Outcome | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.registry.postgres import Server, running
 from vhpack import registrar
+from vhpack.registry import opening, schema
 
 
 @pytest.fixture(scope="session")
@@ -18,28 +19,34 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: Server) -> str:
-    """The name of a database that has the tables."""
-    from vhpack.registry.opening import opened
-    from vhpack.registry.records import Place
-
-    url = postgres.new_database()
-    registry = opened(Place(url, "default", "/nowhere"))
-    assert registry is not None
-    registry._engine.dispose()
-    return url.partition("@/")[2].partition("?")[0]
+def shared(postgres: Server) -> str:
+    """A database that one test after the other uses: to make one, and to remove it, takes longer than most of them."""
+    return postgres.new_database()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def registry(request: pytest.FixtureRequest, work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A registry that nothing is in; the working directory is the run's."""
+    url = "registry.db" if request.param == "sqlite" else request.getfixturevalue("shared")
+    monkeypatch.setenv("VHPACK_REGISTRY_URL", url)
+    if request.param == "postgres":
+        registrar.opened().write(_empty)
+    yield request.param
+    registrar.opened()._engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def own_registry(request: pytest.FixtureRequest, work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """One whose tables a test may change."""
     url = "registry.db"
     if request.param == "postgres":
         server: Server = request.getfixturevalue("postgres")
-        url = server.new_database(request.getfixturevalue("template"))
+        url = server.new_database()
     monkeypatch.setenv("VHPACK_REGISTRY_URL", url)
     yield request.param
-    registrar.opened()._engine.dispose()
+    for opened in opening._open.values():
+        opened._engine.dispose()
+    opening._open.clear()
 
 
 @pytest.fixture
@@ -47,3 +54,8 @@ def local(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The registry that a folder has by itself."""
     monkeypatch.delenv("VHPACK_REGISTRY_URL", raising=False)
     return work
+
+
+def _empty(connection: opening.Connection, _: int) -> None:
+    for table in reversed(schema.METADATA.sorted_tables):
+        connection.execute(table.delete())

@@ -208,15 +208,15 @@ def test_postgres_without_its_driver_says_what_to_install(monkeypatch: pytest.Mo
 class TestVersions:
     """Both databases go through the same migrations, and end with the tables that the code thinks of."""
 
-    def test_the_migrations_make_the_tables_that_the_code_uses(self, registry: str) -> None:
+    def test_the_migrations_make_the_tables_that_the_code_uses(self, own_registry: str) -> None:
         from alembic.autogenerate import compare_metadata
         from alembic.runtime.migration import MigrationContext
 
         with registrar.opened().reading() as connection:
             context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE, "compare_type": True})
-            assert compare_metadata(context, schema.METADATA) == [], registry
+            assert compare_metadata(context, schema.METADATA) == [], own_registry
 
-    def test_a_registry_of_a_newer_version_is_refused_and_left_as_it_is(self, registry: str) -> None:
+    def test_a_registry_of_a_newer_version_is_refused_and_left_as_it_is(self, own_registry: str) -> None:
         vhpack.data.add(write("a.txt", "one"), alias="model")
         registrar.opened().write(
             lambda connection, _: connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")) and None
@@ -226,11 +226,11 @@ class TestVersions:
             vhpack.aliases.list()
         with pytest.raises(RegistryError, match="newer vhpack"):
             made({"a.txt": "a"})
-        _set_version(registry, schema.HEAD)
+        _set_version(own_registry, schema.HEAD)
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
 
     def test_a_registry_of_an_older_version_is_brought_up_to_date(
-        self, registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
+        self, own_registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """By a migration that there is not yet: one more column, as the next version may have it."""
         vhpack.data.add(write("a.txt", "one"), alias="model")
@@ -248,7 +248,7 @@ class TestVersions:
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
         with registrar.opened().reading() as connection:
             assert connection.execute(text("SELECT name, colour FROM datums")).all() == [("a.txt", None)]
-        if registry == "sqlite":
+        if own_registry == "sqlite":
             assert vhpack.data.add("a.txt").name == "a.txt"
 
 

@@ -78,7 +78,7 @@ def parse(uri: str) -> Reference:
 def datum_id(text: str) -> str | None:
     """Return a datum's ID in its usual form, if the text is one in any form that UUIDs have, else None."""
     try:
-        return str(uuid.UUID(text.strip()))
+        return str(uuid.UUID(text.strip().lower()))
     except ValueError:
         return None
 

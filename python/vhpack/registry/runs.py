@@ -250,7 +250,7 @@ def _names(connection: Connection, numbers: Sequence[int]) -> dict[int, str]:
 
 def _write_pins(connection: Connection, run: int, rows: Sequence[Mapping[str, Any]]) -> None:
     last = dict(
-        connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).tuples().all()
+        connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).all()
     )
     numbered = []
     for row in rows:
