@@ -31,9 +31,7 @@ def inside(phase: str) -> Measure:
     return lambda outcome: outcome.phases.get(phase, math.nan)
 
 
-removal, opening, reading, step, registering, resolving = map(
-    inside, ("remove", "open", "read", "step", "register", "resolve")
-)
+removal, opening, reading, step, registering, resolving = map(inside, ("remove", "open", "read", "step", "register", "resolve"))
 
 
 def peak_growth(outcome: Outcome) -> float:
@@ -279,7 +277,9 @@ def registry(results: Results) -> list[Target]:
 
     found = seconds("resolve", "vhpack.data.get", resolving)
     return [
-        Target("register", "one properties file: ≤ 10 s", 10, seconds("register", "one properties file", registering), "{:.1f} s"),
+        Target(
+            "register", "one properties file: ≤ 10 s", 10, seconds("register", "one properties file", registering), "{:.1f} s"
+        ),
         Target("register", "a sidecar each: ≤ 10 s", 10, seconds("register", "a sidecar each", registering), "{:.1f} s"),
         Target("resolve", "≤ 2 ms", 2, None if found is None else 1000 * found, "{:.2f} ms"),
     ]

@@ -235,7 +235,20 @@ def test_import_loads_nothing_heavy() -> None:
     code = "import sys, json; before = set(sys.modules); import vhpack; print(json.dumps(list(set(sys.modules) - before)))"
     loaded = {name.partition(".")[0] for name in json.loads(run_python(code))}
     assert "vhpack._vhpack" not in loaded
-    assert not loaded & {"click", "rich", "sqlalchemy", "alembic", "tempfile", "pathlib", "subprocess", "logging", "asyncio", "zipfile", "json", *NETWORK}
+    assert not loaded & {
+        "click",
+        "rich",
+        "sqlalchemy",
+        "alembic",
+        "tempfile",
+        "pathlib",
+        "subprocess",
+        "logging",
+        "asyncio",
+        "zipfile",
+        "json",
+        *NETWORK,
+    }
 
 
 def test_import_names_the_run_for_every_child() -> None:

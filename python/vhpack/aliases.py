@@ -82,7 +82,9 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
         number = rows.number_of(connection, project, found, registry.shown)
         datum = rows.get(connection, number)
         if datum.purged is not None:
-            raise ContentError(None, f"{datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}; an alias needs a content", datum.uri)
+            raise ContentError(
+                None, f"{datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}; an alias needs a content", datum.uri
+            )
         aliases.move(connection, project, wanted, number, aliases.Reason(rows.actor(), "set", note))
         return aliases.get(connection, project, wanted, registry.shown)
 

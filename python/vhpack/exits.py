@@ -61,7 +61,6 @@ class Watch:
             return "unknown"
         return "succeeded" if self._raised.code in (None, 0, False) else "failed"
 
-
     def _ended_by(self, trace: TracebackType | None, frame: FrameType) -> bool:
         """Return whether what `sys.exit` raised has left the main program, at the very place where that has stopped.
 

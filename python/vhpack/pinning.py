@@ -131,7 +131,9 @@ def _with_files(registry: Registry, given: GivenInput, pins: Sequence[Pin], copi
 def _file(registry: Registry, pin: Pin) -> GivenFile:
     datum = pin.datum
     if datum.purged is not None:
-        raise ContentError(None, f"{pin.requested}: the content of {datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}", datum.uri)
+        raise ContentError(
+            None, f"{pin.requested}: the content of {datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}", datum.uri
+        )
     if datum.location is None:
         if datum.sha256 is None:
             raise NotRegisteredError(f"{pin.requested}: {datum.uri} has neither a place nor a digest")

@@ -52,7 +52,9 @@ def datum(uri: str, shown: str) -> Datum:
 
     reference = parse(uri)
     if registrar.is_offline():
-        raise NotRegisteredError(f"{uri}: {shown} does not know it, and VHPACK_OFFLINE is set; `vhpack alias set`, `vhpack data add` make it known")
+        raise NotRegisteredError(
+            f"{uri}: {shown} does not know it, and VHPACK_OFFLINE is set; `vhpack alias set`, `vhpack data add` make it known"
+        )
     if reference.kind == "dataset":
         raise NotRegisteredError(f"{uri}: {shown} has no such dataset, or no such version or alias in it")
     settings = _settings()
@@ -65,7 +67,9 @@ def datum(uri: str, shown: str) -> Datum:
         answer = _ask(settings, f"/api/v0/data/{reference.name}", uri)
     else:
         if not settings.project:
-            raise NotRegisteredError(f"{uri}: {shown} does not know it, and this folder is linked to no project of the platform; `vh project link`")
+            raise NotRegisteredError(
+                f"{uri}: {shown} does not know it, and this folder is linked to no project of the platform; `vh project link`"
+            )
         query = f"name={quote(reference.name, safe='')}&project={quote(settings.project, safe='')}"
         answer = _ask(settings, f"/api/v0/datum-aliases/resolve/?{query}", uri).get("datum")
     return _datum(settings, uri, answer)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vhpack.types import InputDict, ParameterDict
     from vhpack.upload import Upload
 
+_SHOWN = 10  # of many aliases
 _LOOK = 0.5  # seconds between two looks whether uploads have arrived
 
 
@@ -195,7 +196,9 @@ def _uploaded_only(gathered: Gathered) -> Gathered:
     """
     from vhpack.gathering import Gathered
 
-    claimed = next((output for output in gathered.outputs if output.location is None and "valohai.alias" in output.properties), None)
+    claimed = next(
+        (output for output in gathered.outputs if output.location is None and "valohai.alias" in output.properties), None
+    )
     if claimed is not None:
         raise RegistrationError(
             f"{claimed.name} claims an alias, and its content stays on this machine; upload it (live_upload), or name a VHPACK_STORE_DIR"
@@ -273,8 +276,11 @@ def _be_interrupted() -> None:
 
 
 def _say_outcome(outcome: Outcome | None) -> None:
-    for alias, datum in outcome.aliases if outcome is not None else ():
+    moved = outcome.aliases if outcome is not None else ()
+    for alias, datum in moved[:_SHOWN]:
         _say(f"vhpack: the alias {alias} is {datum.name} now ({datum.uri})")
+    if len(moved) > _SHOWN:
+        _say(f"vhpack: and {len(moved) - _SHOWN:,} more aliases were moved")
 
 
 def _say_unknown(run_hash: str) -> None:

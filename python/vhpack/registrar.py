@@ -27,7 +27,7 @@ def place() -> Place | None:
         return None
     if "://" not in url:
         url = f"sqlite:///{_escaped(os.path.join(base, url))}"
-    elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+    elif url.startswith("sqlite:///") and not url.startswith(("sqlite:////", "sqlite:///:")):
         url = f"sqlite:///{os.path.join(_escaped(base), url.removeprefix('sqlite:///'))}"
     store = os.path.normpath(os.path.join(base, environment.store_dir or consts.VH_LOCAL_STORE_DIR))
     return Place(url, environment.project or "default", store)
@@ -77,7 +77,9 @@ def known() -> Registry:
     found = existing()
     if found is None:
         where = place()
-        raise NotRegisteredError(f"there is no registry at {where.url.removeprefix('sqlite:///') if where else OFF}; `vhpack data add` begins one")
+        raise NotRegisteredError(
+            f"there is no registry at {where.url.removeprefix('sqlite:///') if where else OFF}; `vhpack data add` begins one"
+        )
     return found
 
 

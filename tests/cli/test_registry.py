@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import vhpack
 from tests.engine.command import VHPACK, Ended
-from tests.engine.command import vhpack as command
 from tests.registry.making import made, write
+from vhpack.cli import main
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -25,8 +27,19 @@ def local(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
-def ask(*arguments: str, stdin: bytes = b"") -> Ended:
-    return command(*arguments, cwd=Path.cwd(), stdin=stdin)
+def ask(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ended:
+    """As a process of its own would have ended, but for the second that its start takes."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (environment or {}).items():
+            patched.setenv(name, value)
+        patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        patched.setattr(sys, "stdout", out)
+        patched.setattr(sys, "stderr", err)
+        code = main(arguments)
+    out.flush()
+    err.flush()
+    return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
 
 
 def told(*arguments: str) -> object:
@@ -67,13 +80,19 @@ def test_an_alias_from_its_first_setting_to_its_end() -> None:
         ["other", "one.pt"],
         ["staging", "one.pt"],
     ]
-    assert [line.split("\t")[::5] for line in ask("alias", "history", "model-prod").out.splitlines()] == [["2", "better"], ["1", ""]]
+    assert [line.split("\t")[::5] for line in ask("alias", "history", "model-prod").out.splitlines()] == [
+        ["2", "better"],
+        ["1", ""],
+    ]
     assert ask("alias", "rollback", "model-prod").code == 0
     assert "file   one.pt" in ask("alias", "show", "model-prod").out
     assert ask("alias", "delete", "other").code == 0
     found = told("alias", "list")
     assert isinstance(found, dict)
-    assert [(alias["name"], alias["datum"]["id"]) for alias in found["aliases"]] == [("model-prod", first.id), ("staging", first.id)]
+    assert [(alias["name"], alias["datum"]["id"]) for alias in found["aliases"]] == [
+        ("model-prod", first.id),
+        ("staging", first.id),
+    ]
     history = told("alias", "history", "model-prod")
     assert isinstance(history, dict)
     assert [(change["number"], change["via"], change["restores"]) for change in history["history"]] == [
@@ -88,7 +107,10 @@ def test_data_from_their_adding_to_their_end() -> None:
     write("dogs.csv", "dogs")
     assert ask("data", "add", "cats.csv", "dogs.csv", "--tag", "raw", "--property", "rows=3", "--property", "by=ann").code == 0
     assert ask("data", "add", "cats.csv", "--name", "cats/new.csv", "--alias", "cats").code == 0
-    assert [line.split("\t")[:2] for line in ask("data", "list", "--tag", "raw").out.splitlines()] == [["cats.csv", "4 B"], ["dogs.csv", "4 B"]]
+    assert [line.split("\t")[:2] for line in ask("data", "list", "--tag", "raw").out.splitlines()] == [
+        ["cats.csv", "4 B"],
+        ["dogs.csv", "4 B"],
+    ]
     shown = ask("data", "show", "datum://cats").out
     assert re.search(r"^name +cats/new\.csv$", shown, re.MULTILINE)
     found = told("data", "list", "cats*")
@@ -123,7 +145,11 @@ def test_runs_are_listed_shown_and_registered_later() -> None:
     assert re.search(rf"^output +model\.pt = datum://{UUID}$", shown, re.MULTILINE)
     found = told("runs", "show", run.hash)
     assert isinstance(found, dict)
-    assert (found["parameters"], found["inputs"][0]["requested"], found["outputs"][0]["name"]) == ({"rate": 0.5}, "datum://images", "model.pt")
+    assert (found["parameters"], found["inputs"][0]["requested"], found["outputs"][0]["name"]) == (
+        {"rate": 0.5},
+        "datum://images",
+        "model.pt",
+    )
     write(".valohai/outputs/killed/model.pt", "half")
     write(".valohai/outputs/killed/model.pt.metadata.json", '{"valohai.alias": "model"}')
     assert ask("runs", "register", "killed", "--failed").err == "1 file registered\n"
@@ -148,12 +174,12 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
     assert ask("data", "export", "--output", "books.jsonl").code == 0
     assert ask("data", "export").out == Path("books.jsonl").read_text()
     other = {"VHPACK_REGISTRY_URL": str(work / "other.db")}
-    taken = command("data", "import", "books.jsonl", cwd=work, environment=other)
+    taken = ask("data", "import", "books.jsonl", environment=other)
     assert (taken.code, taken.err) == (0, "2 files and 1 alias taken over\n"), taken
-    taken = command("data", "import", "-", cwd=work, environment=other, stdin=Path("books.jsonl").read_bytes())
+    taken = ask("data", "import", "-", environment=other, stdin=Path("books.jsonl").read_bytes())
     assert (taken.code, taken.err) == (0, "0 files and 0 aliases taken over\n"), taken
     ours, theirs = (
-        [json.loads(line) for line in command("data", "export", cwd=work, environment=environment).out.splitlines()[1:]]
+        [json.loads(line) for line in ask("data", "export", environment=environment).out.splitlines()[1:]]
         for environment in ({}, other)
     )
     for entry in (*ours, *theirs):
@@ -161,7 +187,7 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
         for change in entry.get("history", []):
             change.pop("run")
     assert ours == theirs
-    assert command("data", "verify", cwd=work, environment=other).code == 0, "the store is the same"
+    assert ask("data", "verify", environment=other).code == 0, "the store is the same"
 
 
 @pytest.mark.parametrize(

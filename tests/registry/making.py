@@ -37,7 +37,9 @@ def made(files: Mapping[str, str | bytes], said: Mapping[str, Said] | None = Non
     return done.hash
 
 
-def script(folder: Path, text: str, *arguments: str, environment: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> Ended:
+def script(
+    folder: Path, text: str, *arguments: str, environment: Mapping[str, str] | None = None, before: tuple[str, ...] = ()
+) -> Ended:
     """A script of a user's, run as it is, and as a run of its own."""
     vhpack.reset()
     (folder / "script.py").write_text(text)

@@ -51,10 +51,28 @@ def running() -> Iterator[Server]:
     if os.geteuid() == 0:  # which PostgreSQL refuses to run as
         shutil.chown(folder, "postgres", "postgres")
         unprivileged += ["--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    initdb = [*unprivileged, f"{programs[-1]}/initdb", "-D", f"{folder}/rows", "-U", "vhpack", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    initdb = [
+        *unprivileged,
+        f"{programs[-1]}/initdb",
+        "-D",
+        f"{folder}/rows",
+        "-U",
+        "vhpack",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-sync",
+    ]
     made = subprocess.run([*initdb, "--locale=C.UTF-8"], capture_output=True, text=True, timeout=SECONDS, cwd=folder)
     assert made.returncode == 0, made.stderr
-    settings = ["listen_addresses=", "fsync=off", "max_connections=60", "shared_buffers=32MB", f"unix_socket_directories={folder}"]
+    settings = [
+        "listen_addresses=",
+        "fsync=off",
+        "max_connections=60",
+        "shared_buffers=32MB",
+        f"unix_socket_directories={folder}",
+    ]
     command = [*unprivileged, f"{programs[-1]}/postgres", "-D", f"{folder}/rows"]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(

@@ -17,7 +17,9 @@ from tests.valohai.servers import http_site
 from vhpack import paths, registrar, runs
 from vhpack.errors import ChecksumError, DownloadError, NotRegisteredError, RegistryError
 
-READ = "import vhpack\nvhpack.prepare(step='use', default_inputs={'data': %r})\nprint(open(vhpack.inputs('data').path()).read())\n"
+READ = (
+    "import vhpack\nvhpack.prepare(step='use', default_inputs={'data': %r})\nprint(open(vhpack.inputs('data').path()).read())\n"
+)
 
 
 def read(uri: str | list[str], name: str = "data") -> list[str]:
@@ -35,7 +37,10 @@ def again(name: str = "data") -> list[str]:
 class TestResolving:
     def test_every_form_of_a_reference_is_an_input(self) -> None:
         datum = vhpack.data.add(write("a.txt", "one"), alias="model-prod")
-        made({"b.txt": "two"}, {"b.txt": {"valohai.dataset-versions": [{"uri": "dataset://set/v1", "targeting_aliases": ["latest"]}]}})
+        made(
+            {"b.txt": "two"},
+            {"b.txt": {"valohai.dataset-versions": [{"uri": "dataset://set/v1", "targeting_aliases": ["latest"]}]}},
+        )
         for uri, content in (
             (f"datum://{datum.id}", "one"),
             (f"datum://{datum.id.upper()}", "one"),
@@ -55,7 +60,10 @@ class TestResolving:
     def test_inputs_json_is_read_with_or_without_the_file(self) -> None:
         datum = vhpack.data.add(write("a.txt", "one"))
         there = write("there.txt", "there")
-        listed = [{"name": "called.txt", "uri": datum.uri}, {"name": "there.txt", "uri": "datum://not-asked-for", "path": str(there)}]
+        listed = [
+            {"name": "called.txt", "uri": datum.uri},
+            {"name": "there.txt", "uri": "datum://not-asked-for", "path": str(there)},
+        ]
         write(paths.get_inputs_config_path(), json.dumps({"data": {"files": listed}, "more": [datum.uri]}))
         vhpack.reset()
         assert again() == ["one", "there"]
@@ -185,13 +193,17 @@ class TestResolving:
 def test_children_get_the_data_of_their_run(local: Path) -> None:
     vhpack.data.add(write("a.txt", "old"), alias="model")
     child = READ % "datum://model"
-    ended = script(
-        local,
-        f"import subprocess, sys\n{child}\nvhpack.aliases.set('model', vhpack.data.add('b.txt'))\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
-        "import vhpack; vhpack.reset()\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n",
-    ) if write("b.txt", "new") else None
+    ended = (
+        script(
+            local,
+            f"import subprocess, sys\n{child}\nvhpack.aliases.set('model', vhpack.data.add('b.txt'))\n"
+            f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+            "import vhpack; vhpack.reset()\n"
+            f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n",
+        )
+        if write("b.txt", "new")
+        else None
+    )
     assert ended is not None
     assert (ended.code, ended.out.split()) == (0, ["old", "old", "new"]), ended
 
@@ -206,7 +218,9 @@ def test_a_copy_of_a_run_gets_its_data_unless_it_is_told_otherwise(local: Path) 
     copy = ("-m", "vhpack", "run", "--copy", run["run"])
     copied = script(local, text, before=copy)
     assert (copied.code, copied.out) == (0, "old\n"), copied
-    assert script(local, text.replace("train-images", "nobody-knows"), before=copy).out == "old\n", "whatever the script says by now"
+    assert script(local, text.replace("train-images", "nobody-knows"), before=copy).out == "old\n", (
+        "whatever the script says by now"
+    )
     assert script(local, text, "--data=datum://train-images", before=copy).out == "new\n"
     listed = json.loads(command("runs", "list", "--json", cwd=local).out)["runs"]
     assert [each["copied_from"] for each in listed] == [None, None, run["run"], run["run"], run["run"]]
@@ -222,7 +236,10 @@ def test_a_script_that_cannot_have_its_data_says_why(local: Path) -> None:
     assert ended.code == 1
     assert "NotRegisteredError: datum://nobody: " in ended.err
     ended = script(local, READ % "dataset://nobody")
-    assert (ended.code, ended.err) == (2, "script.py: error: 'dataset://nobody' must be dataset://NAME/VERSION; a slash in either is written as %2F\n")
+    assert (ended.code, ended.err) == (
+        2,
+        "script.py: error: 'dataset://nobody' must be dataset://NAME/VERSION; a slash in either is written as %2F\n",
+    )
 
 
 def test_a_yaml_file_keeps_references_as_they_are(work: Path) -> None:

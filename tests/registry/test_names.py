@@ -13,7 +13,22 @@ from vhpack.errors import OptionError
 from vhpack.registry import names
 from vhpack.registry.names import Reference, parse
 
-STRANGE = ["a/b", "a&project=evil", "a+b", "a#b", "two words", "モデル", "é", "100%", "50%25", "?q=1", "a\\b", "datum://x", "..", "a:b@c"]
+STRANGE = [
+    "a/b",
+    "a&project=evil",
+    "a+b",
+    "a#b",
+    "two words",
+    "モデル",
+    "é",
+    "100%",
+    "50%25",
+    "?q=1",
+    "a\\b",
+    "datum://x",
+    "..",
+    "a:b@c",
+]
 
 
 @pytest.mark.parametrize("name", STRANGE)
@@ -25,7 +40,11 @@ def test_any_name_comes_back_from_its_uri(name: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"]), min_size=1, max_size=80))
 def test_every_name_that_is_allowed_comes_back(name: str) -> None:
-    if name != name.strip() or unicodedata.normalize("NFC", name) != unicodedata.normalize("NFC", name).strip() or names.datum_id(name):
+    if (
+        name != name.strip()
+        or unicodedata.normalize("NFC", name) != unicodedata.normalize("NFC", name).strip()
+        or names.datum_id(name)
+    ):
         return
     known = names.checked_alias(name)
     assert parse(Reference("alias", known).uri) == Reference("alias", known)
@@ -59,7 +78,9 @@ def test_what_can_be_no_name_is_said(name: str) -> None:
         names.checked_alias(name)
 
 
-@pytest.mark.parametrize("uri", ["datum://", "dataset://a", "dataset://a/b/c", "dataset:///v", "datum://%ff", "model://a", "datum:/a", "s3://a/b"])
+@pytest.mark.parametrize(
+    "uri", ["datum://", "dataset://a", "dataset://a/b/c", "dataset:///v", "datum://%ff", "model://a", "datum:/a", "s3://a/b"]
+)
 def test_what_refers_to_nothing_is_said(uri: str) -> None:
     with pytest.raises(OptionError, match=r"datum://|dataset://|UTF-8"):
         parse(uri)

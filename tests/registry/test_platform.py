@@ -30,7 +30,12 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def platform(site: Site, local: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The platform, as far as its answers are known, and a folder that `valohai-cli` has linked to a project of it."""
-    settings = {"host": site.url + "/", "token": "secret", "user": {"username": "ann"}, "links": {str(local): {"id": PROJECT, "name": "p"}}}
+    settings = {
+        "host": site.url + "/",
+        "token": "secret",
+        "user": {"username": "ann"},
+        "links": {str(local): {"id": PROJECT, "name": "p"}},
+    }
     write(local.parent / "settings/config.json", json.dumps(settings))
     monkeypatch.setenv("VALOHAI_CONFIG_DIR", str(local.parent / "settings"))
     serve(site)
@@ -111,14 +116,19 @@ def test_what_was_fetched_before_is_there_offline(platform: Site, monkeypatch: p
         ("/stored", {"content": b"THEIRS"}, ChecksumError, "not what was promised"),
     ],
 )
-def test_what_goes_wrong_over_there_is_said(platform: Site, path: str, page: dict[str, object], error: type[Exception], match: str) -> None:
+def test_what_goes_wrong_over_there_is_said(
+    platform: Site, path: str, page: dict[str, object], error: type[Exception], match: str
+) -> None:
     platform.put(path, **page)  # type: ignore[arg-type]
     with pytest.raises(error, match=match):
         read("datum://model-prod")
 
 
 def test_a_folder_without_a_project_is_told_so(platform: Site, local: Path) -> None:
-    write(local.parent / "settings/config.json", json.dumps({"host": platform.url, "token": "secret", "links": {"/elsewhere": {"id": "x"}}}))
+    write(
+        local.parent / "settings/config.json",
+        json.dumps({"host": platform.url, "token": "secret", "links": {"/elsewhere": {"id": "x"}}}),
+    )
     with pytest.raises(NotRegisteredError, match="linked to no project"):
         read("datum://model-prod")
     assert read(f"datum://{ID}") == ["theirs"], "an ID needs no project"

@@ -149,7 +149,10 @@ class TestRegistering:
         assert state() == ([], [])
 
     def test_a_sidecar_of_a_file_that_was_packed_away_is_a_warning(self) -> None:
-        with pytest.warns(JobWarning, match=r"about 'img/1\.png', which is not among the outputs"), vhpack.run(step="train") as run:
+        with (
+            pytest.warns(JobWarning, match=r"about 'img/1\.png', which is not among the outputs"),
+            vhpack.run(step="train") as run,
+        ):
             output("img/1.png", "1", {"label": "cat"})
             vhpack.outputs("img").compress("*.png", "images.zip")
         assert [datum.name for datum in vhpack.data.find(run=run.hash)] == ["img/images.zip"]
@@ -209,7 +212,10 @@ class TestDatasets:
         return {os.path.basename(path): Path(path).read_text() for path in vhpack.inputs("set").paths()}
 
     def test_both_forms_make_a_version_and_its_aliases(self) -> None:
-        plain, full = "dataset://cats/v1", {"uri": "dataset://cats/v1", "targeting_aliases": ["latest"], "valohai.tags": ["x"], "packaging": True}
+        plain, full = (
+            "dataset://cats/v1",
+            {"uri": "dataset://cats/v1", "targeting_aliases": ["latest"], "valohai.tags": ["x"], "packaging": True},
+        )
         made({"1.txt": "1", "2.txt": "2", "no.txt": "no"}, {"1.txt": {SETS: [plain]}, "2.txt": {SETS: [full]}})
         assert self.members("dataset://cats/v1") == self.members("dataset://cats/latest") == {"1.txt": "1", "2.txt": "2"}
 
@@ -218,7 +224,12 @@ class TestDatasets:
         more = {"uri": "dataset://cats/v2", "from": "dataset://cats/v1", "exclude": ["1.txt"], "targeting_aliases": ["latest"]}
         made({"2.txt": "new 2", "3.txt": "3"}, {name: {SETS: [more]} for name in ("2.txt", "3.txt")})
         assert self.members("dataset://cats/v2") == {"2.txt": "new 2", "3.txt": "3"}
-        fresh = {"uri": "dataset://cats/v3", "from": "dataset://cats/latest", "start_fresh": True, "targeting_aliases": ["latest"]}
+        fresh = {
+            "uri": "dataset://cats/v3",
+            "from": "dataset://cats/latest",
+            "start_fresh": True,
+            "targeting_aliases": ["latest"],
+        }
         made({"4.txt": "4"}, {"4.txt": {SETS: [fresh]}})
         assert self.members("dataset://cats/latest") == {"4.txt": "4"}
         assert self.members("dataset://cats/v1") == {"1.txt": "1", "2.txt": "2"}, "a version never changes"
@@ -345,7 +356,10 @@ def test_a_run_that_cannot_be_registered_says_how_to_do_it_later(local: Path) ->
 def test_without_sqlalchemy_a_script_that_claims_nothing_hears_nothing(local: Path) -> None:
     blocked = "import sys; sys.modules['sqlalchemy'] = None\n"
     ended = script(local, blocked + SCRIPT)
-    assert (ended.code, ended.err) == (0, "vhpack: aliases, tags and datasets of this run are not registered: pip install 'vhpack[registry]'\n")
+    assert (ended.code, ended.err) == (
+        0,
+        "vhpack: aliases, tags and datasets of this run are not registered: pip install 'vhpack[registry]'\n",
+    )
     ended = script(local, blocked + SCRIPT.rpartition("json.dump")[0])
     assert (ended.code, ended.err) == (0, "")
     ended = script(local, blocked + "import vhpack\nvhpack.prepare(step='a', default_inputs={'x': 'datum://model-prod'})\n")
@@ -354,6 +368,8 @@ def test_without_sqlalchemy_a_script_that_claims_nothing_hears_nothing(local: Pa
 
 
 def test_a_script_that_uses_no_registry_loads_none(local: Path) -> None:
-    ended = script(local, "import sys, vhpack\nvhpack.prepare(step='a')\nassert not {'sqlalchemy', 'alembic'} & set(sys.modules)\n")
+    ended = script(
+        local, "import sys, vhpack\nvhpack.prepare(step='a')\nassert not {'sqlalchemy', 'alembic'} & set(sys.modules)\n"
+    )
     assert (ended.code, ended.err) == (0, "")
     assert not (local / ".valohai").exists()

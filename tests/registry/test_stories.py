@@ -65,7 +65,8 @@ def test_train_images_moves_to_newer_data_and_a_copied_run_keeps_the_old(local: 
     ended = script(local, TRAIN, "--seed=3", before=(*RUN, "--copy", str(first.run)))
     assert ended.code == 0, ended
     contents = [
-        (local / ".valohai/store" / str(datum.sha256)[:2] / str(datum.sha256)[2:]).read_text() for datum in vhpack.data.find("model.txt")
+        (local / ".valohai/store" / str(datum.sha256)[:2] / str(datum.sha256)[2:]).read_text()
+        for datum in vhpack.data.find("model.txt")
     ]
     assert contents == ["trained on cats with seed 1", "trained on dogs with seed 1", "trained on cats with seed 3"]
     shown = command("runs", "show", str(vhpack.data.find("model.txt")[2].run), cwd=local).out

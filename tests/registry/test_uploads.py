@@ -97,6 +97,9 @@ def test_in_a_job_what_stays_on_its_machine_is_left_out(work: Path, bucket: Path
         (upload,) = vhpack.outputs().live_upload("model.txt")
         assert upload.wait(SECONDS)
     assert [datum.location for datum in vhpack.data.find()] == [f"{bucket.as_uri()}/model.txt"]
-    with pytest.raises(RegistrationError, match=r"log\.txt claims an alias, and its content stays on this machine"), vhpack.run(step="train"):
+    with (
+        pytest.raises(RegistrationError, match=r"log\.txt claims an alias, and its content stays on this machine"),
+        vhpack.run(step="train"),
+    ):
         output("log.txt", "log 2", {"valohai.alias": "log"})
     assert stored(work) == []

@@ -69,7 +69,8 @@ def add(**arguments: Any) -> int:  # noqa: ANN401
 
     def work() -> int:
         added = [
-            datums.add(file, name=wanted.name, alias=wanted.alias, tags=wanted.tag, properties=properties) for file in wanted.files
+            datums.add(file, name=wanted.name, alias=wanted.alias, tags=wanted.tag, properties=properties)
+            for file in wanted.files
         ]
         _put(added, json=wanted.json)
         return 0
@@ -221,7 +222,13 @@ def _put(found: list[Datum], *, json: bool) -> None:
         screen.put_json({"data": [_fields(datum) for datum in found]})
         return
     rows = [
-        (datum.name, sizes.text(datum.size), "purged" if datum.purged else datum.run or "added", tables.when(datum.created), datum.uri)
+        (
+            datum.name,
+            sizes.text(datum.size),
+            "purged" if datum.purged else datum.run or "added",
+            tables.when(datum.created),
+            datum.uri,
+        )
         for datum in found
     ]
     tables.put(("Name", "Size", "From", "Registered", "Datum"), rows)

@@ -61,7 +61,6 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a line for each command, or for several of one subject."""
         behind = {name for names, _ in _TOGETHER.values() for name in names[1:]}

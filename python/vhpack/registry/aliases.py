@@ -143,9 +143,7 @@ def history(connection: Connection, project: int, name: str, shown: str) -> list
 def _change(row: Row[Any]) -> AliasChange:
     at = datums.when(row.at)
     assert at is not None  # noqa: S101 - the column has no nulls
-    return AliasChange(
-        row.number, row.old_uuid, row.new_uuid, at, row.actor, row.via, row.run_hash, row.restores, row.note
-    )
+    return AliasChange(row.number, row.old_uuid, row.new_uuid, at, row.actor, row.via, row.run_hash, row.restores, row.note)
 
 
 def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Alias]:
@@ -176,9 +174,7 @@ def _made(connection: Connection, project: int, name: str, stamp: int) -> Row[An
 
 
 def _existing(connection: Connection, project: int, name: str, shown: str) -> Row[Any]:
-    row = connection.execute(
-        select(_A).where(_A.c.project == project, _A.c.name == name, _A.c.deleted.is_(None))
-    ).first()
+    row = connection.execute(select(_A).where(_A.c.project == project, _A.c.name == name, _A.c.deleted.is_(None))).first()
     if row is None:
         raise _unknown(name, shown)
     return row

@@ -52,7 +52,9 @@ class Claim:
         if base is not None and not isinstance(base, str):
             raise RegistrationError(f"{file}: the `from` of {self.reference.uri} is {base!r}; it must be dataset://NAME/VERSION")
         if base and self.base and base != self.base:
-            raise RegistrationError(f"{self.files[0]} and {file} say that {self.reference.uri} goes out from {self.base} and {base}")
+            raise RegistrationError(
+                f"{self.files[0]} and {file} say that {self.reference.uri} goes out from {self.base} and {base}"
+            )
         self.base = base or self.base
         self.fresh = self.fresh or bool(settings.get("start_fresh"))
         for key, into in (("exclude", self.exclude), ("targeting_aliases", self.aliases), ("valohai.tags", self.tags)):
@@ -78,7 +80,7 @@ def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequ
             )
         return len(members)
     version = _new_version(connection, dataset, run, claim)
-    connection.execute(_M.insert(), [{"version": version, "datum": number} for number in sorted(members)])
+    datums.insert(connection, _M, ("version", "datum"), [(version, number) for number in sorted(members)])
     return len(members)
 
 
@@ -104,7 +106,9 @@ def _inherited(connection: Connection, project: int, claim: Claim, shown: str) -
         raise RegistrationError(
             f"{claim.files[0]}: {claim.reference.uri} goes out from {claim.base}, which {shown} does not have"
         )
-    rows = connection.execute(select(_D.c.id, _D.c.uuid, _D.c.name).join(_M, _M.c.datum == _D.c.id).where(_M.c.version == found.id))
+    rows = connection.execute(
+        select(_D.c.id, _D.c.uuid, _D.c.name).join(_M, _M.c.datum == _D.c.id).where(_M.c.version == found.id)
+    )
     # A file of the run takes the place of the one that had its name.
     out = {*claim.exclude, *claim.files}
     return {row.id for row in rows if not out & {row.name, row.uuid, f"datum://{row.uuid}"}}
@@ -121,9 +125,7 @@ def _version(connection: Connection, project: int, reference: Reference) -> Row[
 
 
 def _dataset(connection: Connection, project: int, name: str) -> int:
-    found = connection.execute(
-        select(_S.c.id).where(_S.c.project == project, _S.c.name == name).with_for_update()
-    ).scalar()
+    found = connection.execute(select(_S.c.id).where(_S.c.project == project, _S.c.name == name).with_for_update()).scalar()
     if found is None:
         made = connection.execute(_S.insert().values({"project": project, "name": name}))
         found = made.inserted_primary_key[0]  # type: ignore[index]
@@ -134,7 +136,9 @@ def _new_version(connection: Connection, dataset: int, run: int, claim: Claim) -
     table = schema.DATASET_ALIASES
     of_name = (table.c.dataset == dataset, table.c.name == claim.reference.version)
     if connection.execute(select(table.c.version).where(*of_name)).first() is not None:
-        raise RegistrationError(f"{claim.files[0]}: {claim.reference.uri} is an alias of a version; name the new version otherwise")
+        raise RegistrationError(
+            f"{claim.files[0]}: {claim.reference.uri} is an alias of a version; name the new version otherwise"
+        )
     stamp = datums.now()
     row = {"uuid": str(uuid.uuid4()), "dataset": dataset, "name": claim.reference.version, "run": run, "created": stamp}
     version = int(connection.execute(_V.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]

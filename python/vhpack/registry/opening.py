@@ -39,9 +39,13 @@ _PATIENCE = 30.0  # seconds that a write waits for others': the longest one regi
 _TRIES = 20
 _CONNECT = 10  # seconds
 _UPGRADING = 0x766870  # the key of PostgreSQL's advisory lock: one process upgrades, the others wait
-_AGAIN = frozenset({"40001", "40P01", "23505"})  # SQLSTATEs of transactions that met another, and of rows that it was first to make
+_AGAIN = frozenset(
+    {"40001", "40P01", "23505"}
+)  # SQLSTATEs of transactions that met another, and of rows that it was first to make
 # File systems of other machines, where SQLite's shared memory does not work; a rollback journal needs only locks.
-_REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "fuse.glusterfs"})
+_REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "fuse.glusterfs"}
+)
 _SAID = (
     ("database is locked", "another process has been writing to it for too long; try again when that has ended"),
     ("readonly database", "it cannot be written to; see to its permissions and those of its folder"),
@@ -194,7 +198,9 @@ def _url(text: str) -> URL:
     try:
         url = make_url(text)
     except exc.ArgumentError:
-        raise OptionError(f"VHPACK_REGISTRY_URL is {text!r}; it must be a path, sqlite:///PATH, postgresql://HOST/NAME or off") from None
+        raise OptionError(
+            f"VHPACK_REGISTRY_URL is {text!r}; it must be a path, sqlite:///PATH, postgresql://HOST/NAME or off"
+        ) from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         if not url.database or url.database == ":memory:":
             raise OptionError(f"VHPACK_REGISTRY_URL is {text!r}, which names no file; say sqlite:///PATH")
@@ -246,7 +252,9 @@ def _make_file(url: URL, path: str) -> None:
             os.link(staged, path)
         _sync_folder(os.path.dirname(path))
     except OSError as error:
-        raise RegistryError(f"{path} cannot be made: {error.strerror}; see to its folder, or name another in VHPACK_REGISTRY_URL") from None
+        raise RegistryError(
+            f"{path} cannot be made: {error.strerror}; see to its folder, or name another in VHPACK_REGISTRY_URL"
+        ) from None
     except exc.DBAPIError as error:
         raise _told(path, error) from None
     finally:
@@ -306,7 +314,11 @@ def _file_engine(url: URL, path: str) -> Engine:
 def _is_immutable(path: str) -> bool:
     """Return whether nobody can write to a file here, nor is about to."""
     folder = os.path.dirname(path)
-    return os.path.exists(path) and not any(os.access(place, os.W_OK) for place in (path, folder)) and not os.path.exists(f"{path}-wal")
+    return (
+        os.path.exists(path)
+        and not any(os.access(place, os.W_OK) for place in (path, folder))
+        and not os.path.exists(f"{path}-wal")
+    )
 
 
 def _of_server(url: URL, place: Place) -> Registry:
@@ -320,7 +332,15 @@ def _of_server(url: URL, place: Place) -> Registry:
 
 
 def _check(registry: Registry) -> None:
-    """See to it that the tables are those of this version."""
+    """See to it that the tables are those of this version; a registry that cannot be used is let go of."""
+    try:
+        _upgrade_if_older(registry)
+    except BaseException:
+        registry._engine.dispose()  # noqa: SLF001 - this module's own
+        raise
+
+
+def _upgrade_if_older(registry: Registry) -> None:
     with registry._telling():  # noqa: SLF001 - this module's own
         with registry._connect(writes=False) as connection, connection.begin():  # noqa: SLF001
             found = _revision(connection)

@@ -139,9 +139,7 @@ def _check_tags(output: Output) -> None:
             raise RegistrationError(f"{output.name}: {datums.TAGS}: {error}") from None
 
 
-def _registered(
-    connection: Connection, project: int, run: int, outputs: Sequence[Output]
-) -> tuple[dict[str, int], int]:
+def _registered(connection: Connection, project: int, run: int, outputs: Sequence[Output]) -> tuple[dict[str, int], int]:
     """Return the number of each output, and how many of them are new."""
     table = schema.DATUMS
     rows = connection.execute(select(table.c.id, table.c.name, table.c.sha256).where(table.c.run == run)).all()

@@ -92,9 +92,7 @@ def pinned(connection: Connection, project: int, run_hash: str) -> list[Pin]:
     for start in range(0, len(numbers), 500):
         some = numbers[start : start + 500]
         known |= zip(some, datums.read(connection, schema.DATUMS.c.id.in_(some)), strict=True)
-    return [
-        Pin(row.input, row.position, row.requested, known[row.datum], row.name, row.folder, row.origin) for row in rows
-    ]
+    return [Pin(row.input, row.position, row.requested, known[row.datum], row.name, row.folder, row.origin) for row in rows]
 
 
 def pin(
@@ -141,9 +139,7 @@ def copy_pins(connection: Connection, project: int, facts: Facts, inputs: Sequen
         select(_I).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project, _R.c.hash == facts.copied_from)
     ).all()
     names = ("input", "requested", "datum", "name", "folder", "origin")
-    rows = [
-        {name: getattr(row, name) for name in names} for row in theirs if row.input in inputs and row.input not in known
-    ]
+    rows = [{name: getattr(row, name) for name in names} for row in theirs if row.input in inputs and row.input not in known]
     if rows:
         _write_pins(connection, number(connection, project, facts), rows)
 
@@ -195,9 +191,7 @@ def _record(row: Row[Any], inputs: tuple[Pin, ...] = ()) -> RunRecord:
     )
 
 
-def _resolved(
-    connection: Connection, project: int, uri: str, foreign: Mapping[str, Foreign], shown: str
-) -> list[dict[str, Any]]:
+def _resolved(connection: Connection, project: int, uri: str, foreign: Mapping[str, Foreign], shown: str) -> list[dict[str, Any]]:
     reference = parse(uri)
     if reference.kind == "dataset":
         try:
@@ -249,9 +243,7 @@ def _names(connection: Connection, numbers: Sequence[int]) -> dict[int, str]:
 
 
 def _write_pins(connection: Connection, run: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    last = dict(
-        connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).all()
-    )
+    last = dict(connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).all())
     numbered = []
     for row in rows:
         last[row["input"]] = last.get(row["input"], -1) + 1

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vhpack.cloning import clone
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STAGED = ".staged"
 _LOCK = ".lock"
 _FEW = 64  # files that are synced one by one; for more, one sync of the whole file system takes less
+_THREADS = 4
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -56,7 +57,8 @@ class Store:
             descriptor = os.open(f"{self.folder}/{_LOCK}", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise ContentError(
-                error.errno, f"the content store {self.folder} cannot be written to: {error.strerror}; name another in VHPACK_STORE_DIR",
+                error.errno,
+                f"the content store {self.folder} cannot be written to: {error.strerror}; name another in VHPACK_STORE_DIR",
                 self.folder,
             ) from None
         try:
@@ -74,10 +76,9 @@ class Store:
         targets = [self.path(content.sha256) for content in contents]
         self._clones = True
         try:
-            for folder in {os.path.dirname(target) for target in targets}:
+            for folder in {target[:-63] for target in targets}:
                 os.makedirs(folder, exist_ok=True)
-            for content, target in zip(contents, targets, strict=True):
-                self._keep(content, target)
+            self._keep_all(contents, targets)
             # Those that were there already, too: who put them there may not have come so far yet.
             self._sync(targets)
         except OSError as error:
@@ -86,6 +87,21 @@ class Store:
             raise ContentError(
                 error.errno, f"{error.filename} cannot be kept in the content store {self.folder}: {error.strerror}", error.filename
             ) from None
+
+    def _keep_all(self, contents: Sequence[Content], targets: Sequence[str]) -> None:
+        def some(start: int) -> None:
+            for content, target in zip(contents[start::_THREADS], targets[start::_THREADS], strict=True):
+                self._keep(content, target)
+
+        if len(contents) <= _FEW:
+            for content, target in zip(contents, targets, strict=True):
+                self._keep(content, target)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        # Almost all of it is system calls, which other threads need not wait for.
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(some, range(_THREADS)))
 
     def verify(self, sha256: str, size: int, name: str) -> str:
         """Return the path of a content, read to its end and found to be what it was.
@@ -137,18 +153,13 @@ class Store:
         return len(left)
 
     def _keep(self, content: Content, target: str) -> None:
-        try:
-            if os.stat(target).st_size == content.size:
-                return
-            os.unlink(target)  # damaged, and here is what it was
-        except FileNotFoundError:
-            pass
         made = self._copied(content, target)
+        if made is None:
+            return
         try:
             found = os.stat(content.path)
             if (found.st_size, found.st_mtime_ns) != (content.size, content.modified_ns):
-                message = f"{content.path} changed while it was registered; register it when it is complete"
-                raise ContentError(None, message, content.path)
+                raise ContentError(None, f"{content.path} changed while it was registered; register it when it is complete", content.path)  # noqa: TRY301
             os.chmod(made, 0o444)
             if made != target:
                 os.rename(made, target)
@@ -157,20 +168,30 @@ class Store:
                 os.unlink(made)
             raise
 
-    def _copied(self, content: Content, target: str) -> str:
-        """Have a copy or a second name of a file, and return where: a name appears complete, and needs no other first."""
-        staged = f"{self.folder}/{_STAGED}/{secrets.token_hex(8)}"
-        if self._clones or not content.may_link:
-            os.makedirs(os.path.dirname(staged), exist_ok=True)
-        self._clones = self._clones and clone(content.path, staged)
-        if self._clones:
-            return staged
-        if content.may_link:
-            with contextlib.suppress(OSError):  # another file system, or one without links
+    def _copied(self, content: Content, target: str) -> str | None:
+        """Have a copy or a second name of a file, and return where; None: its content is there already.
+
+        A name appears complete, and needs no other first.
+        """
+        if content.may_link and not self._clones:
+            try:
                 os.link(content.path, target)
                 return target
-            os.makedirs(os.path.dirname(staged), exist_ok=True)
-        shutil.copyfile(content.path, staged)
+            except FileExistsError:
+                pass
+            except OSError:  # another file system, or one without links
+                content = replace(content, may_link=False)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(target).st_size == content.size:
+                return None
+            os.unlink(target)  # damaged, and here is what it was
+        os.makedirs(f"{self.folder}/{_STAGED}", exist_ok=True)
+        staged = f"{self.folder}/{_STAGED}/{secrets.token_hex(8)}"
+        if not (self._clones and clone(content.path, staged)):
+            self._clones = False
+            if content.may_link:
+                return self._copied(content, target)
+            shutil.copyfile(content.path, staged)
         return staged
 
     def _sync(self, targets: Sequence[str]) -> None:

@@ -52,8 +52,10 @@ def why_kept(connection: Connection, number: int) -> str | None:
     found = connection.execute(select(*columns).select_from(versions).where(members.c.datum == number).limit(1)).first()
     if found is not None:
         return f"the dataset {found.name!r} has it in version {found.version!r}"
-    past = select(aliases.c.name).join(changes, changes.c.alias == aliases.c.id).where(
-        aliases.c.deleted.is_(None), changes.c.new == number
+    past = (
+        select(aliases.c.name)
+        .join(changes, changes.c.alias == aliases.c.id)
+        .where(aliases.c.deleted.is_(None), changes.c.new == number)
     )
     name = connection.execute(past.limit(1)).scalar()
     return None if name is None else f"the alias {name!r} meant it, and can be rolled back to it"

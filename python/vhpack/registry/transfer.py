@@ -161,7 +161,9 @@ def _take_alias(connection: Connection, project: int, where: str, entry: dict[st
             return 0
         raise RegistrationError(f"{where}: the alias {name!r} has another history here; delete or rename one of the two")
     numbers = {change[side] for change in entry["history"] for side in ("old", "new")} - {None}
-    ids = {uuid: connection.execute(select(_D.c.id).where(_D.c.uuid == uuid, _D.c.project == project)).scalar() for uuid in numbers}
+    ids = {
+        uuid: connection.execute(select(_D.c.id).where(_D.c.uuid == uuid, _D.c.project == project)).scalar() for uuid in numbers
+    }
     missing = next((uuid for uuid, number in ids.items() if number is None), None)
     if missing is not None:
         raise RegistrationError(f"{where}: the alias {name!r} meant datum {missing}, which is neither here nor above")

@@ -30,7 +30,7 @@ def _make_runs_and_datums() -> None:
     op.create_table(
         "runs",
         sa.Column("id", _NUMBER, nullable=False),
-        sa.Column("project", sa.BigInteger, nullable=False),
+        sa.Column("project", _NUMBER, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
         sa.Column("step", sa.Text, nullable=False),
         sa.Column("parameters", sa.Text, nullable=False),
@@ -46,8 +46,8 @@ def _make_runs_and_datums() -> None:
         "datums",
         sa.Column("id", _NUMBER, nullable=False),
         sa.Column("uuid", sa.String(36), nullable=False),
-        sa.Column("project", sa.BigInteger, nullable=False),
-        sa.Column("run", sa.BigInteger),
+        sa.Column("project", _NUMBER, nullable=False),
+        sa.Column("run", _NUMBER),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("sha256", sa.String(64)),
@@ -65,7 +65,7 @@ def _make_runs_and_datums() -> None:
     op.create_index("ix_datums_sha256", "datums", ["sha256"])
     op.create_table(
         "properties",
-        sa.Column("datum", sa.BigInteger, nullable=False),
+        sa.Column("datum", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("value", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("datum", "name", name="pk_properties"),
@@ -73,7 +73,7 @@ def _make_runs_and_datums() -> None:
     )
     op.create_table(
         "tags",
-        sa.Column("datum", sa.BigInteger, nullable=False),
+        sa.Column("datum", _NUMBER, nullable=False),
         sa.Column("tag", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("datum", "tag", name="pk_tags"),
         _refers("tags", "datum", "datums", ondelete="CASCADE"),
@@ -81,11 +81,11 @@ def _make_runs_and_datums() -> None:
     op.create_index("ix_tags_tag", "tags", ["tag"])
     op.create_table(
         "run_inputs",
-        sa.Column("run", sa.BigInteger, nullable=False),
+        sa.Column("run", _NUMBER, nullable=False),
         sa.Column("input", sa.Text, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("requested", sa.Text, nullable=False),
-        sa.Column("datum", sa.BigInteger, nullable=False),
+        sa.Column("datum", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("folder", sa.Text, nullable=False),
         sa.Column("origin", sa.Text, nullable=False),
@@ -100,9 +100,9 @@ def _make_aliases() -> None:
     op.create_table(
         "aliases",
         sa.Column("id", _NUMBER, nullable=False),
-        sa.Column("project", sa.BigInteger, nullable=False),
+        sa.Column("project", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("datum", sa.BigInteger),
+        sa.Column("datum", _NUMBER),
         sa.Column("changes", sa.BigInteger, nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
         sa.Column("modified", sa.BigInteger, nullable=False),
@@ -116,14 +116,14 @@ def _make_aliases() -> None:
     op.create_table(
         "alias_changes",
         sa.Column("id", _NUMBER, nullable=False),
-        sa.Column("alias", sa.BigInteger, nullable=False),
+        sa.Column("alias", _NUMBER, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
-        sa.Column("old", sa.BigInteger),
-        sa.Column("new", sa.BigInteger),
+        sa.Column("old", _NUMBER),
+        sa.Column("new", _NUMBER),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("via", sa.String(16), nullable=False),
-        sa.Column("run", sa.BigInteger),
+        sa.Column("run", _NUMBER),
         sa.Column("restores", sa.BigInteger),
         sa.Column("note", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_alias_changes"),
@@ -141,7 +141,7 @@ def _make_datasets() -> None:
     op.create_table(
         "datasets",
         sa.Column("id", _NUMBER, nullable=False),
-        sa.Column("project", sa.BigInteger, nullable=False),
+        sa.Column("project", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_datasets"),
         sa.UniqueConstraint("project", "name", name="uq_datasets_project_name"),
@@ -151,9 +151,9 @@ def _make_datasets() -> None:
         "dataset_versions",
         sa.Column("id", _NUMBER, nullable=False),
         sa.Column("uuid", sa.String(36), nullable=False),
-        sa.Column("dataset", sa.BigInteger, nullable=False),
+        sa.Column("dataset", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("run", sa.BigInteger),
+        sa.Column("run", _NUMBER),
         sa.Column("created", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_dataset_versions"),
         sa.UniqueConstraint("uuid", name="uq_dataset_versions_uuid"),
@@ -163,8 +163,8 @@ def _make_datasets() -> None:
     )
     op.create_table(
         "dataset_members",
-        sa.Column("version", sa.BigInteger, nullable=False),
-        sa.Column("datum", sa.BigInteger, nullable=False),
+        sa.Column("version", _NUMBER, nullable=False),
+        sa.Column("datum", _NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("version", "datum", name="pk_dataset_members"),
         _refers("dataset_members", "version", "dataset_versions"),
         _refers("dataset_members", "datum", "datums"),
@@ -172,9 +172,9 @@ def _make_datasets() -> None:
     op.create_index("ix_dataset_members_datum", "dataset_members", ["datum"])
     op.create_table(
         "dataset_aliases",
-        sa.Column("dataset", sa.BigInteger, nullable=False),
+        sa.Column("dataset", _NUMBER, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("version", _NUMBER, nullable=False),
         sa.Column("modified", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("dataset", "name", name="pk_dataset_aliases"),
         _refers("dataset_aliases", "dataset", "datasets"),
@@ -182,7 +182,7 @@ def _make_datasets() -> None:
     )
     op.create_table(
         "dataset_tags",
-        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("version", _NUMBER, nullable=False),
         sa.Column("tag", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("version", "tag", name="pk_dataset_tags"),
         _refers("dataset_tags", "version", "dataset_versions"),
