@@ -2,8 +2,8 @@
 
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
-`vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.aliases` and `vhpack.data` keep the books about what runs have
-made. Importing this module names the run (see `vhpack.runs`) and
+`vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.aliases` and `vhpack.data` keep the books about what
+runs have made. Importing this module names the run (see `vhpack.runs`) and
 loads nothing else: each name comes with its module when it is first used.
 """
 

@@ -1,21 +1,22 @@
 """`vhpack.aliases`: names for data that can be moved, each with its history.
 
-Where an input says `datum://model-prod`, it gets the file that the alias `model-prod` means when the run is created. Moving the alias
-changes no code, and no run that has begun. Aliases are those of one project.
+Where an input says `datum://model-prod`, it gets the file that the alias `model-prod` means when the run is created. Moving
+the alias changes no code, and no run that has begun. Aliases are those of one project.
 """
 
 from __future__ import annotations
 
-import builtins
 import os
 from typing import TYPE_CHECKING
 
 from vhpack import datums, registrar
-from vhpack.errors import ContentError, OptionError
+from vhpack.errors import ContentError
 from vhpack.registry import names
 from vhpack.registry.records import Alias, AliasChange, Datum
 
 if TYPE_CHECKING:
+    import builtins
+
     from vhpack.datums import Target
     from vhpack.registry.opening import Connection
 
@@ -50,7 +51,7 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
 
     Args:
         name: The alias: any text that is neither empty nor reads as a UUID, without control characters.
-        target: A datum, `datum://ID`, `datum://OTHER-ALIAS`, an ID, or the path of a file, which `vhpack.data.add` registers first.
+        target: A datum, `datum://ID`, `datum://OTHER-ALIAS`, an ID, or the path of a file, which is registered first.
         note: Why, for the history.
 
     Raises:
@@ -70,7 +71,8 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
     wanted = names.checked_alias(name)
     reference = _reference(target)
     if reference is None:
-        datum = datums.add(os.fspath(target))  # type: ignore[arg-type] - a datum is a reference
+        assert not isinstance(target, Datum)  # noqa: S101 - which is a reference
+        datum = datums.add(target)
         reference = names.Reference("datum", datum.id)
     registry = registrar.opened()
     from vhpack.registry import aliases
@@ -141,7 +143,7 @@ def rollback(name: str, *, to: int | None = None, note: str = "") -> Alias:
     from vhpack.registry import datums as rows
 
     def work(connection: Connection, project: int) -> Alias:
-        aliases.roll_back(connection, project, wanted, to, aliases.Reason(rows.actor(), "rollback", note), registry.shown)
+        aliases.roll_back(connection, project, wanted, to, aliases.Reason(rows.actor(), "rollback", note), shown=registry.shown)
         return aliases.get(connection, project, wanted, registry.shown)
 
     return registry.write(work)

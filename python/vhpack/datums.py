@@ -1,7 +1,8 @@
 """`vhpack.data`: files that are registered, found again by what is known of them.
 
-A datum never changes: adding a file once more makes another one. Its content is in the content store (`.valohai/store`), or where it was
-uploaded to. What is registered here, `datum://ID` names for good, and an alias (`vhpack.aliases`) as long as it points there.
+A datum never changes: adding a file once more makes another one. Its content is in the content store (`.valohai/store`), or
+where it was uploaded to. What is registered here, `datum://ID` names for good, and an alias (`vhpack.aliases`) as long as it
+points there.
 """
 
 from __future__ import annotations
@@ -215,7 +216,8 @@ def gc(*, unused_for: float | None = None, dry_run: bool = False) -> Swept:
     """Remove contents that no datum has: what killed processes have left.
 
     Args:
-        unused_for: Purge datums, too, that are older than so many seconds and that nothing refers to: no alias and no earlier target of
+        unused_for: Purge datums, too, that are older than so many seconds and that nothing refers to: no alias and no earlier
+        target of
             one, no input of a run, no version of a dataset.
         dry_run: Remove nothing; only say what would go.
 

@@ -20,9 +20,9 @@ _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 class Watch:
     """Looks, at the end, at where the main program has stopped.
 
-    Python tells functions that are called at its end nothing of the status. But the frame of the main program, which is kept here, has
-    stopped at its last instruction: at a return where it came to its end, at a call or a raise where it did not. Which status a
-    `SystemExit` had is known where `sys.exit` raised it.
+    Python tells functions that are called at its end nothing of the status. But the frame of the main program, which is kept
+    here, has stopped at its last instruction: at a return where it came to its end, at a call or a raise where it did not.
+    Which status a `SystemExit` had is known where `sys.exit` raised it.
     """
 
     def __init__(self) -> None:
@@ -64,8 +64,8 @@ class Watch:
     def _ended_by(self, trace: TracebackType | None, frame: FrameType) -> bool:
         """Return whether what `sys.exit` raised has left the main program, at the very place where that has stopped.
 
-        Before Python 3.12 an exception knows its way only where something has held it up. One that nothing did has left where the main
-        program stood when it was raised; one that was caught in a function may have ended there.
+        Before Python 3.12 an exception knows its way only where something has held it up. One that nothing did has left where
+        the main program stood when it was raised; one that was caught in a function may have ended there.
         """
         if trace is None:
             return self._at == frame.f_lasti

@@ -14,7 +14,7 @@ from vhpack.given import GivenFile, GivenInput, is_reference
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from vhpack.registry.opening import Registry
+    from vhpack.registry.opening import Connection, Registry
     from vhpack.registry.records import Pin
     from vhpack.registry.runs import Facts, Foreign, Wanted
     from vhpack.values import Value
@@ -85,14 +85,16 @@ def _settle(registry: Registry, facts: Facts, wanted: Sequence[Wanted]) -> list[
     from vhpack.registry import runs as records
 
     foreign: dict[str, Foreign] = {}
+
+    def work(connection: Connection, project: int) -> tuple[list[Pin], list[str]]:
+        return records.pin(connection, project, records.Request(facts, tuple(wanted), foreign, registry.shown))
+
     while True:
-        found, unknown = registry.write(
-            lambda connection, project: records.pin(connection, project, facts, wanted, foreign, registry.shown), snapshot=True
-        )
+        found, unknown = registry.write(work, snapshot=True)
         if not unknown:
             return found
         # Over the network, and so outside of any transaction; what has changed meanwhile is looked at anew.
-        foreign |= _asked(unknown, registry.shown)
+        foreign.update(_asked(unknown, registry.shown))
 
 
 def _asked(unknown: Sequence[str], shown: str) -> dict[str, Foreign]:

@@ -64,7 +64,7 @@ def datum(uri: str, shown: str) -> Datum:
             " `vhpack data add` make it known, `vh login` sets that up"
         )
     if reference.kind == "datum":
-        answer = _ask(settings, f"/api/v0/data/{reference.name}", uri)
+        answer: object = _ask(settings, f"/api/v0/data/{reference.name}", uri)
     else:
         if not settings.project:
             raise NotRegisteredError(

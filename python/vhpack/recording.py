@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -167,7 +168,7 @@ def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Ou
 
     environment = env.read()
     root = paths.outputs_root(environment, run)
-    with _one_at_a_time:
+    with _one_at_a_time, _without_collection():
         gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
         if environment.job_id and not environment.store_dir:
             gathered = _uploaded_only(gathered)
@@ -180,6 +181,18 @@ def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Ou
         with registry.store.held():
             registry.store.keep(gathered.contents)
             return registering.register(registry, _facts(run), gathered.outputs, status)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Let no garbage be collected: among a million small values that all stay, looking for it takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def is_own_folder() -> bool:
@@ -200,9 +213,8 @@ def _uploaded_only(gathered: Gathered) -> Gathered:
         (output for output in gathered.outputs if output.location is None and "valohai.alias" in output.properties), None
     )
     if claimed is not None:
-        raise RegistrationError(
-            f"{claimed.name} claims an alias, and its content stays on this machine; upload it (live_upload), or name a VHPACK_STORE_DIR"
-        )
+        what = f"{claimed.name} claims an alias, and its content stays on this machine"
+        raise RegistrationError(f"{what}; upload it (live_upload), or name a VHPACK_STORE_DIR")
     return Gathered([output for output in gathered.outputs if output.location is not None])
 
 

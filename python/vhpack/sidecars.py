@@ -42,39 +42,26 @@ def properties(
         strict: A claim for a file that is nowhere is an error; in a folder of several runs, it may be of one that has gone.
 
     Raises:
-        RegistrationError: a sidecar is no JSON, no object, or claims an alias or a dataset's version for a file that is not there.
+        RegistrationError: a sidecar is no JSON, no object, or claims an alias or a dataset's version for a file that is not
+        there.
     """
     found: dict[str, dict[str, object]] = {}
     for sidecar in sorted(sidecars, key=lambda name: (name == TOGETHER, name)):
         path = os.path.join(root, sidecar)
-        if sidecar == TOGETHER:
-            for where, file, said in _lines(path):
-                _add(found, where, os.path.normpath(file), said, names, old, strict=strict)
-        else:
-            _add(found, path, sidecar.removesuffix(SUFFIX), _object(path, _read(path)), names, old, strict=strict)
+        for where, file, said in _lines(path) if sidecar == TOGETHER else _alone(path, sidecar.removesuffix(SUFFIX)):
+            name = file if file in names else os.path.normpath(file)
+            if name in names:
+                found.setdefault(name, {}).update(said)
+            elif name not in old:
+                _leave_out(where, name, said, strict=strict)
     return found
 
 
-def _add(
-    found: dict[str, dict[str, object]],
-    where: str,
-    file: str,
-    said: dict[str, object],
-    names: Container[str],
-    old: Container[str],
-    *,
-    strict: bool,
-) -> None:
-    if file in names:
-        found.setdefault(file, {}).update(said)
-        return
-    if file in old:
-        return
+def _leave_out(where: str, file: str, said: dict[str, object], *, strict: bool) -> None:
     claimed = next((name for name in _CLAIMS if said.get(name)), None)
     if claimed is not None and strict:
-        raise RegistrationError(
-            f"{where} claims {claimed} {said[claimed]!r} for {file!r}, which is not among the outputs; name the file, or remove the claim"
-        )
+        what = f"{where} claims {claimed} {said[claimed]!r} for {file!r}"
+        raise RegistrationError(f"{what}, which is not among the outputs; name the file, or remove the claim")
     import warnings
 
     # Its file may have been packed into an archive, and then nothing is wrong with it.
@@ -96,14 +83,14 @@ def _lines(path: str) -> Iterable[tuple[str, str, dict[str, object]]]:
         yield where, file, said
 
 
-def _object(path: str, content: bytes) -> dict[str, object]:
+def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]:
     try:
-        found = _decode(content)
+        found = _decode(_read(path))
     except (ValueError, RecursionError) as error:
         raise RegistrationError(f"{path} is no JSON: {error}; correct or remove it") from None
     if not isinstance(found, dict):
         raise RegistrationError(f"{path} must be a JSON object, not {type(found).__name__}; correct or remove it")
-    return found
+    yield path, file, found
 
 
 def _decode(text: bytes) -> object:

@@ -39,7 +39,7 @@ def ask(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | No
         code = main(arguments)
     out.flush()
     err.flush()
-    return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
+    return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def told(*arguments: str) -> object:

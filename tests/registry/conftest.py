@@ -27,6 +27,7 @@ def shared(postgres: Server) -> str:
 @pytest.fixture(params=["sqlite", "postgres"])
 def registry(request: pytest.FixtureRequest, work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A registry that nothing is in; the working directory is the run's."""
+    del work
     url = "registry.db" if request.param == "sqlite" else request.getfixturevalue("shared")
     monkeypatch.setenv("VHPACK_REGISTRY_URL", url)
     if request.param == "postgres":
@@ -38,6 +39,7 @@ def registry(request: pytest.FixtureRequest, work: Path, monkeypatch: pytest.Mon
 @pytest.fixture(params=["sqlite", "postgres"])
 def own_registry(request: pytest.FixtureRequest, work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """One whose tables a test may change."""
+    del work
     url = "registry.db"
     if request.param == "postgres":
         server: Server = request.getfixturevalue("postgres")

@@ -35,7 +35,7 @@ class Server:
         """Make a database and return its URL."""
         name = f"test{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
 
@@ -93,8 +93,9 @@ def _wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
     while True:
         try:
             psycopg.connect(server.url("postgres")).close()
-            return
         except psycopg.OperationalError:
             assert process.poll() is None, (server.folder / "log").read_text()
             assert time.monotonic() < until, (server.folder / "log").read_text()
             time.sleep(0.05)
+        else:
+            return

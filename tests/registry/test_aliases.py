@@ -9,7 +9,7 @@ import pytest
 import vhpack
 from tests.registry.making import content_of, write
 from tests.registry.test_names import STRANGE
-from vhpack.errors import ContentError, NotRegisteredError, NoTargetError, OptionError, SourceNotFoundError
+from vhpack.errors import ContentError, NoTargetError, NotRegisteredError, OptionError, SourceNotFoundError
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -125,7 +125,7 @@ def test_an_alias_without_target_says_so() -> None:
     from vhpack.registry import schema
 
     versions("empty", "one")
-    registrar.opened().write(lambda connection, _: connection.execute(update(schema.ALIASES).values(datum=None)) and None)
+    registrar.opened().write(lambda connection, _: connection.execute(update(schema.ALIASES).values(datum=None)))
     assert vhpack.aliases.get("empty").datum is None
     with pytest.raises(NoTargetError, match="'empty' has no target; `vhpack alias set`"):
         vhpack.data.get("datum://empty")
@@ -141,7 +141,7 @@ def test_projects_have_aliases_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert content_of("datum://model-prod") == "one"
 
 
-def test_asking_makes_no_registry(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_makes_no_registry(local: Path) -> None:
     assert (vhpack.aliases.list(), vhpack.data.find(), vhpack.data.verify()) == ([], [], [])
     with pytest.raises(NotRegisteredError, match="there is no registry at"):
         vhpack.aliases.get("model-prod")

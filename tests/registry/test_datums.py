@@ -60,7 +60,7 @@ def test_strange_file_names_stay_what_they_are(name: str) -> None:
     assert vhpack.data.find(name) == [datum]
 
 
-def test_what_cannot_be_added_is_said_and_leaves_nothing(work: Path) -> None:
+def test_what_cannot_be_added_is_said_and_leaves_nothing() -> None:
     os.mkfifo("fifo")
     for path, error in (("nowhere", SourceNotFoundError), ("fifo", SpecialFileError), (".", OptionError)):
         with pytest.raises((error, SpecialFileError)):

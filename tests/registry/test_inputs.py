@@ -192,19 +192,15 @@ class TestResolving:
 
 def test_children_get_the_data_of_their_run(local: Path) -> None:
     vhpack.data.add(write("a.txt", "old"), alias="model")
+    write("b.txt", "new")
     child = READ % "datum://model"
-    ended = (
-        script(
-            local,
-            f"import subprocess, sys\n{child}\nvhpack.aliases.set('model', vhpack.data.add('b.txt'))\n"
-            f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
-            "import vhpack; vhpack.reset()\n"
-            f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n",
-        )
-        if write("b.txt", "new")
-        else None
+    ended = script(
+        local,
+        f"import subprocess, sys\n{child}\nvhpack.aliases.set('model', vhpack.data.add('b.txt'))\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+        "import vhpack; vhpack.reset()\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n",
     )
-    assert ended is not None
     assert (ended.code, ended.out.split()) == (0, ["old", "old", "new"]), ended
 
 
@@ -248,7 +244,7 @@ def test_a_yaml_file_keeps_references_as_they_are(work: Path) -> None:
     assert "default: datum://train-images" in (work / "valohai.yaml").read_text()
 
 
-def test_the_registry_that_is_off_is_said(work: Path) -> None:
-    assert work
+@pytest.mark.usefixtures("work")
+def test_the_registry_that_is_off_is_said() -> None:
     with pytest.raises(RegistryError, match="VHPACK_REGISTRY_URL is off"):
         read("datum://model")

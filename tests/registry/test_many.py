@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_moves_by_many_processes_make_one_line_of_history(registry: str) -> None
         begun = 0 if alias == "shared" else 1
         assert len(changes) == PROCESSES * MOVES + begun, "no move is lost, and none counted twice"
         assert [change.number for change in changes] == list(range(1, len(changes) + 1))
-        assert all(before.new == after.old for before, after in zip(changes, changes[1:], strict=False)), "linear"
+        assert all(before.new == after.old for before, after in pairwise(changes)), "linear"
         moved = [names[str(change.new)] for change in changes[begun:]]
         assert sorted(moved) == sorted(f"{side}/{me}-{number}" for me in range(PROCESSES) for number in range(MOVES))
         for me in range(PROCESSES):
@@ -78,7 +79,7 @@ def test_moves_by_many_processes_make_one_line_of_history(registry: str) -> None
     opened = registrar.opened()
     with opened.reading() as connection:
         project = opened.project(connection)
-        pins = Counter()
+        pins: Counter[str] = Counter()
         for run in rows.listed(connection, project):
             if run.step == "use":
                 left, right = (pin.datum for pin in rows.pinned(connection, project, run.hash))
@@ -91,18 +92,18 @@ KILLED = """
 import sys
 import vhpack
 with vhpack.run(step="train") as run:
-    for number in range(%d):
+    for number in range(FILES):
         with open(vhpack.outputs().path(f"{number % 7}/{number}.txt"), "w") as file:
             file.write(f"{run.hash} {number}")
     with vhpack.output_properties() as properties:
-        for number in range(%d):
+        for number in range(FILES):
             properties.add(file=f"{number % 7}/{number}.txt", properties={"number": number, "valohai.tags": ["made"]})
         properties.add_alias(file="0/0.txt", alias="first")
         properties.add_alias(file="1/1.txt", alias="second")
         properties.add_to_dataset(file="2/2.txt", dataset_version=f"dataset://set/{run.hash}")
     print("registering", flush=True)
 print("registered", flush=True)
-""" % (FILES, FILES)
+""".replace("FILES", str(FILES))
 
 
 @pytest.mark.parametrize("registry", ["sqlite"] if not SOAK else ["sqlite", "postgres"], indirect=True)
@@ -127,7 +128,7 @@ def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str)
     said, whole = run(None)
     assert said
     runs = {str(vhpack.aliases.get("first").datum and vhpack.aliases.get("first").datum.run)}  # type: ignore[union-attr]
-    outcomes = Counter()
+    outcomes: Counter[str] = Counter()
     for _ in range(KILLS):
         said, _ = run(chance.uniform(0, whole))
         made = {datum.run for datum in vhpack.data.find("0/0.txt")} - runs

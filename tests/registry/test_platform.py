@@ -74,7 +74,7 @@ def test_what_is_known_here_is_not_asked_for(platform: Site) -> None:
     assert platform.asked == []
 
 
-def test_a_run_keeps_what_the_platform_said_when_it_was_created(platform: Site, local: Path) -> None:
+def test_a_run_keeps_what_the_platform_said_when_it_was_created(platform: Site) -> None:
     from vhpack import runs
 
     assert read("datum://model-prod") == ["theirs"]
@@ -85,7 +85,6 @@ def test_a_run_keeps_what_the_platform_said_when_it_was_created(platform: Site, 
     assert [Path(path).read_text() for path in vhpack.inputs("data").paths()] == ["theirs"]
     assert len(platform.asked) == asked
     assert run == runs.current().hash
-    assert local
 
 
 def test_offline_nothing_is_asked(platform: Site, monkeypatch: pytest.MonkeyPatch) -> None:

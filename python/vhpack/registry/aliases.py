@@ -73,7 +73,7 @@ def was_claimed(connection: Connection, project: int, name: str, datum: int, run
     return connection.execute(statement.limit(1)).first() is not None
 
 
-def roll_back(connection: Connection, project: int, name: str, to: int | None, reason: Reason, shown: str) -> None:
+def roll_back(connection: Connection, project: int, name: str, to: int | None, reason: Reason, *, shown: str) -> None:
     """Let an alias mean what it did after change `to`, or before its last change that has not been rolled back yet.
 
     Raises:

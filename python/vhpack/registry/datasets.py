@@ -64,7 +64,7 @@ class Claim:
             into.update(values)
 
 
-def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequence[int], shown: str) -> int:
+def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequence[int], *, shown: str) -> int:
     """Make a version, and return how many files it has. One that has the very same files already is left as it is.
 
     Raises:

@@ -51,8 +51,9 @@ def is_reference(place: str) -> bool:
 def parse(uri: str) -> Reference:
     """Return what a URI refers to.
 
-    Behind `datum://` all is the name, slashes among it; `%XX` stands for a byte of UTF-8, and nothing else is special: no query, no
-    fragment, and `+` is a plus. What reads as a UUID is a datum's ID. `dataset://NAME/VERSION` has one slash; others are `%2F`.
+    Behind `datum://` all is the name, slashes among it; `%XX` stands for a byte of UTF-8, and nothing else is special: no
+    query, no fragment, and `+` is a plus. What reads as a UUID is a datum's ID. `dataset://NAME/VERSION` has one slash;
+    others are `%2F`.
 
     Raises:
         OptionError: it refers to nothing.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
-    from sqlalchemy import Connection as Connection
+    from sqlalchemy import Connection as Connection  # noqa: PLC0414 - for those who hand in work
     from sqlalchemy import Engine
     from sqlalchemy.engine import URL
 
@@ -106,7 +106,7 @@ class Registry:
                 try:
                     with self._connect(writes=True, snapshot=snapshot) as connection, connection.begin():
                         return work(connection, self._project(connection))
-                except exc.DBAPIError as error:
+                except exc.DBAPIError as error:  # noqa: PERF203 - a round is a transaction
                     if getattr(error.orig, "sqlstate", None) not in _AGAIN or tried == _TRIES - 1:
                         raise
                     time.sleep(secrets.randbelow(20 * (tried + 1)) / 1000)
@@ -151,7 +151,7 @@ _lock = threading.Lock()
 
 
 def opened(place: Place, *, make: bool = True) -> Registry | None:
-    """Return the registry at a place, upgraded to this version's tables; one that is not there is made, or is None without `make`.
+    """Return the registry at a place, upgraded to this version's tables. One that is not there is made; without `make` it is None.
 
     Raises:
         RegistryError: it cannot be opened, or is none, or a newer vhpack made it.

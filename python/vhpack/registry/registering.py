@@ -1,4 +1,4 @@
-"""The outputs of a run become datums, and what their sidecars ask for is done: in one transaction, once, however often it is said."""
+"""The outputs of a run become datums, and what their sidecars ask for is done: in one transaction, and once, said how often ever."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status
             # Before the aliases: who follows one of them finds the version that it was made with.
             for uri, claim in sorted(versions.items()):
                 own = [numbers[name] for name in claim.files]
-                made.append((uri, datasets.make(connection, project, run, claim, own, registry.shown)))
+                made.append((uri, datasets.make(connection, project, run, claim, own, shown=registry.shown)))
             reason = aliases.Reason(datums.actor(), "run", run=run)
             # In one order for all runs, so that two of them never wait for each other.
             for alias, name in sorted(claims.items()):
@@ -85,9 +85,8 @@ def claimed_aliases(outputs: Sequence[Output]) -> dict[str, str]:
         except OptionError as error:
             raise RegistrationError(f"{output.name}: {ALIAS}: {error}") from None
         if claims.setdefault(alias, output.name) != output.name:
-            raise RegistrationError(
-                f"{claims[alias]} and {output.name} both claim the alias {alias!r}; an alias means one file, so leave one of them out"
-            )
+            both = f"{claims[alias]} and {output.name} both claim the alias {alias!r}"
+            raise RegistrationError(f"{both}; an alias means one file, so leave one of them out")
     return claims
 
 
@@ -132,11 +131,11 @@ def _check_tags(output: Output) -> None:
         return
     if not isinstance(tags, list):
         raise RegistrationError(f"{output.name}: {datums.TAGS} is {tags!r}; it must be a list of texts")
-    for tag in tags:
-        try:
+    try:
+        for tag in tags:
             checked(tag, "tag")
-        except OptionError as error:
-            raise RegistrationError(f"{output.name}: {datums.TAGS}: {error}") from None
+    except OptionError as error:
+        raise RegistrationError(f"{output.name}: {datums.TAGS}: {error}") from None
 
 
 def _registered(connection: Connection, project: int, run: int, outputs: Sequence[Output]) -> tuple[dict[str, int], int]:

@@ -95,40 +95,45 @@ def pinned(connection: Connection, project: int, run_hash: str) -> list[Pin]:
     return [Pin(row.input, row.position, row.requested, known[row.datum], row.name, row.folder, row.origin) for row in rows]
 
 
-def pin(
-    connection: Connection,
-    project: int,
-    facts: Facts,
-    wanted: Sequence[Wanted],
-    foreign: Mapping[str, Foreign],
-    shown: str,
-) -> tuple[list[Pin], list[str]]:
+@dataclass(frozen=True)
+class Request:
+    """What a run asks for."""
+
+    facts: Facts
+    wanted: tuple[Wanted, ...]
+    foreign: Mapping[str, Foreign]
+    """What the platform has said, by URI: for what is not known here."""
+    shown: str
+    """What the registry is called."""
+
+
+def pin(connection: Connection, project: int, request: Request) -> tuple[list[Pin], list[str]]:
     """Settle what the inputs of a run mean, unless that has been settled, and return it.
 
-    All is read from one moment, and written at once. What is not known here is looked for in `foreign`.
+    All is read from one moment, and written at once.
 
     Returns:
         The pins, and none of them if there are URIs that are known nowhere: those are returned, too.
 
     Raises:
-        NotRegisteredError: an alias has no target.
+        NoTargetError: an alias has no target.
     """
-    known = {(found.input, found.requested) for found in pinned(connection, project, facts.hash)}
+    run_hash = request.facts.hash
+    known = {(found.input, found.requested) for found in pinned(connection, project, run_hash)}
     rows: list[dict[str, Any]] = []
     unknown: list[str] = []
-    for each in wanted:
+    for each in request.wanted:
         new = [uri for uri in each.uris if (each.input, uri) not in known]
         for uri in dict.fromkeys(new):
-            found = _resolved(connection, project, uri, foreign, shown)
+            found = _resolved(connection, project, uri, request)
             if not found:
                 unknown.append(uri)
             rows += [{"input": each.input, "requested": uri, **row} for row in found]
     if unknown:
         return [], unknown
     if rows:
-        run = number(connection, project, facts)
-        _write_pins(connection, run, rows)
-    return pinned(connection, project, facts.hash), []
+        _write_pins(connection, number(connection, project, request.facts), rows)
+    return pinned(connection, project, run_hash), []
 
 
 def copy_pins(connection: Connection, project: int, facts: Facts, inputs: Sequence[str]) -> None:
@@ -158,7 +163,7 @@ def found(connection: Connection, project: int, run_hash: str, shown: str) -> st
     if len(hashes) != 1:
         what = f"several runs that begin so ({', '.join(hashes[:2])}, ...)" if hashes else "no such run"
         raise NotRegisteredError(f"{run_hash!r}: {shown} has {what}; `vhpack runs list` shows them")
-    return hashes[0]
+    return str(hashes[0])
 
 
 def listed(connection: Connection, project: int) -> list[RunRecord]:
@@ -191,21 +196,21 @@ def _record(row: Row[Any], inputs: tuple[Pin, ...] = ()) -> RunRecord:
     )
 
 
-def _resolved(connection: Connection, project: int, uri: str, foreign: Mapping[str, Foreign], shown: str) -> list[dict[str, Any]]:
+def _resolved(connection: Connection, project: int, uri: str, request: Request) -> list[dict[str, Any]]:
     reference = parse(uri)
     if reference.kind == "dataset":
         try:
-            version, numbers = datasets.resolve(connection, project, reference, shown)
+            version, numbers = datasets.resolve(connection, project, reference, request.shown)
         except NotRegisteredError:
             return []
         names = _names(connection, numbers)
         return [{"datum": each, "name": names[each], "folder": version, "origin": "local"} for each in numbers]
     try:
-        datum = datums.number_of(connection, project, reference, shown)
+        datum = datums.number_of(connection, project, reference, request.shown)
     except NoTargetError:
         raise
     except NotRegisteredError:
-        theirs = foreign.get(uri)
+        theirs = request.foreign.get(uri)
         if theirs is None:
             return []
         datum = _import(connection, project, theirs)

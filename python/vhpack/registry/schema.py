@@ -58,7 +58,6 @@ DATUMS = Table(
     Column("modified", BigInteger),
     Column("purged", BigInteger),
     Index(None, "run"),
-    Index(None, "sha256"),
 )
 PROPERTIES = Table(
     "properties",
@@ -66,13 +65,14 @@ PROPERTIES = Table(
     Column("datum", ForeignKey("datums.id", ondelete="CASCADE"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,  # the key alone: of 200,000 rows each would be written twice
 )
 TAGS = Table(
     "tags",
     METADATA,
     Column("datum", ForeignKey("datums.id", ondelete="CASCADE"), primary_key=True),
     Column("tag", Text, primary_key=True),
-    Index(None, "tag"),
+    sqlite_with_rowid=False,
 )
 ALIASES = Table(
     "aliases",

@@ -85,7 +85,9 @@ class Store:
             if isinstance(error, ContentError):
                 raise
             raise ContentError(
-                error.errno, f"{error.filename} cannot be kept in the content store {self.folder}: {error.strerror}", error.filename
+                error.errno,
+                f"{error.filename} cannot be kept in the content store {self.folder}: {error.strerror}",
+                error.filename,
             ) from None
 
     def _keep_all(self, contents: Sequence[Content], targets: Sequence[str]) -> None:
@@ -157,9 +159,7 @@ class Store:
         if made is None:
             return
         try:
-            found = os.stat(content.path)
-            if (found.st_size, found.st_mtime_ns) != (content.size, content.modified_ns):
-                raise ContentError(None, f"{content.path} changed while it was registered; register it when it is complete", content.path)  # noqa: TRY301
+            _refuse_changed(content)
             os.chmod(made, 0o444)
             if made != target:
                 os.rename(made, target)
@@ -176,11 +176,12 @@ class Store:
         if content.may_link and not self._clones:
             try:
                 os.link(content.path, target)
-                return target
             except FileExistsError:
                 pass
             except OSError:  # another file system, or one without links
                 content = replace(content, may_link=False)
+            else:
+                return target
         with contextlib.suppress(FileNotFoundError):
             if os.stat(target).st_size == content.size:
                 return None
@@ -204,6 +205,13 @@ class Store:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _refuse_changed(content: Content) -> None:
+    found = os.stat(content.path)
+    if (found.st_size, found.st_mtime_ns) != (content.size, content.modified_ns):
+        message = f"{content.path} changed while it was registered; register it when it is complete"
+        raise ContentError(None, message, content.path)
 
 
 def _listed(folder: str) -> list[os.DirEntry[str]]:

@@ -85,7 +85,7 @@ def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
 
 
 def sweep(registry: Registry, *, unused_for: float | None, dry_run: bool) -> Swept:
-    """Remove contents that no datum has, and with `unused_for` purge datums, older than so many seconds, that nothing refers to."""
+    """Remove contents that no datum has; with `unused_for`, purge datums older than so many seconds that nothing refers to."""
     with registry.store.held(alone=True):
         purged: list[Datum] = []
         if unused_for is not None:

@@ -62,7 +62,6 @@ def _make_runs_and_datums() -> None:
         _refers("datums", "run", "runs"),
     )
     op.create_index("ix_datums_run", "datums", ["run"])
-    op.create_index("ix_datums_sha256", "datums", ["sha256"])
     op.create_table(
         "properties",
         sa.Column("datum", _NUMBER, nullable=False),
@@ -70,6 +69,7 @@ def _make_runs_and_datums() -> None:
         sa.Column("value", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("datum", "name", name="pk_properties"),
         _refers("properties", "datum", "datums", ondelete="CASCADE"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "tags",
@@ -77,8 +77,8 @@ def _make_runs_and_datums() -> None:
         sa.Column("tag", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("datum", "tag", name="pk_tags"),
         _refers("tags", "datum", "datums", ondelete="CASCADE"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ix_tags_tag", "tags", ["tag"])
     op.create_table(
         "run_inputs",
         sa.Column("run", _NUMBER, nullable=False),
@@ -189,5 +189,5 @@ def _make_datasets() -> None:
     )
 
 
-def _refers(table: str, column: str, to: str, **more: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint([column], [f"{to}.id"], name=f"fk_{table}_{column}", **more)
+def _refers(table: str, column: str, to: str, ondelete: str | None = None) -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint([column], [f"{to}.id"], name=f"fk_{table}_{column}", ondelete=ondelete)
