@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
+import select
 import signal
-import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,51 +19,70 @@ import pytest
 
 import vhpack
 from tests.conftest import SOAK
-from tests.registry.making import environment, write
+from tests.registry.making import write
 from vhpack import registrar
-
-PROCESSES = 8
-MOVES = 500 if SOAK else 20
-KILLS = 200 if SOAK else 12
-FILES = 40
-
-# Each process moves one alias that all move, and two that are always moved together; and begins runs that ask for these two.
-MOVING = """
-import os, random, sys
-import vhpack
-from vhpack import registrar
-from vhpack.registry import aliases, datums, registering
+from vhpack.registry import registering
+from vhpack.registry import runs as rows
 from vhpack.registry.records import Output
 from vhpack.registry.runs import Facts
 
-me, moves = sys.argv[1], int(sys.argv[2])
-registry = registrar.opened()
-for number in range(moves):
-    name = f"{me}-{number}"
-    outputs = [
-        Output(f"{side}/{name}", 1, side * 64, "0" * 32, 0, "http://nowhere/" + name, {"valohai.alias": alias})
-        for side, alias in (("a", "left"), ("b", "right"), ("c", "shared"))
-    ]
-    registering.register(registry, Facts(name, "move"), outputs, "succeeded")
+PROCESSES = 8
+MOVES = 500 if SOAK else 12
+KILLS = 200 if SOAK else 25
+FILES = 40
+
+Child = tuple[int, int]
+"""A process, and what it writes to."""
+
+
+def forked(work: Callable[[], object]) -> Child:
+    """Do some work in a process of its own, which has loaded all that it needs already; `print` there goes to the pipe."""
     vhpack.reset()
-    vhpack.prepare(step="use", default_inputs={"pair": ["datum://left", "datum://right"]})
-    assert vhpack.data.get("datum://shared").name.startswith("c/")
-"""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        return child, reader
+    code = 1
+    try:
+        os.dup2(writer, 1)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - until the end of the process
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001 - the parent reads of it
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(child: Child) -> tuple[int, str]:
+    process, reader = child
+    with open(reader) as said:
+        text = said.read()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text
+
+
+def move(me: int) -> None:
+    """Move one alias that all move, and two that are always moved together; and begin runs that ask for these two."""
+    registry = registrar.opened()
+    for number in range(MOVES):
+        name = f"{me}-{number}"
+        outputs = [
+            Output(f"{side}/{name}", 1, side * 64, "0" * 32, 0, f"http://nowhere/{name}", {"valohai.alias": alias})
+            for side, alias in (("a", "left"), ("b", "right"), ("c", "shared"))
+        ]
+        registering.register(registry, Facts(name, "move"), outputs, "succeeded")
+        vhpack.reset()
+        vhpack.prepare(step="use", default_inputs={"pair": ["datum://left", "datum://right"]})
+        assert vhpack.data.get("datum://shared").name.startswith("c/")
 
 
 def test_moves_by_many_processes_make_one_line_of_history(registry: str) -> None:
-    from vhpack.registry import runs as rows
-
     first = vhpack.data.add(write("a.txt"), alias="left")
     vhpack.aliases.set("right", first)
-    alone = environment()
-    processes = [
-        subprocess.Popen([sys.executable, "-c", MOVING, str(number), str(MOVES)], env=alone, stderr=subprocess.PIPE)
-        for number in range(PROCESSES)
-    ]
-    for process in processes:
-        _, err = process.communicate(timeout=1200)
-        assert process.returncode == 0, err.decode()
+    children = [forked(functools.partial(move, number)) for number in range(PROCESSES)]
+    for child in children:
+        assert ended(child) == (0, "")
 
     names = {datum.id: datum.name for datum in vhpack.data.find()}
     for alias, side in (("left", "a"), ("right", "b"), ("shared", "c")):
@@ -88,54 +110,49 @@ def test_moves_by_many_processes_make_one_line_of_history(registry: str) -> None
     assert sum(pins.values()) == PROCESSES * MOVES, registry
 
 
-KILLED = """
-import sys
-import vhpack
-with vhpack.run(step="train") as run:
-    for number in range(FILES):
-        with open(vhpack.outputs().path(f"{number % 7}/{number}.txt"), "w") as file:
-            file.write(f"{run.hash} {number}")
-    with vhpack.output_properties() as properties:
+def run_of_many_files() -> None:
+    with vhpack.run(step="train") as run:
         for number in range(FILES):
-            properties.add(file=f"{number % 7}/{number}.txt", properties={"number": number, "valohai.tags": ["made"]})
-        properties.add_alias(file="0/0.txt", alias="first")
-        properties.add_alias(file="1/1.txt", alias="second")
-        properties.add_to_dataset(file="2/2.txt", dataset_version=f"dataset://set/{run.hash}")
-    print("registering", flush=True)
-print("registered", flush=True)
-""".replace("FILES", str(FILES))
+            write(vhpack.outputs().path(f"{number % 7}/{number}.txt"), f"{run.hash} {number}")
+        with vhpack.output_properties() as properties:
+            for number in range(FILES):
+                properties.add(file=f"{number % 7}/{number}.txt", properties={"number": number, "valohai.tags": ["made"]})
+            properties.add_alias(file="0/0.txt", alias="first")
+            properties.add_alias(file="1/1.txt", alias="second")
+            properties.add_to_dataset(file="2/2.txt", dataset_version=f"dataset://set/{run.hash}")
+        print("registering")
+    print("registered")
 
 
-@pytest.mark.parametrize("registry", ["sqlite"] if not SOAK else ["sqlite", "postgres"], indirect=True)
-def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str) -> None:
-    alone = environment()
-    chance = random.Random(6)
-
-    def run(after: float | None) -> tuple[bool, float]:
-        process = subprocess.Popen([sys.executable, "-c", KILLED], env=alone, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith("registering"):
-            assert process.poll() is None
+def killed(after: float | None) -> tuple[bool, float]:
+    """Kill such a run so many seconds after its last file; whether it had said that it was registered, and how long it took."""
+    process, reader = forked(run_of_many_files)
+    with open(reader) as said:
+        while not (line := said.readline()).startswith("registering"):
+            assert line, "the run has ended before its end"
         began = time.monotonic()
         if after is not None:
             time.sleep(after)
-            process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        process.stdout.close()
-        process.wait()
-        return "registered" in rest, time.monotonic() - began
+            os.kill(process, signal.SIGKILL)
+        rest = said.read()
+    os.waitpid(process, 0)
+    return "registered" in rest, time.monotonic() - began
 
-    said, whole = run(None)
+
+@pytest.mark.parametrize("registry", ["sqlite", "postgres"], indirect=True)
+def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str) -> None:
+    chance = random.Random(6)
+    said, whole = killed(None)
     assert said
-    runs = {str(vhpack.aliases.get("first").datum and vhpack.aliases.get("first").datum.run)}  # type: ignore[union-attr]
+    runs = {str(datum.run) for datum in vhpack.data.find("0/0.txt")}
     outcomes: Counter[str] = Counter()
     for _ in range(KILLS):
-        said, _ = run(chance.uniform(0, whole))
-        made = {datum.run for datum in vhpack.data.find("0/0.txt")} - runs
+        said, _ = killed(chance.uniform(0, whole))
+        made = {str(datum.run) for datum in vhpack.data.find("0/0.txt")} - runs
         outcomes["registered" if made else "not"] += 1
         assert not said or made
         for new in made:
-            runs.add(str(new))
+            runs.add(new)
             data = vhpack.data.find(run=new)
             assert len(data) == FILES
             assert all(datum.tags == ("made",) and datum.properties == {"number": int(datum.name[2:-4])} for datum in data)
@@ -149,17 +166,16 @@ def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str)
 
 
 def test_a_sweep_during_registrations_takes_nothing_away(registry: str) -> None:
-    code = (
-        "import sys, vhpack\n"
-        "for number in range(15):\n"
-        "    with vhpack.run(step='train') as run:\n"
-        "        open(vhpack.outputs().path('a.txt'), 'w').write(run.hash)\n"
-    )
-    alone = environment()
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=alone) for _ in range(2)]
-    while any(process.poll() is None for process in processes):
+    def work() -> None:
+        for _ in range(15):
+            with vhpack.run(step="train") as run:
+                write(vhpack.outputs().path("a.txt"), run.hash)
+
+    vhpack.data.gc()
+    children = [forked(work) for _ in range(2)]
+    while not all(select.select([reader], [], [], 0)[0] for _, reader in children):
         vhpack.data.gc()
-    assert [process.returncode for process in processes] == [0, 0], registry
+    assert [ended(child) for child in children] == [(0, ""), (0, "")], registry
     assert len(vhpack.data.find()) == 30
     assert vhpack.data.verify() == []
 

@@ -151,7 +151,7 @@ _lock = threading.Lock()
 
 
 def opened(place: Place, *, make: bool = True) -> Registry | None:
-    """Return the registry at a place, upgraded to this version's tables. One that is not there is made; without `make` it is None.
+    """Return the registry at a place, upgraded to this version's tables; one that is not there is made, or None.
 
     Raises:
         RegistryError: it cannot be opened, or is none, or a newer vhpack made it.

@@ -1,4 +1,4 @@
-"""The outputs of a run become datums, and what their sidecars ask for is done: in one transaction, and once, said how often ever."""
+"""The outputs of a run become datums, and what their sidecars ask for is done: in one transaction, and once."""
 
 from __future__ import annotations
 
