@@ -67,12 +67,13 @@ def test_magics_that_may_set_names_leave_nothing_known(magic: str) -> None:
     [
         *("%%bash --out S\necho b", "%%sh --err=S\necho b", "%%script --out S perl\nprint 1", "%%bigquery S\nSELECT 1"),
         *("%%sql\nS << SELECT 1", "%%sql S <<\nSELECT 1", "%%capture S\n!ls", "%%capture S\nS = 'b'", "\n%%capture S\n!ls"),
-        *("%sc S=ls", "store -r", "reset", "run other.py", "%reset_selective S", "x = %sc S=ls", "x = y = %run a"),
+        *("%sc S=ls", "store -r", "reset", "run other.py", "%reset_selective S", "x = %sc S=ls", "x = %run a"),
     ],
 )
 def test_magics_that_set_a_name_leave_it_unknown(magic: str) -> None:
     (problem,) = reading("import valohai\nS = 'a'", magic, "valohai.prepare(step=S)").problems
     assert str(problem).startswith("explore.ipynb:cell 4:1:22: step: cannot tell 'S' without running the file")
+    assert problem.detail.partition(": ")[2] == magic.strip().partition("\n")[0]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ PASSED = {
     "layers": {"default": [1], "pass-as": "--{name}-of:{v}"},
     "place": {"default": "a", "pass-as": "{v}"},
     "odd": {"default": "a", "pass-as": "{v} {none}"},
-    "dull": {"default": "a", "pass-as": "--dull"},
+    "dull": {"default": "a", "pass-as": "--dull-it"},
 }
 
 
@@ -121,7 +121,7 @@ def test_what_the_platform_passes_a_value_as_is_understood(
     assert found == {**{name: spec["default"] for name, spec in PASSED.items()}, **values}
 
 
-@pytest.mark.parametrize("arguments", [["-lr"], ["--s=7"], ["--no-quick"], ["--dull"], ["-lx", "1"]])
+@pytest.mark.parametrize("arguments", [["-lr"], ["--s=7"], ["--no-quick"], ["--dull-it"], ["-lx", "1"]])
 def test_what_is_passed_by_half_is_an_unknown_argument(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     sys.argv = ["train.py", *arguments]
     vhpack.prepare(step="train", default_parameters=PASSED)

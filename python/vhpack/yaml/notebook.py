@@ -97,7 +97,7 @@ _ENVIRONMENT: Final = frozenset({"dotenv", "env", "set_env"})
 # In a cell of one line they are magics without `%`, too, also where the line would be Python, as `store -r` is.
 _SETTING: Final = frozenset({"edit", "load", "macro", "pylab", "rerun", "reset", "reset_selective", "run", "store"})
 _BARE_SETTING: Final = frozenset({"pylab", "reset"})
-_BARE = re.compile(r"(?P<name>\w+)(?P<rest>\s+(?![=,.(\[]).*)?\s*")
+_BARE = re.compile(r"(?P<name>\w+)(?P<rest>\s+(?![=,(\[]).*)?\s*")
 _SETS = re.compile(r"(?:--?[\w-]+=)?(?P<name>[^\W\d]\w*)")
 _INTO = re.compile(r"(?P<name>[^\W\d]\w*)\s*<<")
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?:\s*=|\s+\S).*")
