@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 8
 _SILENCE: Final = 60.0
 _NOTES = ".downloaded"
+_CLONE = 0x40049409  # FICLONE of ioctl(2)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Downloads:
             raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
         try:
             got = Download(wanted, entry, client, self._stop, saw, force).run()
-            _place(root, got.path, order.target)
+            _place(root, got.path, order.target, self._stop)
         except DownloadError:
             raise
         except OSError as error:
@@ -140,14 +142,14 @@ def _why_not(url: str) -> str:
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
 
 
-def _place(root: str, content: str, target: str) -> None:
+def _place(root: str, content: str, target: str, stop: threading.Event) -> None:
     """Give a cached content its path: at once, as the same file where that can be, else as a copy."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     noted, made_of, there = _noted(root, target), stamp(content), stamp(target)
     if there is None or not (_is_same(content, target) or (there in noted.left and noted.made_of == made_of)):
         staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
         try:
-            _link_or_copy(content, staged)
+            _link_or_copy(content, staged, stop)
             # Before it is there, and with what is there still: whoever looks, or is killed, in between sees a download.
             _take_note(root, target, _Note([*noted.left, stamp(staged)]))
             os.replace(staged, target)
@@ -185,7 +187,7 @@ def _noted(root: str, target: str) -> _Note:
     return _Note(left if isinstance(left, list) else [], made_of)
 
 
-def _link_or_copy(content: str, staged: str) -> None:
+def _link_or_copy(content: str, staged: str, stop: threading.Event) -> None:
     """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's."""
     try:
         if os.stat(content).st_nlink == 1:
@@ -193,9 +195,14 @@ def _link_or_copy(content: str, staged: str) -> None:
             return
     except OSError:  # another file system, or one without links
         pass
-    import shutil
-
-    shutil.copyfile(content, staged)
+    with open(content, "rb") as source, open(staged, "xb") as copy:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(copy, _CLONE, source.fileno())  # where a file system can, at once and without room
+            return
+        while chunk := source.read(1 << 20):
+            copy.write(chunk)
+            if stop.is_set():
+                raise StoppedError
 
 
 def _is_same(content: str, target: str) -> bool:

@@ -97,7 +97,7 @@ _ENVIRONMENT: Final = frozenset({"dotenv", "env", "set_env"})
 # In a cell of one line they are magics without `%`, too, also where the line would be Python, as `store -r` is.
 _SETTING: Final = frozenset({"edit", "load", "macro", "pylab", "rerun", "reset", "reset_selective", "run", "store"})
 _BARE_SETTING: Final = frozenset({"pylab", "reset"})
-_BARE = re.compile(r"(?P<name>\w+)(?P<rest>\s+(?![=,(\[]).*)?\s*")
+_BARE = re.compile(r"(?P<name>\w+)(?P<rest>[ \t]+(?![=,(\[])[^\r\n]*)?(?P<end>\s*)")
 _SETS = re.compile(r"(?:--?[\w-]+=)?(?P<name>[^\W\d]\w*)")
 _INTO = re.compile(r"(?P<name>[^\W\d]\w*)\s*<<")
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?:\s*=|\s+\S).*")
@@ -195,9 +195,9 @@ def _without_percent(source: str) -> str | None:
         return None
     name, rest = found["name"], (found["rest"] or "").strip()
     if name in _SETTING and (rest or name in _BARE_SETTING):
-        return _ANYTHING
+        return _ANYTHING + found["end"]
     known = name == "time" or name in _QUIET or name in _ENVIRONMENT
-    return _line_magic(f"{name} {rest}") if known and rest and not _is_python(source) else None
+    return _line_magic(f"{name} {rest}") + found["end"] if known and rest and not _is_python(source) else None
 
 
 def _cell_magic(lines: list[str], first: int) -> str:
