@@ -73,7 +73,10 @@ class Client:
             UnavailableError: the server cannot be reached.
             RefusedError: it leads elsewhere without end, or the URL is none.
         """
-        sent = {"User-Agent": "vhpack", **_credentials(url), **(headers or {})}
+        try:
+            sent = {"User-Agent": "vhpack", **_credentials(url), **(headers or {})}
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
         for _ in range(_REDIRECTS + 1):
             answer = self._ask(method, url, sent, more)
             place = answer.get_redirect_location()
@@ -231,13 +234,14 @@ def _led(url: str, place: str, sent: dict[str, str]) -> tuple[str, dict[str, str
     """
     from urllib.parse import urljoin
 
+    shown = repr(place.partition("?")[0])  # a signature may be behind it
     try:
         onward = urljoin(url, place)
         same = _is_same_server(url, onward)
     except ValueError as error:
-        raise RefusedError(f"the server leads to {place!r}: {error}") from None
+        raise RefusedError(f"the server leads to {shown}: {error}") from None
     if not is_http(onward):
-        raise RefusedError(f"the server leads to {place!r}, which is none of http and https")
+        raise RefusedError(f"the server leads to {shown}, which is none of http and https")
     kept = {name: word for name, word in sent.items() if same or name.lower() in _HARMLESS}
     return onward, {**kept, **_credentials(onward)}
 
