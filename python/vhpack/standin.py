@@ -42,8 +42,8 @@ def install_as_valohai() -> None:
     """Let `import valohai`, and an import of each of its public modules, give vhpack in this process.
 
     There is one copy of everything: `valohai.paths` is `vhpack.paths`. `valohai.triggers`, `valohai.webhooks` and what the
-    platform's command line uses of `valohai.internals` come from `valohai-utils` when they are asked for. Calling this again does nothing. `python -m vhpack run train.py` does it for a
-    script and for every Python program that it starts.
+    platform's command line uses of `valohai.internals` come from `valohai-utils` when they are asked for. Calling this again
+    does nothing. `python -m vhpack run train.py` does it for a script and for every Python program that it starts.
 
     Warns:
         JobWarning: `valohai-utils` was imported before; what was taken from it then is not vhpack's.

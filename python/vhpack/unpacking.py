@@ -12,7 +12,6 @@ from vhpack import archive, cache, env, paths
 from vhpack.errors import UnsafeMemberError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import IO
 
     from vhpack.archive import Archive

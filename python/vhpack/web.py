@@ -142,7 +142,8 @@ class Client:
 
         settings: dict[str, Any] = {"maxsize": self._connections, "block": False}
         if proxy:
-            known = {"Proxy-Authorization": word for word in _credentials(proxy).values()}
+            word = _credentials(proxy).get("Authorization")
+            known = {"Proxy-Authorization": word} if word else {}
             manager: urllib3.PoolManager = urllib3.ProxyManager(_bare(proxy), proxy_headers=known, **settings)
         else:
             manager = urllib3.PoolManager(**settings)

@@ -119,7 +119,20 @@ def test_a_wrapped_notebook_is_opened() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["%time x = 1", "%%bash --out S\n\na", "%%sql\n\nS << a\n", "%%capture S\nS\n", "%env A=b\nx", "reset\n", "pip install x\n\n", "run\nx = 1", "  \n%matplotlib\n\nx = [\n1,\n]\n!a \\\nb\n", "%%bash\na\nb", "%%time\na = 1\n!b", "x?\n'''\n?\n'''"],
+    [
+        "%time x = 1",
+        "%%bash --out S\n\na",
+        "%%sql\n\nS << a\n",
+        "%%capture S\nS\n",
+        "%env A=b\nx",
+        "reset\n",
+        "pip install x\n\n",
+        "run\nx = 1",
+        "  \n%matplotlib\n\nx = [\n1,\n]\n!a \\\nb\n",
+        "%%bash\na\nb",
+        "%%time\na = 1\n!b",
+        "x?\n'''\n?\n'''",
+    ],
 )
 def test_lines_keep_their_numbers(source: str) -> None:
     translated = python(source)

@@ -27,7 +27,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def folders() -> list[Path]:
     """What the cache has: a folder for each URL and for each archive that was unpacked."""
     root = Path(paths.cache_path())
-    return sorted(path for pattern in ("*", "unpacked/*") for path in root.glob(pattern) if path.is_dir() and path.name != "unpacked")
+    return sorted(
+        path for pattern in ("*", "unpacked/*") for path in root.glob(pattern) if path.is_dir() and path.name != "unpacked"
+    )
 
 
 def age(folder: Path, days: float) -> None:
@@ -82,7 +84,7 @@ def test_what_nobody_has_used_for_long_goes_when_that_is_asked_for(site: Site, m
     monkeypatch.setenv("VHPACK_CACHE_DAYS", "7")
     assert content(late) == [b"late"]
     assert len(folders()) == 3
-    assert [path for path in Path(paths.get_inputs_path()).rglob("old")], "inputs are no part of the cache"
+    assert list(Path(paths.get_inputs_path()).rglob("old")), "inputs are no part of the cache"
 
 
 def test_what_another_process_writes_to_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +168,7 @@ def test_every_path_of_an_archive_with_links_is_there(tmp_path: Path) -> None:
     assert [stream.read() for stream in data.streams()] == [b"real"] * len(found)
 
 
-def test_a_folder_for_temporary_files_that_is_somebody_elses_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_for_temporary_files_that_is_somebody_elses_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / f"vhpack-{os.getuid()}").symlink_to("theirs")
     for name, value in {"VH_JOB_ID": "1", "VH_INPUTS_DIR": "/proc/self/none"}.items():

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_an_unknown_argument_is_a_warning_that_suggests(capfd: pytest.CaptureFix
     )
 
 
-PASSED = {
+PASSED: dict[str, dict[str, Any]] = {
     "rate": {"default": 0.1, "pass-as": "-lr {v}"},
     "size": {"default": 1, "pass-as": "--s={value}px"},
     "fast": {"default": False, "pass-true-as": "--quick", "pass-false-as": "--no-quick now"},
@@ -107,7 +108,11 @@ PASSED = {
         *((["-lr", "0.5"], {"rate": 0.5}), (["-lr", "-0.5"], {"rate": -0.5}), (["--rate=0.5"], {"rate": 0.5})),
         *((["--s=7px"], {"size": 7}), (["--quick"], {"fast": True}), (["--no-quick", "now"], {"fast": False})),
         *((["-l"], {"loud": True}), (["--tag", "a", "--tag", "b c"], {"tags": ["a", "b c"]})),
-        *((["--layers-of:3,4"], {"layers": [3, 4]}), (["here"], {"place": "here"}), (["--place=-x", "-lr", "1"], {"rate": 1.0, "place": "-x"})),
+        *(
+            (["--layers-of:3,4"], {"layers": [3, 4]}),
+            (["here"], {"place": "here"}),
+            (["--place=-x", "-lr", "1"], {"rate": 1.0, "place": "-x"}),
+        ),
         (["-lr", "1", "--quick", "there", "--s=2px"], {"rate": 1.0, "fast": True, "place": "there", "size": 2}),
     ],
 )
@@ -131,12 +136,20 @@ def test_what_is_passed_by_half_is_an_unknown_argument(arguments: list[str], cap
 def test_the_platforms_own_command_line_says_what_is_meant(capfd: pytest.CaptureFixture[str]) -> None:
     from valohai_yaml.objs import Parameter
 
-    sent = {"rate": 0.25, "size": 3, "fast": True, "loud": True, "tags": ["p", "q"], "layers": [5, 6], "place": "there"}
+    sent: dict[str, Any] = {
+        "rate": 0.25,
+        "size": 3,
+        "fast": True,
+        "loud": True,
+        "tags": ["p", "q"],
+        "layers": [5, 6],
+        "place": "there",
+    }
     kinds = {"rate": "float", "size": "integer", "fast": "flag", "loud": "flag", "layers": "integer"}
     sys.argv = ["train.py"]
     for name, value in sent.items():
         spec = {key.replace("-", "_"): setting for key, setting in PASSED[name].items()}
-        more = {"multiple": "separate"} if name == "layers" else {}
+        more: dict[str, Any] = {"multiple": "separate"} if name == "layers" else {}
         made = Parameter(**{**spec, "name": name, "type": kinds.get(name, "string"), **more})
         sys.argv += made.format_cli(value) or []
     vhpack.prepare(step="train", default_parameters=PASSED)

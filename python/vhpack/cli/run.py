@@ -39,6 +39,6 @@ def run(script: str, arguments: tuple[str, ...]) -> None:
         message = "python -E and -I ignore PYTHONPATH, by which the script would get vhpack; leave them out, or call"
         raise click.UsageError(f"{message} vhpack.install_as_valohai() in the script")
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
-    flags += ["-u"] if getattr(sys.flags, "unbuffered", 0) else []
+    flags += ["-u"] if getattr(sys.stdout, "write_through", False) else []
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *flags, script, *arguments], env.with_on_path(incumbent.FOLDER))  # noqa: S606

@@ -15,9 +15,9 @@ def config_to_yaml(config: Any) -> str:  # noqa: ANN401 - of a library that is a
         >>> print(config_to_yaml(config), end="")
         - step:
             name: train
+            image: python:3.12
             command:
             - date
-            image: python:3.12
     """
     from vhpack.yaml import scalars
 

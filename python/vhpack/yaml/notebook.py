@@ -291,13 +291,15 @@ def _translated(line: str) -> str | None:
     if text.startswith(("/", ",", ";")):
         return f"{indent}{_ANYTHING}"  # calls a function, which may be the notebook's own
     assigned = _ASSIGNED.fullmatch(text)
-    if assigned is None:
-        return None
-    magic, _, rest = assigned["rest"].strip().partition(" ")
-    if assigned["escape"] == "%" and magic in _ENVIRONMENT:
-        return f"{indent}{assigned['left']} = {_environment(rest) or _UNKNOWN}"
-    quiet = assigned["escape"] != "%" or magic in _QUIET
-    return f"{indent}{assigned['left']} = {_UNKNOWN if quiet else _ANYTHING}"
+    return None if assigned is None else f"{indent}{assigned['left']} = {_outcome(assigned['escape'], assigned['rest'])}"
+
+
+def _outcome(escape: str, command: str) -> str:
+    """Return what the right side of `x = !command` or `x = %magic` is worth in Python's words."""
+    magic, _, rest = command.strip().partition(" ")
+    if escape == "%" and magic in _ENVIRONMENT:
+        return _environment(rest) or _UNKNOWN
+    return _UNKNOWN if escape != "%" or magic in _QUIET else _ANYTHING
 
 
 def _line_magic(text: str) -> str:
