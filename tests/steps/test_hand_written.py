@@ -186,3 +186,10 @@ def test_of_a_key_that_is_there_twice_the_one_that_holds_is_changed() -> None:
     assert update(TWICE, default_parameters={"x": 3, "y": None}) == TWICE
     with pytest.raises(ValueError, match="cannot be changed without changing more"):
         update(TWICE, default_parameters={})
+
+
+@pytest.mark.parametrize("limit", ["1h 30", "99999999999999w", "1..2h"])
+def test_what_the_platforms_reader_falls_over_is_a_finding(limit: str) -> None:
+    text = f"- step:\n    name: a\n    image: b\n    command: c\n    time-limit: {limit}\n"
+    (found,) = lint("valohai.yaml", text)
+    assert found.severity == "error"
