@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,10 +12,62 @@ from vhpack.step import key
 from vhpack.values import EXPECTED, OFF, ON, from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
+    from vhpack.step import Parameter
     from vhpack.values import Kind, Scalar, Value
+
+_HERE = "\0"  # where the value is in a word: no argument of a program can hold it
+
+
+@dataclass(frozen=True)
+class Passed:
+    """The words that the platform makes of a parameter, where its specification says so."""
+
+    words: tuple[str, ...]
+    value: str | None = None
+    """Of a flag: what these words mean."""
+
+    def match(self, arguments: Sequence[str]) -> str | None:
+        """Return the value if the arguments begin with these words, else None."""
+        found: set[str] = set()
+        if len(arguments) < len(self.words):
+            return None
+        for number, (word, argument) in enumerate(zip(self.words, arguments, strict=False)):
+            held = re.fullmatch("(.*)".join(map(re.escape, word.split(_HERE))), argument, re.DOTALL)
+            # A bare value is one; in front of all others it may not look like an option.
+            if held is None or (number == 0 and word == _HERE and argument.startswith("-") and not _is_number(argument)):
+                return None
+            found.update(held.groups())
+        return self.value if self.value is not None else found.pop() if len(found) == 1 else None
+
+
+def passed_as(parameter: Parameter) -> tuple[Passed, ...]:
+    """Return how a specification's `pass-as`, `pass-true-as` and `pass-false-as` say that a value is passed on.
+
+    Example:
+        >>> from vhpack.arguments import passed_as
+        >>> from vhpack.step import describe
+        >>> (rate,) = describe(step="a", default_parameters={"rate": {"default": 0.1, "pass-as": "-r {v}"}}).parameters
+        >>> passed_as(rate)[0].match(["-r", "0.5"])
+        '0.5'
+    """
+    spoken = {"pass-as": None, "pass-true-as": "true", "pass-false-as": "false"}
+    found = []
+    for name, value in spoken.items():
+        template = parameter.extra.get(name)
+        if not isinstance(template, str) or (value is not None and parameter.kind != "flag"):
+            continue
+        held = {"name": parameter.name, "value": _HERE, "v": _HERE}
+        try:
+            words = tuple(word.format_map(held) for word in template.split())
+        except (LookupError, ValueError, AttributeError):
+            continue  # of which the platform makes nothing either
+        plain = not any(_HERE in word for word in words)
+        if words and (parameter.kind == "flag" or not plain):
+            found.append(Passed(words, value if value is not None else "true" if plain else None))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -24,6 +77,7 @@ class Option:
     kind: Kind
     multiple: Literal["separate", "repeat"] | None = None
     separator: str = ","
+    passed: tuple[Passed, ...] = ()
 
 
 @dataclass
@@ -41,7 +95,8 @@ def read(arguments: Iterable[str], options: Mapping[str, Option], inputs: Iterab
 
     `--learning-rate=.1` and `--learning_rate .1` are the same; what is spelled exactly goes first where both exist. An
     option with several values takes them separated, repeated, or both, and an input takes all arguments up to the next
-    option. `--` ends the options; `--help` is nobody's concern here.
+    option. What is no option's name may be what a specification says that a value is passed as. `--` ends the options;
+    `--help` is nobody's concern here.
 
     Raises:
         OptionError: a value is not of its parameter's type, or missing.
@@ -62,6 +117,7 @@ class _Reader:
         self._options = options
         self._inputs = frozenset(inputs)
         self._known = {key(name): name for name in reversed((*options, *inputs))}
+        self._passed = [(name, passed) for name, option in options.items() for passed in option.passed]
         self._found = Found()
 
     def read(self) -> Found:
@@ -70,6 +126,7 @@ class _Reader:
             if argument == "--":
                 break
             if argument in ("-h", "--help") and "help" not in self._known:
+                self._take_passed(argument)
                 continue
             self._take(argument)
         return self._found
@@ -79,7 +136,8 @@ class _Reader:
         name = self._name(spelled)
         given = text if equals else None
         if name is None:
-            self._pass_over(argument, spelled)
+            if not self._take_passed(argument):
+                self._pass_over(argument, spelled)
         elif name in self._inputs:
             places = [given] if given is not None else list(self._values_ahead())
             if not places:
@@ -87,6 +145,18 @@ class _Reader:
             self._found.inputs[name] = (*self._found.inputs.get(name, ()), *filter(None, places))
         else:
             self._set(name, self._options[name], given)
+
+    def _take_passed(self, argument: str) -> bool:
+        """Take an argument, and those behind it, that are what the platform passes a value as."""
+        ahead = [argument, *self._rest] if self._passed else []
+        for name, passed in self._passed:
+            text = passed.match(ahead)
+            if text is not None:
+                self._set(name, self._options[name], text)
+                for _ in passed.words[1:]:
+                    self._rest.popleft()
+                return True
+        return False
 
     def _name(self, spelled: str) -> str | None:
         if not spelled.startswith("--"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vhpack import cache
 from vhpack.errors import ChecksumError, DownloadError
 from vhpack.remote import Body, RefusedError, RestartError, UnavailableError, UnchangedError, Version
 
@@ -31,6 +31,7 @@ TRIES: Final = 6
 _FIRST_WAIT = 0.5  # seconds, doubled with each try: some 15 s of a server's restart are sat out
 _LONGEST_WAIT = 30.0
 _PROGRESS = 1 << 20  # bytes that make a try count as the first again
+_SPARE = 1 << 30  # bytes, or a twentieth of the disk if that is less, that a body of unknown size leaves to others
 _KNOWN_DIGESTS = ("sha256", "sha1", "md5", "sha512")
 
 
@@ -76,23 +77,21 @@ class StoppedError(Exception):
 class Entry:
     """One URL's folder in the cache: `content` and `record.json`, `part` and `part.json` while it is on its way."""
 
-    def __init__(self, cache: str, url: str) -> None:
-        self.folder = os.path.join(cache, hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32])
+    def __init__(self, root: str, url: str) -> None:
+        self.folder = os.path.join(root, hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32])
         self.content = os.path.join(self.folder, "content")
         self.part = os.path.join(self.folder, "part")
 
     @contextlib.contextmanager
     def locked(self, stop: threading.Event) -> Iterator[None]:
         """Let no other process or thread write here."""
-        os.makedirs(self.folder, exist_ok=True)
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            while not _lock(descriptor):
-                if stop.wait(0.1):
-                    raise StoppedError
+
+        def pause() -> None:
+            if stop.wait(0.1):
+                raise StoppedError
+
+        with cache.alone(self.folder, pause):
             yield
-        finally:
-            os.close(descriptor)
 
     def version(self) -> Version | None:
         """Return the version of the content, if it is there and nobody has touched it since."""
@@ -226,6 +225,12 @@ class Download:
                     # It may well go on until the disk is full.
                     self.entry.drop()
                     raise UnavailableError(f"it goes on after the {min(promised):,} bytes that were promised")
+                if not promised and _fills_the_disk(file.fileno(), len(chunk)):
+                    came = file.tell()
+                    self.entry.drop()
+                    raise RefusedError(
+                        f"it goes on after {came:,} bytes without having said how many there are, and fills the disk; make room"
+                    )
                 file.write(chunk)
                 self.saw(len(chunk), None)
                 if self.stop.is_set():
@@ -281,6 +286,13 @@ class Download:
         return {kind: each.hexdigest() for kind, each in hashes.items()}
 
 
+def _fills_the_disk(descriptor: int, more: int) -> bool:
+    """Return whether so many bytes more would leave others of the disk too little."""
+    found = os.fstatvfs(descriptor)
+    whole, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    return whole > 0 and free - more < min(_SPARE, whole // 20)  # some file systems do not say
+
+
 def stamp(path: str) -> list[int] | None:
     """Return what changes when a file is written to or replaced, or None where there is none."""
     try:
@@ -288,14 +300,6 @@ def stamp(path: str) -> list[int] | None:
     except FileNotFoundError:
         return None
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(path: str) -> dict[str, object] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from vhpack import _progress, env, paths, stores, web
+from vhpack import _progress, cache, env, paths, stores, web
 from vhpack.cloning import clone
 from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
 from vhpack.errors import ChecksumError, DownloadError, OptionError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 8
 _SILENCE: Final = 60.0
-_PLACED = "placed"
+_NOTES = ".downloaded"
 
 
 @dataclass(frozen=True)
@@ -70,28 +70,29 @@ class Downloads:
         Raises:
             DownloadError: one does not come; the others that were on their way are ended, too.
         """
-        cache = paths.cache_path()
+        root = paths.cache_path()
+        cache.prune(root, env.read().cache_days)
         due: list[Order] = []
         remarks: list[str] = []
         for order in orders:
-            if force or _is_pinned(order) or not _by_hand(cache, order.target):
+            if force or _is_pinned(order) or not _by_hand(root, order.target):
                 due.append(order)
             else:
                 remarks.append(f"{order.target} was put there by hand, and is taken as it is")
         if due:
-            remarks += self._all(due, cache, force, title)
+            remarks += self._all(due, root, force, title)
         return remarks
 
     def close(self) -> None:
         """Give all connections back."""
         self._web.close()
 
-    def _all(self, orders: Sequence[Order], cache: str, force: bool, title: str) -> list[str]:  # noqa: FBT001
+    def _all(self, orders: Sequence[Order], root: str, force: bool, title: str) -> list[str]:  # noqa: FBT001
         from concurrent.futures import ThreadPoolExecutor, wait
 
         with _progress.transferring(title, len(orders)) as bar, ThreadPoolExecutor(min(_AT_ONCE, len(orders))) as threads:
             # The bar is drawn by this thread alone; the others only count.
-            runs = [threads.submit(self._one, order, cache, force, bar.saw) for order in orders]
+            runs = [threads.submit(self._one, order, root, force, bar.saw) for order in orders]
             try:
                 rest: set[Future[Got]] = set(runs)
                 while rest:
@@ -111,9 +112,9 @@ class Downloads:
                 raise error
         return [run.result().remark for run in runs if run.result().remark]
 
-    def _one(self, order: Order, cache: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
+    def _one(self, order: Order, root: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
         wanted = order.wanted
-        entry = Entry(cache, wanted.url)
+        entry = Entry(root, wanted.url)
         client: web.Client | stores.Client | _Offline | _Platform
         source = wanted.source or wanted.url
         if _is_pinned(order) and env.read().offline and not source.startswith("file://"):
@@ -131,9 +132,9 @@ class Downloads:
         download = Download(wanted, entry, client, self._stop, saw, force)
         try:
             if source.startswith("file://"):
-                return self._from_store(download, cache, unquote(source.removeprefix("file://")), order.target)
+                return self._from_store(download, root, unquote(source.removeprefix("file://")), order.target)
             got = download.run()
-            _place(cache, got.path, order.target)
+            _place(root, got.path, order.target, self._stop)
         except DownloadError:
             raise
         except OSError as error:
@@ -144,13 +145,13 @@ class Downloads:
             raise DownloadError(error.errno, message, order.target) from None
         return got
 
-    def _from_store(self, download: Download, cache: str, content: str, target: str) -> Got:
+    def _from_store(self, download: Download, root: str, content: str, target: str) -> Got:
         """Have a content of the registry's store under its path, both found to be what was registered."""
-        if not _by_hand(cache, target) and os.path.exists(target):
+        if not _by_hand(root, target) and os.path.exists(target):
             with contextlib.suppress(ChecksumError):
                 return download.take_local(target)
         got = download.take_local(content)
-        _place(cache, got.path, target)
+        _place(root, got.path, target, self._stop)
         return Got(target)
 
 
@@ -188,49 +189,66 @@ def _why_not(url: str) -> str:
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
 
 
-def _place(cache: str, content: str, target: str) -> None:
+def _place(root: str, content: str, target: str, stop: threading.Event) -> None:
     """Give a cached content its path: at once, as the same file where that can be, else as a copy."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if not _is_same(content, target):
+    noted, made_of, there = _noted(root, target), stamp(content), stamp(target)
+    if there is None or not (_is_same(content, target) or (there in noted.left and noted.made_of == made_of)):
         staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
         try:
-            _link_or_copy(content, staged)
+            _link_or_copy(content, staged, stop)
             # Before it is there, and with what is there still: whoever looks, or is killed, in between sees a download.
-            _take_note(cache, target, [*_noted(cache, target), stamp(staged)])
+            _take_note(root, target, _Note([*noted.left, stamp(staged)]))
             os.replace(staged, target)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged)
-    _take_note(cache, target, [stamp(target)])
+    _take_note(root, target, _Note([stamp(target)], made_of))
 
 
-def _take_note(cache: str, target: str, stamps: list[object]) -> None:
-    note = _note(cache, target)
+@dataclass(frozen=True)
+class _Note:
+    """What is known of a path that a download was put under."""
+
+    left: list[object]
+    """Stamps that a download has left there, or is about to leave."""
+    made_of: object = None
+    """The stamp of the content in the cache."""
+
+
+def _take_note(root: str, target: str, noted: _Note) -> None:
+    note = _note(root, target)
     os.makedirs(os.path.dirname(note), exist_ok=True)
     staged = f"{note}.{secrets.token_hex(8)}"
     with open(staged, "w", encoding="ascii") as file:
-        json.dump(stamps, file)
+        json.dump([noted.left, noted.made_of], file)
     os.replace(staged, note)
 
 
-def _noted(cache: str, target: str) -> list[object]:
-    """Return the stamps that a download has left, or is about to leave, at `target`."""
+def _noted(root: str, target: str) -> _Note:
     try:
-        with open(_note(cache, target), encoding="ascii") as file:
-            found = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return []
-    return found if isinstance(found, list) else []
+        with open(_note(root, target), encoding="ascii") as file:
+            left, made_of = json.load(file)
+    except (FileNotFoundError, TypeError, ValueError):
+        return _Note([])
+    return _Note(left if isinstance(left, list) else [], made_of)
 
 
-def _link_or_copy(content: str, staged: str) -> None:
+def _link_or_copy(content: str, staged: str, stop: threading.Event) -> None:
+    """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's."""
     try:
-        if not clone(content, staged):
+        if os.stat(content).st_nlink == 1:
             os.link(content, staged)
+            return
     except OSError:  # another file system, or one without links
-        import shutil
-
-        shutil.copyfile(content, staged)
+        pass
+    if clone(content, staged):
+        return
+    with open(content, "rb") as source, open(staged, "xb") as copy:
+        while chunk := source.read(1 << 20):
+            copy.write(chunk)
+            if stop.is_set():
+                raise StoppedError
 
 
 def _is_same(content: str, target: str) -> bool:
@@ -240,16 +258,18 @@ def _is_same(content: str, target: str) -> bool:
         return False
 
 
-def _by_hand(cache: str, target: str) -> bool:
+def _by_hand(root: str, target: str) -> bool:
     """Return whether a file is at `target` that is not, or not any more, as a download left it."""
     found = stamp(target)
-    return found is not None and found not in _noted(cache, target)
+    return found is not None and found not in _noted(root, target).left
 
 
-def _note(cache: str, target: str) -> str:
+def _note(root: str, target: str) -> str:
+    """Return where the note on a path is: beside the cache, which anyone may remove without making downloads strangers."""
     import hashlib
 
-    return os.path.join(cache, _PLACED, hashlib.sha256(os.fsencode(target)).hexdigest()[:32])
+    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:32]
+    return os.path.join(os.path.dirname(root), _NOTES, name)
 
 
 def _seconds(text: str) -> float:

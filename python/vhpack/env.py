@@ -18,6 +18,7 @@ class Environment:
 
     # No dataclass: the module of that name, and all that it loads, would take three quarters of `import vhpack`.
     __slots__ = (
+        "cache_days",
         "config_dir",
         "config_home",
         "deployment_port",
@@ -64,6 +65,8 @@ class Environment:
     """The first that is set of `JPY_PARENT_PID`, `JPY_SESSION_NAME` and `VALOHAI_NOTEBOOK_INSTANCE_ID`."""
     timeout: str
     """`VHPACK_TIMEOUT`: seconds that a server may say nothing before it is asked again."""
+    cache_days: str
+    """`VHPACK_CACHE_DAYS`: days without use after which what was downloaded or unpacked leaves the cache; unset, it stays."""
     run_id: str
     """`VHPACK_RUN_ID`: the name of this run, shared by a process and its children."""
     run_base: str
@@ -120,6 +123,7 @@ def read() -> Environment:
         deployment_port=os.environ.get("VALOHAI_PORT", ""),
         notebook=next((os.environ[name] for name in _NOTEBOOK if os.environ.get(name)), ""),
         timeout=os.environ.get("VHPACK_TIMEOUT", ""),
+        cache_days=os.environ.get("VHPACK_CACHE_DAYS", ""),
         run_id=os.environ.get(_RUN_ID, ""),
         run_base=os.environ.get(_RUN_BASE, ""),
         run_copy_of=os.environ.get(_RUN_COPY_OF, ""),

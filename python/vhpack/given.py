@@ -101,7 +101,7 @@ def _file(where: str, described: object) -> GivenFile:
         name=str(described["name"]),
         path=_text(described.get("path")),
         uri=_text(described.get("uri")),
-        size=size if isinstance(size, int) and size >= 0 else None,
+        size=size if isinstance(size, int) and size > 0 else None,  # 0 is what is written where nobody knew
         checksums=_digests(checksums) if isinstance(checksums, dict) else {},
     )
 

@@ -35,16 +35,20 @@ def module(name: str) -> ModuleType:
         MissingExtraError: `valohai-utils` is not installed.
     """
     with _lock:
-        ours = set_aside() if any(getattr(finder, "speaks_for_valohai", False) for finder in sys.meta_path) else {}
-        finders, path = sys.meta_path[:], sys.path[:]
-        sys.meta_path[:] = [finder for finder in finders if not getattr(finder, "speaks_for_valohai", False)]
-        sys.path[:] = [entry for entry in path if entry != FOLDER]
+        finders = [finder for finder in sys.meta_path if getattr(finder, "speaks_for_valohai", False)]
+        places = [number for number, entry in enumerate(sys.path) if entry == FOLDER]
+        ours = set_aside() if finders else {}
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder not in finders]
+        sys.path[:] = [entry for entry in sys.path if entry != FOLDER]
         # What of theirs was loaded before is not loaded again: objects of two copies of a class know nothing of each other.
         sys.modules.update(_theirs)
         try:
             return _callable(_import(name)) if name == "valohai.triggers" else _import(name)
         finally:
-            sys.meta_path[:], sys.path[:] = finders, path
+            # Put back, and not as it was: what is imported may bring finders and places of its own, as `six` does.
+            sys.meta_path[:0] = finders
+            for number in places:
+                sys.path.insert(number, FOLDER)
             if ours:
                 _theirs.update(set_aside())
                 sys.modules.update(ours)

@@ -47,7 +47,8 @@ class Input:
     Downloads go into the input's folder, each at once and complete, several at a time. What breaks off is asked for again and
     continued, in a later run if need be. A file is downloaded again only when its server says that it has changed, and one
     that was put there by hand stays. Checksums and sizes in `inputs.json` are checked. What was downloaded or unpacked is kept in
-    the folder `.cache` beside the inputs, which may be removed at any time.
+    the folder `.cache` beside the inputs, which may be removed while nobody reads what `paths` has unpacked there. Nothing of it
+    goes by itself, unless `VHPACK_CACHE_DAYS` says after how many days without use; longer than your longest run, that is.
     """
 
     name: str

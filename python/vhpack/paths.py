@@ -86,6 +86,9 @@ def cache_path() -> str:
     """Return the folder of what was downloaded or unpacked: beside the inputs, so that files move there without a copy.
 
     In a job whose inputs cannot be written to, it is a folder for temporary files.
+
+    Raises:
+        OptionError: that folder is somebody else's.
     """
     environment = env.read()
     usual = _JOB_INPUTS if environment.job_id else consts.VH_LOCAL_INPUTS_DIR
@@ -94,6 +97,7 @@ def cache_path() -> str:
         import tempfile
 
         root = os.path.join(tempfile.gettempdir(), f"vhpack-{os.getuid()}")
+        _claim(root)
     return os.path.join(root, ".cache")
 
 
@@ -158,6 +162,18 @@ def folder_name(step: str) -> str:
         ('train model', '..-up')
     """
     return step.replace("/", "-").replace("\0", "-") if step not in (".", "..") else "default"
+
+
+def _claim(folder: str) -> None:
+    """Make a folder among everybody's temporary files; one of somebody else's might hold anything under our names."""
+    import contextlib
+    import stat
+
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    found = os.lstat(folder)
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+        raise OptionError(f"{folder} is somebody else's, and is not used; set TMPDIR to a folder of your own")
 
 
 def _is_writable(folder: str) -> bool:

@@ -14,12 +14,13 @@ from vhpack.values import exactly, kind_of_all, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from vhpack.arguments import Option
     from vhpack.runs import Run
     from vhpack.step import Parameter
     from vhpack.types import InputDict, ParameterDict
-    from vhpack.values import Value
+    from vhpack.values import Kind, Value
 
 _KERNELS = ("ipykernel", "colab_kernel_launcher")
 
@@ -42,7 +43,8 @@ def prepare(
 
     On the command line `--learning-rate=.002` and `--learning_rate .002` are the same. Values have the types of the
     defaults: a flag is set by `--x` and unset by `--x=false`, `0`, `no` or `off`; a list is given as `--x=a,b` or by
-    repeating the option. A value of another type ends the program with one line and status 2. An argument that is no
+    repeating the option. Where a specification says `pass-as`, `pass-true-as` or `pass-false-as`, that is understood, too. A
+    value of another type ends the program with one line and status 2. An argument that is no
     option of the step is warned about and left to the script; `sys.argv` stays as it is, and `--help` is the script's.
 
     Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION` and `dataset://NAME/ALIAS`: they are looked up here,
@@ -141,9 +143,7 @@ def _settle(step: Step, command_line: Sequence[str]) -> list[str]:
 
 def _parameters(step: Step, file: Mapping[str, object]) -> tuple[dict[str, Value], dict[str, Option]]:
     values = {parameter.name: parameter.value for parameter in step.parameters}
-    options = {
-        parameter.name: arguments.Option(parameter.kind, parameter.multiple, parameter.separator) for parameter in step.parameters
-    }
+    options = {parameter.name: _option(parameter, parameter.kind, parameter.multiple) for parameter in step.parameters}
     declared = {key(parameter.name): parameter for parameter in reversed(step.parameters)}
     declared |= {parameter.name: parameter for parameter in step.parameters}
     for spelled, value in file.items():
@@ -162,16 +162,22 @@ def _from_file(parameter: Parameter | None, value: object) -> tuple[Value, Optio
     several = isinstance(value, list) or (parameter is not None and parameter.multiple is not None and value is not None)
     elements = value if isinstance(value, list) else [value]
     multiple = ((parameter.multiple if parameter else None) or "separate") if several else None
-    separator = parameter.separator if parameter else ","
     if parameter is not None and value is None:
-        return None, arguments.Option(parameter.kind, parameter.multiple, separator)
+        return None, _option(parameter, parameter.kind, parameter.multiple)
     fitting = [exactly(parameter.kind, element) for element in elements] if parameter else [None]
     if parameter is not None and None not in fitting:
         typed: Value = fitting if several else fitting[0]  # type: ignore[assignment]
-        return typed, arguments.Option(parameter.kind, multiple, separator)
+        return typed, _option(parameter, parameter.kind, multiple)
     plain_ones = tuple(found for found in map(plain, elements) if found is not None)
     kind = kind_of_all(plain_ones) or "string"
-    return value, arguments.Option(kind, multiple, separator)  # type: ignore[return-value]
+    return value, _option(parameter, kind, multiple)  # type: ignore[return-value]
+
+
+def _option(parameter: Parameter | None, kind: Kind, multiple: Literal["separate", "repeat"] | None) -> Option:
+    """Return how a parameter is overridden that has this type now."""
+    if parameter is None:
+        return arguments.Option(kind, multiple)
+    return arguments.Option(kind, multiple, parameter.separator, arguments.passed_as(parameter))
 
 
 def _inputs(step: Step, file: Mapping[str, GivenInput]) -> dict[str, GivenInput]:

@@ -24,19 +24,26 @@ MODULES = {
         f"valohai.{name}": f"vhpack.{name}"
         for name in (
             *("config", "consts", "controller_api", "distributed", "execution", "inputs", "metadata", "output_properties"),
-            *("outputs", "parameters", "paths", "types"),
+            *("outputs", "parameters", "paths", "types", "yaml"),
         )
     },
 }
-_THEIRS = ("valohai.triggers", "valohai.webhooks")
+# What knows nothing of a run; of the internals what their command line and scripts for it use. The others would go by a second
+# state, in which nothing is ever prepared.
+_THEIRS = frozenset(
+    [
+        *("valohai.triggers", "valohai.webhooks", "valohai.internals"),
+        *("valohai.internals.merge", "valohai.internals.pipeline", "valohai.internals.yaml"),
+    ]
+)
 
 
 def install_as_valohai() -> None:
     """Let `import valohai`, and an import of each of its public modules, give vhpack in this process.
 
-    There is one copy of everything: `valohai.paths` is `vhpack.paths`. `valohai.triggers` and `valohai.webhooks` come from
-    `valohai-utils` when they are asked for. Calling this again does nothing. `python -m vhpack run train.py` does it for a
-    script and for every Python program that it starts.
+    There is one copy of everything: `valohai.paths` is `vhpack.paths`. `valohai.triggers`, `valohai.webhooks` and what the
+    platform's command line uses of `valohai.internals` come from `valohai-utils` when they are asked for. Calling this again
+    does nothing. `python -m vhpack run train.py` does it for a script and for every Python program that it starts.
 
     Warns:
         JobWarning: `valohai-utils` was imported before; what was taken from it then is not vhpack's.
@@ -74,7 +81,8 @@ class _Finder(importlib.abc.MetaPathFinder):
             return importlib.util.spec_from_loader(fullname, _Loader())
         if fullname.startswith("valohai."):
             message = f"{fullname} is no public module of valohai; vhpack, which is installed as valohai, has none of that name"
-            raise ModuleNotFoundError(message, name=fullname)
+            hint = "; vhpack.reset() forgets a run" if "global_state" in fullname else ""
+            raise ModuleNotFoundError(message + hint, name=fullname)
         return None
 
 

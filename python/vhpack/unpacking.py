@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vhpack import archive, paths
+from vhpack import archive, cache, env, paths
+from vhpack.errors import UnsafeMemberError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import IO
 
     from vhpack.archive import Archive
@@ -43,19 +42,49 @@ def members(name: str, path: str) -> list[Packed]:
 
 
 def unpack(wanted: list[Packed]) -> list[str]:
-    """Write members of one archive to the cache, and return their paths; those that are there already stay.
+    """Write members of one archive to the cache, and return their paths; those that are there already, and whole, stay.
 
     Raises:
         UnsafeMemberError: a member's name leads out of the folder it is unpacked to; none is written.
         CorruptArchiveError: a member fails its checksum.
     """
     opened = wanted[0].opened
-    folder = os.path.join(paths.cache_path(), "unpacked", _key(opened.path))
-    with _alone(folder):
-        missing = [packed.member for packed in wanted if not os.path.lexists(os.path.join(folder, packed.member))]
+    root = paths.cache_path()
+    cache.prune(root, env.read().cache_days)
+    folder = os.path.join(root, cache.UNPACKED, _key(opened.path))
+    places = [_place(folder, packed) for packed in wanted]
+    with cache.alone(folder):
+        missing = [packed.member for packed, place in zip(wanted, places, strict=True) if not _is_whole(packed, place)]
         if missing:
-            opened.extract(folder, missing, existing="skip")
-    return [os.path.join(folder, packed.member) for packed in wanted]
+            opened.extract(folder, missing, existing="skip", allow_collisions=not _folds(folder))
+    return places
+
+
+def _place(folder: str, packed: Packed) -> str:
+    """Return where a member is unpacked to; looked at before it is asked whether there is something already."""
+    if packed.member.startswith("/") or ".." in packed.member.split("/"):
+        message = f"{packed.opened.path!r} has a member {packed.member!r}, which leads out of where it is unpacked; nothing is"
+        raise UnsafeMemberError(message)
+    return os.path.normpath(os.path.join(folder, packed.member))
+
+
+def _is_whole(packed: Packed, place: str) -> bool:
+    """Return whether a member is there; what a crash has left of one, a small file without all of its bytes, is removed."""
+    try:
+        found = os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    described = packed.opened.info(packed.member)
+    if not stat.S_ISREG(found.st_mode) or described.kind != "file" or found.st_size == described.size:
+        return True
+    os.unlink(place)
+    return False
+
+
+def _folds(folder: str) -> bool:
+    """Return whether the file system takes names that differ in case for one; the folder's own name has letters."""
+    above, name = os.path.split(folder)
+    return os.path.exists(os.path.join(above, name.upper())) and name.upper() != name
 
 
 def _key(path: str) -> str:
@@ -63,15 +92,3 @@ def _key(path: str) -> str:
     found = os.stat(path)
     text = f"{os.path.realpath(path)}\0{found.st_ino}\0{found.st_size}\0{found.st_mtime_ns}"
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Let one process at a time unpack into a folder."""
-    os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

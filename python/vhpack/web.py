@@ -11,6 +11,7 @@ from vhpack.remote import Body, RefusedError, RestartError, UnavailableError, Un
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     import urllib3
     from urllib3.connection import HTTPConnection
@@ -21,6 +22,10 @@ _CONNECT = 10.0  # seconds; a server that takes longer to accept is asked again
 _REDIRECTS = 10
 _PACKED = (".gz", ".tgz", ".zst", ".tzst")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# What is said to a server that another one leads to; all else may be a secret between the first and us.
+_HARMLESS = frozenset(
+    {"user-agent", "accept-encoding", "range", "if-range", "if-none-match", "if-modified-since", "content-type"}
+)
 
 
 class Client:
@@ -61,40 +66,45 @@ class Client:
     def request(self, method: str, url: str, headers: dict[str, str] | None = None, **more: object) -> BaseHTTPResponse:
         """Send a request and return the answer's head; its body is read from it.
 
+        Redirections are followed here, and not by urllib3: each address may be behind another proxy, or behind none, and one
+        of another server is told nothing that may be secret.
+
         Raises:
             UnavailableError: the server cannot be reached.
             RefusedError: it leads elsewhere without end, or the URL is none.
         """
-        import urllib3
-        from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ResponseError
-        from urllib3.util import Retry, Timeout
+        try:
+            sent = {"User-Agent": "vhpack", **_credentials(url), **(headers or {})}
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        for _ in range(_REDIRECTS + 1):
+            answer = self._ask(method, url, sent, more)
+            place = answer.get_redirect_location()
+            if not place:
+                return answer
+            answer.close()  # whatever is in it; connections for the next address are others anyway
+            if answer.status == 303:  # noqa: PLR2004
+                method, more = "GET", {}
+            url, sent = _led(url, place, sent)
+        raise RefusedError(f"more than {_REDIRECTS} redirections")
 
-        again = Retry(
-            total=_REDIRECTS,
-            connect=0,
-            read=0,
-            status=0,
-            other=0,
-            redirect=_REDIRECTS,
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        )
+    def _ask(self, method: str, url: str, headers: dict[str, str], more: dict[str, object]) -> BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
+        from urllib3.util import Timeout
+
         try:
             return self._pool(url).request(
                 method,
                 _bare(url),
-                headers={"User-Agent": "vhpack", **_credentials(url), **(headers or {})},
-                retries=again,
+                headers=headers,
+                retries=False,
+                redirect=False,
                 timeout=Timeout(connect=_CONNECT, read=self._silence),
                 preload_content=False,
                 decode_content=False,
                 **more,  # type: ignore[arg-type]
             )
-        except MaxRetryError as error:
-            if isinstance(error.reason, ResponseError):
-                raise RefusedError(f"more than {_REDIRECTS} redirections") from None
-            raise UnavailableError(_reason(error.reason or error)) from None
-        except (LocationValueError, urllib3.exceptions.LocationParseError) as error:
+        except (LocationValueError, LocationParseError) as error:
             raise RefusedError(_reason(error)) from None
         except (HTTPError, OSError) as error:
             raise UnavailableError(_reason(error)) from None
@@ -121,11 +131,7 @@ class Client:
             connection.close()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        from urllib.parse import urlsplit
-        from urllib.request import getproxies, proxy_bypass
-
-        parts = urlsplit(url)
-        proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
+        proxy = _proxy(url)
         with self._lock:
             if proxy not in self._pools:
                 self._pools[proxy] = self._new_pool(proxy)
@@ -134,8 +140,13 @@ class Client:
     def _new_pool(self, proxy: str) -> urllib3.PoolManager:
         import urllib3
 
-        settings = {"maxsize": self._connections, "block": False}
-        manager = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"maxsize": self._connections, "block": False}
+        if proxy:
+            word = _credentials(proxy).get("Authorization")
+            known = {"Proxy-Authorization": word} if word else {}
+            manager: urllib3.PoolManager = urllib3.ProxyManager(_bare(proxy), proxy_headers=known, **settings)
+        else:
+            manager = urllib3.PoolManager(**settings)
         manager.pool_classes_by_scheme = {scheme: self._listed(kind) for scheme, kind in manager.pool_classes_by_scheme.items()}
         return manager
 
@@ -216,6 +227,51 @@ def _chunks(response: BaseHTTPResponse, *, unpack: bool) -> Iterator[bytes]:
     response.release_conn()
 
 
+def _led(url: str, place: str, sent: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Return where a redirection leads, and what is said there.
+
+    Raises:
+        RefusedError: it leads to nothing that is asked over HTTP.
+    """
+    from urllib.parse import urljoin
+
+    shown = repr(place.partition("?")[0])  # a signature may be behind it
+    try:
+        onward = urljoin(url, place)
+        same = _is_same_server(url, onward)
+    except ValueError as error:
+        raise RefusedError(f"the server leads to {shown}: {error}") from None
+    if not is_http(onward):
+        raise RefusedError(f"the server leads to {shown}, which is none of http and https")
+    kept = {name: word for name, word in sent.items() if same or name.lower() in _HARMLESS}
+    return onward, {**kept, **_credentials(onward)}
+
+
+def _is_same_server(one: str, other: str) -> bool:
+    """Return whether both URLs are of one server, or the second of its encrypted twin."""
+    from urllib.parse import urlsplit
+
+    ports = {"http": 80, "https": 443}
+    first, second = (
+        (parts.hostname, parts.scheme, parts.port or ports.get(parts.scheme)) for parts in (urlsplit(one), urlsplit(other))
+    )
+    return first == second or (first[0] == second[0] and (first[1:], second[1:]) == (("http", 80), ("https", 443)))
+
+
+def _proxy(url: str) -> str:
+    """Return the proxy that the environment names for a URL, or nothing."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return ""
+    known = getproxies()
+    others = known.get("all", "")
+    proxy = known.get(parts.scheme) or ("" if others.lower().startswith("socks") else others)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
 def _bare(url: str) -> str:
     """Return a URL without the name and password in it, which belong into a header."""
     from urllib.parse import urlsplit
@@ -225,6 +281,7 @@ def _bare(url: str) -> str:
 
 
 def _credentials(url: str) -> dict[str, str]:
+    """Return the header with the name and password that are in a URL."""
     from urllib.parse import unquote, urlsplit
 
     parts = urlsplit(url)
@@ -232,7 +289,8 @@ def _credentials(url: str) -> dict[str, str]:
         return {}
     from urllib3.util import make_headers
 
-    return make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+    words = make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+    return {"Authorization": words["authorization"]}
 
 
 def _seconds(text: str | None) -> float | None:

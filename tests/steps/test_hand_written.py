@@ -161,3 +161,35 @@ def test_an_empty_list_is_filled_on_lines_of_its_own(nothing: str) -> None:
 
 def test_a_document_that_is_ended_gets_the_step_before_its_end() -> None:
     assert update("- step: {name: b, image: c, command: d}\n...\n", **CODE).endswith(SEED + "...\n")
+
+
+TWICE = """\
+- step:
+    name: train
+    image: a:b
+    command: [x]
+    command: c
+    parameters: [{name: x, default: 1, type: integer}]
+    parameters:
+    - name: x
+      default: 2  # which holds
+      default: 3
+      type: integer
+    - name: y
+      type: string
+"""
+
+
+def test_of_a_key_that_is_there_twice_the_one_that_holds_is_changed() -> None:
+    new = update(TWICE, default_parameters={"x": 5, "y": None})
+    assert new == TWICE.replace("default: 3", "default: 5")
+    assert update(TWICE, default_parameters={"x": 3, "y": None}) == TWICE
+    with pytest.raises(ValueError, match="cannot be changed without changing more"):
+        update(TWICE, default_parameters={})
+
+
+@pytest.mark.parametrize("limit", ["1h 30", "99999999999999w", "1..2h"])
+def test_what_the_platforms_reader_falls_over_is_a_finding(limit: str) -> None:
+    text = f"- step:\n    name: a\n    image: b\n    command: c\n    time-limit: {limit}\n"
+    (found,) = lint("valohai.yaml", text)
+    assert found.severity == "error"

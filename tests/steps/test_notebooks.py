@@ -42,6 +42,10 @@ def names(found: Reading) -> list[str]:
         ("import valohai\n%time S = 'a'\nvalohai.prepare(step=S)",),
         ("import valohai\nS = 'a'\nout = %env HOME\nvalohai.prepare(step=S)",),
         ("import valohai\nS = 'a'  # it's\n!ls\nvalohai.prepare(step=S)",),
+        ("import valohai\nS = 'a'", "%%bash --out T\necho S", "%%capture out\n!pip install x", "valohai.prepare(step=S)"),
+        ("pip install x", "import valohai\nS = 'a'", "cd ..", "ls -l", "env A=b", "%env", "valohai.prepare(step=S)"),
+        ("import valohai, os\n%env B=b\nS = os.environ.get('A', 'a')", "valohai.prepare(step=S)"),
+        ("import valohai\nrun = 1\nS = 'a'", "run = 2", "run", "valohai.prepare(step=S)"),
     ],
 )
 def test_steps_are_found_between_magics(cells: tuple[str, ...]) -> None:
@@ -56,6 +60,28 @@ def test_magics_that_may_set_names_leave_nothing_known(magic: str) -> None:
     found = reading("import valohai\nS = 'a'", magic, "valohai.prepare(step=S)")
     (problem,) = found.problems
     assert str(problem).startswith("explore.ipynb:cell 4:1:22: step: cannot tell 'S' without running the file")
+
+
+@pytest.mark.parametrize(
+    "magic",
+    [
+        *("%%bash --out S\necho b", "%%sh --err=S\necho b", "%%script --out S perl\nprint 1", "%%bigquery S\nSELECT 1"),
+        *("%%sql\nS << SELECT 1", "%%sql S <<\nSELECT 1", "%%capture S\n!ls", "%%capture S\nS = 'b'", "\n%%capture S\n!ls"),
+        *("%sc S=ls", "store -r", "reset", "run other.py", "%reset_selective S", "x = %sc S=ls", "x = %run a"),
+    ],
+)
+def test_magics_that_set_a_name_leave_it_unknown(magic: str) -> None:
+    (problem,) = reading("import valohai\nS = 'a'", magic, "valohai.prepare(step=S)").problems
+    assert str(problem).startswith("explore.ipynb:cell 4:1:22: step: cannot tell 'S' without running the file")
+    assert problem.detail.partition(": ")[2] == magic.strip().partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    "magic", ["%env A=b", "%env A b", "%set_env A = b", "env A=b", "x = %env A=b", "%env $name=b", "%env {name} b", "%dotenv"]
+)
+def test_a_variable_that_a_magic_sets_is_unknown(magic: str) -> None:
+    found = reading(magic, "import valohai, os\nvalohai.prepare(step=os.environ.get('A', 'a'))")
+    assert "this file sets it" in found.problems[0].text()
 
 
 def test_problems_tell_cell_line_and_column() -> None:
@@ -93,7 +119,20 @@ def test_a_wrapped_notebook_is_opened() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["%time x = 1", "  \n%matplotlib\n\nx = [\n1,\n]\n!a \\\nb\n", "%%bash\na\nb", "%%time\na = 1\n!b", "x?\n'''\n?\n'''"],
+    [
+        "%time x = 1",
+        "%%bash --out S\n\na",
+        "%%sql\n\nS << a\n",
+        "%%capture S\nS\n",
+        "%env A=b\nx",
+        "reset\n",
+        "pip install x\n\n",
+        "run\nx = 1",
+        "  \n%matplotlib\n\nx = [\n1,\n]\n!a \\\nb\n",
+        "%%bash\na\nb",
+        "%%time\na = 1\n!b",
+        "x?\n'''\n?\n'''",
+    ],
 )
 def test_lines_keep_their_numbers(source: str) -> None:
     translated = python(source)

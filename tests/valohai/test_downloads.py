@@ -326,6 +326,11 @@ def test_what_is_not_as_promised_is_an_error_and_not_kept(site: Site, promise: d
     assert not list(Path(paths.cache_path()).rglob("content"))
 
 
+def test_a_size_of_nothing_is_no_promise(site: Site) -> None:
+    listed({"a.csv": {"uri": site.put("/a.csv", b"cats"), "size": 0, "checksums": []}})
+    assert content() == [b"cats"]
+
+
 @pytest.mark.parametrize("name", ["../../out.csv", "/etc/out.csv", "a/../../b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(site: Site, name: str) -> None:
     listed({name: {"uri": site.put("/a.csv", b"cats")}})

@@ -201,6 +201,38 @@ ROWS = [
         "valohai.prepare(step='s', default_inputs={'d': []})\nshow(lambda: (names([valohai.inputs('d').path() or 'None']))[0])",
         files={".valohai/inputs/s/d/a.txt": "a"},
     ),
+    row(
+        *("no-match", "a pattern that matches nothing is more often a mistake than meant", "0", "1"),
+        "valohai.prepare(step='s', default_inputs={'d': 'none/*.csv'})\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always'); list(valohai.inputs('d').paths())\n"
+        "print(len(caught))",
+    ),
+    row(
+        *("stdout", "stdout is the script's, and where its metrics are read from", "True", "False"),
+        "import contextlib, io\nvalohai.prepare(step='s', default_inputs={'d': '{url}/a.txt'})\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out: list(valohai.inputs('d').paths())\nprint(bool(out.getvalue()))",
+        pages={"/a.txt": Page(b"cats")},
+    ),
+    row(
+        *("cut", "a connection that breaks is no reason to begin again, or to end", "ChunkedEncodingError", "200000"),
+        "valohai.prepare(step='s', default_inputs={'d': '{url}/a.txt'})\nshow(lambda: len(read(valohai.inputs('d').path())))",
+        pages={"/a.txt": Page(b"cats" * 50_000, cuts=[100_000])},
+    ),
+    row(
+        *("one-name-for-two", "the names are compared where they are written", "ArgumentError", "StepError"),
+        "show(lambda: valohai.prepare(step='s', default_parameters={'x': 1}, default_inputs={'x': 'a'}))",
+    ),
+    row(
+        *("outputs-beside", "what lies outside the outputs is none, also where the names begin alike", "True", "OptionError"),
+        "os.environ['VH_OUTPUTS_DIR'] = os.path.abspath('out')\n"
+        "show(lambda: 'out-evil' in valohai.outputs(os.path.abspath('out-evil')).path('f', makedirs=False))",
+    ),
+    row(
+        *("outputs-above", "nor is what lies above them", "True", "OptionError"),
+        "os.environ['VH_OUTPUTS_DIR'] = os.path.abspath('out')\n"
+        "show(lambda: '..' in valohai.outputs('../other').path('f', makedirs=False))",
+    ),
     Row("filter-dot", "a dot is a dot", *("['a.txt', 'axtxt']", "['a.txt']"), filtered("a.txt")),
     Row("filter-whole", "the whole name has to match", *("['a.txt', 'axtxt', 'c.txt.bak']", "['a.txt']"), filtered("*.txt")),
     Row("filter-question", "? is one character", *("[]", "['a.txt', 'axtxt']"), filtered("a?txt")),
@@ -232,6 +264,10 @@ ROWS = [
     row(
         *("keys", "a metric by class is no reason to end a training", "TypeError", '{"f1": {"(1, 2)": 0.5}}'),
         "def go():\n    with valohai.logger() as log: log.log(f1={(1, 2): 0.5})\ntry: go()\nexcept TypeError: print('TypeError')",
+    ),
+    row(
+        *("flush-logs", "the documentation mentions it", "AttributeError", "None"),
+        "show(lambda: valohai.logger().flush_logs())",
     ),
     row(
         *("killed", "what was logged is out", "", '{"a": 1}'),

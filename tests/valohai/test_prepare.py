@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,74 @@ def test_an_unknown_argument_is_a_warning_that_suggests(capfd: pytest.CaptureFix
             "Warning: unknown argument -v",
         ],
     )
+
+
+PASSED: dict[str, dict[str, Any]] = {
+    "rate": {"default": 0.1, "pass-as": "-lr {v}"},
+    "size": {"default": 1, "pass-as": "--s={value}px"},
+    "fast": {"default": False, "pass-true-as": "--quick", "pass-false-as": "--no-quick now"},
+    "loud": {"default": False, "pass-as": "-l"},
+    "tags": {"default": ["x"], "pass-as": "--tag {v}", "multiple": "repeat"},
+    "layers": {"default": [1], "pass-as": "--{name}-of:{v}"},
+    "place": {"default": "a", "pass-as": "{v}"},
+    "odd": {"default": "a", "pass-as": "{v} {none}"},
+    "dull": {"default": "a", "pass-as": "--dull-it"},
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        *((["-lr", "0.5"], {"rate": 0.5}), (["-lr", "-0.5"], {"rate": -0.5}), (["--rate=0.5"], {"rate": 0.5})),
+        *((["--s=7px"], {"size": 7}), (["--quick"], {"fast": True}), (["--no-quick", "now"], {"fast": False})),
+        *((["-l"], {"loud": True}), (["--tag", "a", "--tag", "b c"], {"tags": ["a", "b c"]})),
+        *(
+            (["--layers-of:3,4"], {"layers": [3, 4]}),
+            (["here"], {"place": "here"}),
+            (["--place=-x", "-lr", "1"], {"rate": 1.0, "place": "-x"}),
+        ),
+        (["-lr", "1", "--quick", "there", "--s=2px"], {"rate": 1.0, "fast": True, "place": "there", "size": 2}),
+    ],
+)
+def test_what_the_platform_passes_a_value_as_is_understood(
+    arguments: list[str], values: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sys.argv = ["train.py", *arguments]
+    vhpack.prepare(step="train", default_parameters=PASSED)
+    assert capfd.readouterr() == ("", "")
+    found = {name: vhpack.parameters(name).value for name in PASSED}
+    assert found == {**{name: spec["default"] for name, spec in PASSED.items()}, **values}
+
+
+@pytest.mark.parametrize("arguments", [["-lr"], ["--s=7"], ["--no-quick"], ["--dull-it"], ["-lx", "1"]])
+def test_what_is_passed_by_half_is_an_unknown_argument(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    sys.argv = ["train.py", *arguments]
+    vhpack.prepare(step="train", default_parameters=PASSED)
+    assert f"unknown argument {arguments[0]}" in capfd.readouterr().err
+
+
+def test_the_platforms_own_command_line_says_what_is_meant(capfd: pytest.CaptureFixture[str]) -> None:
+    from valohai_yaml.objs import Parameter
+
+    sent: dict[str, Any] = {
+        "rate": 0.25,
+        "size": 3,
+        "fast": True,
+        "loud": True,
+        "tags": ["p", "q"],
+        "layers": [5, 6],
+        "place": "there",
+    }
+    kinds = {"rate": "float", "size": "integer", "fast": "flag", "loud": "flag", "layers": "integer"}
+    sys.argv = ["train.py"]
+    for name, value in sent.items():
+        spec = {key.replace("-", "_"): setting for key, setting in PASSED[name].items()}
+        more: dict[str, Any] = {"multiple": "separate"} if name == "layers" else {}
+        made = Parameter(**{**spec, "name": name, "type": kinds.get(name, "string"), **more})
+        sys.argv += made.format_cli(value) or []
+    vhpack.prepare(step="train", default_parameters=PASSED)
+    assert {name: vhpack.parameters(name).value for name in sent} == sent
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_scripts_own_parser_goes_on_working(tmp_path: Path) -> None:

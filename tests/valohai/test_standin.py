@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vhpack.incumbent import FOLDER
 from vhpack.standin import MODULES
 
 
@@ -76,10 +79,47 @@ def test_nothing_is_loaded_a_second_time() -> None:
     assert python(INSTALLED + code) == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["valohai.internals.compression", "valohai.runs", "valohai.cli", "valohai.yaml"])
+@pytest.mark.parametrize(
+    "name", ["valohai.internals.compression", "valohai.internals.global_state", "valohai.runs", "valohai.cli"]
+)
 def test_what_is_not_public_there_is_not_here(name: str) -> None:
     code = f"\ntry: import {name}\nexcept ModuleNotFoundError as error: print(error.name)"
-    assert python(INSTALLED + code) in (f"{name}\n", "valohai.internals\n")
+    assert python(INSTALLED + code) == f"{name}\n"
+
+
+def test_what_their_command_line_uses_is_theirs_and_in_step_with_ours() -> None:
+    code = (
+        "from valohai.internals.yaml import parse_config_from_source\n"
+        "from valohai.internals.merge import python_to_yaml_merge_strategy\n"
+        "from valohai.internals.pipeline import get_pipeline_from_source\n"
+        "from valohai.yaml import config_to_yaml\n"
+        "import valohai.internals.yaml, valohai.yaml\n"
+        "open('a.py', 'w').write('import valohai\\nvalohai.prepare(step=\"é\", default_parameters={\"a\": 1})')\n"
+        "config = parse_config_from_source('a.py', '.')\n"
+        "import yaml; print(yaml.safe_load(config_to_yaml(config)) == config.serialize(), valohai.yaml is vhpack.yaml)\n"
+        "print('é' in config_to_yaml(config), valohai is vhpack, valohai.prepare is vhpack.prepare)"
+    )
+    assert python(INSTALLED + code) == "True True\nTrue True True\n"
+
+
+def test_every_public_name_of_theirs_is_here() -> None:
+    code = (
+        "import importlib, inspect, json, sys\n"
+        "def own(name, value): return getattr(value, '__module__', name) == name\n"
+        "found = {}\n"
+        "for name in json.loads(sys.argv[1]):\n"
+        "    importlib.import_module(name)\n"
+        "    held = vars(sys.modules[name]).items()\n"
+        "    found[name] = [n for n, v in held if not n.startswith('_') and not inspect.ismodule(v) and own(n, v)]\n"
+        "print(json.dumps(found))"
+    )
+    theirs = json.loads(python(code, json.dumps(sorted(MODULES))))
+    assert theirs.keys() == MODULES.keys()
+    ours = {name: importlib.import_module(MODULES[name]) for name in theirs}
+    missing = {name: [each for each in found if not hasattr(ours[name], each)] for name, found in theirs.items()}
+    for name in theirs.keys() - {"valohai.consts"}:
+        missing[name] = [each for each in missing[name] if each not in theirs["valohai.consts"]]  # which are imported there
+    assert {name: found for name, found in missing.items() if found} == {}
 
 
 def test_twice_is_as_good_as_once() -> None:
@@ -117,6 +157,20 @@ def test_without_valohai_utils_the_error_says_what_to_install(name: str) -> None
         "from vhpack import *; print(prepare.__name__)"
     )
     assert python(code) == "MissingExtraError True\nprepare\n"
+
+
+def test_what_theirs_brings_to_the_import_system_stays(tmp_path: Path) -> None:
+    (tmp_path / "valohai").mkdir()
+    (tmp_path / "valohai/__init__.py").write_text(
+        "import sys\nPipeline = 3\nclass Finder:\n    @staticmethod\n    def find_spec(*_): return None\n"
+        "sys.meta_path.append(Finder); sys.path.append('brought')\n"
+    )
+    code = (
+        "from valohai import Pipeline; found = [getattr(finder, '__name__', '') for finder in sys.meta_path]\n"
+        "print(Pipeline, 'Finder' in found, 'brought' in sys.path, valohai is vhpack, sys.path.count(sys.argv[1]))"
+    )
+    folders = os.pathsep.join([FOLDER, str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    assert python(INSTALLED + code, FOLDER, PYTHONPATH=folders) == "3 True True True 1\n"
 
 
 def test_theirs_loaded_before_is_a_warning() -> None:
@@ -171,6 +225,24 @@ def test_pipelines_are_theirs_in_a_script_that_runs(tmp_path: Path) -> None:
     script = tmp_path / "pipe.py"
     script.write_text("from valohai import Pipeline, triggers; print(Pipeline.__module__.partition('.')[0], callable(triggers))")
     assert vhpack_run(script).stdout == "papi True\n"
+
+
+def test_flags_of_the_interpreter_are_the_scripts(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, valohai; print(valohai.__name__, sys.stdout.write_through, sys.flags.optimize, sys.warnoptions)"
+    )
+    command = [sys.executable, "-u", "-O", "-W", "error", "-m", "vhpack", "run", str(script)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=120).stdout == "vhpack True 1 ['error']\n"
+
+
+@pytest.mark.parametrize("flag", ["-E", "-I"])
+def test_an_interpreter_that_would_find_theirs_is_refused(flag: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import valohai; print(valohai.__name__)")
+    ran = subprocess.run([sys.executable, flag, "-m", "vhpack", "run", script], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "install_as_valohai" in ran.stderr
 
 
 def test_a_script_that_fails_has_its_own_traceback(tmp_path: Path) -> None:

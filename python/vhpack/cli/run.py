@@ -42,6 +42,9 @@ def run(script: str, arguments: tuple[str, ...], *, copy: str | None) -> int:
     """
     if not os.path.isfile(script):
         raise click.UsageError(f"{script} is no file; name the script to run, and its arguments behind it")
+    if sys.flags.ignore_environment:
+        message = "python -E and -I ignore PYTHONPATH, by which the script would get vhpack; leave them out, or call"
+        raise click.UsageError(f"{message} vhpack.install_as_valohai() in the script")
     if copy is None:
         return _take_over(script, arguments, "")
     # What is no run is said now, and not by the script.
@@ -58,5 +61,6 @@ def _found(run_hash: str) -> str:
 
 def _take_over(script: str, arguments: tuple[str, ...], copy_of: str) -> NoReturn:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+    flags += ["-u"] if getattr(sys.stdout, "write_through", False) else []
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *flags, script, *arguments], env.with_on_path(incumbent.FOLDER, copy_of=copy_of))  # noqa: S606

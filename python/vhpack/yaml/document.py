@@ -43,8 +43,14 @@ class Node:
         return list(zip(self.items[::2], self.items[1::2], strict=True))
 
     def value(self, key: str) -> Node | None:
-        """Return what stands under a key of a mapping; None if it is not written here."""
-        return next((value for name, value in self.pairs() if name.kind == "scalar" and name.text == key), None)
+        """Return what stands under a key of a mapping; None if it is not written here. Of a key that is there twice, the last."""
+        at = self.place(key)
+        return None if at is None else self.pairs()[at][1]
+
+    def place(self, key: str) -> int | None:
+        """Return which of a mapping's pairs has this key, for readers; None if none is written here."""
+        found = [at for at, (name, _) in enumerate(self.pairs()) if name.kind == "scalar" and name.text == key]
+        return found[-1] if found else None
 
 
 @dataclass

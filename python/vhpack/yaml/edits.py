@@ -86,7 +86,7 @@ class Edits:
             held: What it means now, so that elements of a list that stay are left as they are written.
             offset: How much further to the right than their key items of lists are written.
         """
-        at = next((at for at, (name, _) in enumerate(mapping.pairs()) if name.kind == "scalar" and name.text == key), None)
+        at = mapping.place(key)
         if at is not None:
             self._replace(mapping, at, value, held, offset)
         elif mapping.flow:
@@ -97,7 +97,9 @@ class Edits:
     def remove(self, mapping: Node, key: str) -> None:
         """Remove a key and what stands under it."""
         pairs = mapping.pairs()
-        at = next(number for number, (name, _) in enumerate(pairs) if name.text == key)
+        at = mapping.place(key)
+        if at is None:
+            raise YamlError(f"{self._document.name}:{mapping.line}: {key!r} is not written here; write the step out")
         name = pairs[at][0]
         if mapping.flow:
             self._go([(one.start, other.end) for one, other in pairs], at)

@@ -168,6 +168,10 @@ def _objects(document: Document, lines: Sequence[str]) -> Iterator[Finding]:
     except (problems.ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
         yield _finding(document.name, lines, "error", str(error), document.root)
         return
+    except (LookupError, ArithmeticError, RecursionError) as error:  # whose own words say nothing to whoever wrote the file
+        said = f"the platform's reader fails here ({type(error).__name__}: {error}); a duration must be as in 1h 30m, for one"
+        yield _finding(document.name, lines, "error", said, document.root)
+        return
     for message in result.messages:
         severity: Literal["error", "warning"] = "error" if message["type"] == "error" else "warning"
         said = " ".join(str(message["message"]).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import keyword
 import re
 import warnings
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ _QUIET: Final = frozenset(
         "dhist",
         "dirs",
         "doctest_mode",
-        "env",
         "gui",
         "hist",
         "history",
@@ -71,9 +71,7 @@ _QUIET: Final = frozenset(
         "reload_ext",
         "rm",
         "rmdir",
-        "sc",
         "save",
-        "set_env",
         "sx",
         "system",
         "tensorboard",
@@ -87,40 +85,27 @@ _QUIET: Final = frozenset(
         "xmode",
     ]
 )
-_OTHER_LANGUAGES: Final = frozenset(
-    [
-        "!",
-        "bash",
-        "bigquery",
-        "cmd",
-        "file",
-        "html",
-        "HTML",
-        "javascript",
-        "js",
-        "latex",
-        "markdown",
-        "perl",
-        "pypy",
-        "python",
-        "python2",
-        "python3",
-        "ruby",
-        "script",
-        "sh",
-        "sql",
-        "svg",
-        "SVG",
-        "sx",
-        "system",
-        "writefile",
-    ]
+_SHOWN: Final = frozenset(
+    ["file", "html", "HTML", "javascript", "js", "latex", "markdown", "svg", "SVG", "sx", "system", "writefile", "!"]
+)
+# Programs of their own; options of theirs, or words, name what their outcome is put under.
+_PROGRAMS: Final = frozenset(
+    ["bash", "bigquery", "cmd", "perl", "pypy", "python", "python2", "python3", "ruby", "script", "sh", "sql"]
 )
 _RUNS_PYTHON: Final = frozenset({"time", "capture", "prun"})
+_ENVIRONMENT: Final = frozenset({"dotenv", "env", "set_env"})
+# In a cell of one line they are magics without `%`, too, also where the line would be Python, as `store -r` is.
+_SETTING: Final = frozenset({"edit", "load", "macro", "pylab", "rerun", "reset", "reset_selective", "run", "store"})
+_BARE_SETTING: Final = frozenset({"pylab", "reset"})
+_BARE = re.compile(r"(?P<name>\w+)(?P<rest>[ \t]+(?![=,(\[])[^\r\n]*)?(?P<end>\s*)")
+_SETS = re.compile(r"(?:--?[\w-]+=)?(?P<name>[^\W\d]\w*)")
+_INTO = re.compile(r"(?P<name>[^\W\d]\w*)\s*<<")
+_VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?:\s*=|\s+\S).*")
 _ASSIGNED = re.compile(r"(?P<left>[^=!<>%#'\"]*[^=!<>%#'\"\s])\s*=\s*(?P<escape>!{1,2}|%)(?P<rest>.*)", re.DOTALL)
 _HELP = re.compile(r"\s*%{0,2}[\w.*\[\]'\"]+\?{1,2}\s*(#.*)?")
 _UNKNOWN: Final = "get_ipython().run_magic()"
 _ANYTHING: Final = "globals()"
+_ANY_VARIABLE: Final = f"get_ipython().environ[get_ipython()] = {_UNKNOWN}"
 
 
 @dataclass(frozen=True)
@@ -181,6 +166,9 @@ def python(source: str) -> str:
         files = get_ipython().run_magic()
         x = 1
     """
+    said = _without_percent(source)
+    if said is not None:
+        return said
     if _is_python(source):
         return source
     lines = re.split(r"\r\n|\r|\n", source)
@@ -200,14 +188,38 @@ def _is_python(source: str) -> bool:
     return True
 
 
+def _without_percent(source: str) -> str | None:
+    """Return a cell of one line that is a magic without its `%` in Python's words, else None."""
+    found = _BARE.fullmatch(source)
+    if found is None:
+        return None
+    name, rest = found["name"], (found["rest"] or "").strip()
+    if name in _SETTING and (rest or name in _BARE_SETTING):
+        return _ANYTHING + found["end"]
+    known = name == "time" or name in _QUIET or name in _ENVIRONMENT
+    return _line_magic(f"{name} {rest}") + found["end"] if known and rest and not _is_python(source) else None
+
+
 def _cell_magic(lines: list[str], first: int) -> str:
-    name = (lines[first][2:].split() or [""])[0]
-    blank = [""] * (first + 1)
+    name, _, rest = lines[first][2:].partition(" ")
+    name = name.strip()
+    above, below = [""] * first, lines[first + 1 :]
     if name in _RUNS_PYTHON:
-        return "\n".join([*blank, *_Lines(lines[first + 1 :]).translated()])
-    if name in _OTHER_LANGUAGES or name.startswith("!"):
-        return "\n" * (len(lines) - 1)
-    return "\n".join([*blank[:-1], _ANYTHING, *([""] * (len(lines) - first - 1))])
+        kept = [found["name"] for found in map(_SETS.fullmatch, rest.split()) if found] if name == "capture" else []
+        if any(re.search(rf"\b{kept_name}\b", line) for kept_name in kept for line in below):
+            # What the cell sets by that name is replaced when it ends.
+            return "\n".join([*above, _ANYTHING, *([""] * len(below))])
+        return "\n".join([*above, _unknown(kept), *_Lines(below).translated()])
+    if name in _PROGRAMS or name in _SHOWN or name.startswith("!"):
+        names = [found["name"] for found in map(_SETS.fullmatch, rest.split()) if found] if name in _PROGRAMS else []
+        names += [found["name"] for line in (rest, *below) for found in _INTO.finditer(line)] if name == "sql" else []
+        return "\n".join([*above, _unknown(names), *([""] * len(below))])
+    return "\n".join([*above, _ANYTHING, *([""] * len(below))])
+
+
+def _unknown(names: list[str]) -> str:
+    """Return a statement that sets names to what nobody can tell."""
+    return "".join(f"{name} = " for name in dict.fromkeys(names) if not keyword.iskeyword(name)) + _UNKNOWN if names else ""
 
 
 class _Lines:
@@ -279,10 +291,15 @@ def _translated(line: str) -> str | None:
     if text.startswith(("/", ",", ";")):
         return f"{indent}{_ANYTHING}"  # calls a function, which may be the notebook's own
     assigned = _ASSIGNED.fullmatch(text)
-    if assigned is None:
-        return None
-    quiet = assigned["escape"] != "%" or (assigned["rest"].split() or [""])[0] in _QUIET
-    return f"{indent}{assigned['left']} = {_UNKNOWN if quiet else _ANYTHING}"
+    return None if assigned is None else f"{indent}{assigned['left']} = {_outcome(assigned['escape'], assigned['rest'])}"
+
+
+def _outcome(escape: str, command: str) -> str:
+    """Return what the right side of `x = !command` or `x = %magic` is worth in Python's words."""
+    magic, _, rest = command.strip().partition(" ")
+    if escape == "%" and magic in _ENVIRONMENT:
+        return _environment(rest) or _UNKNOWN
+    return _UNKNOWN if escape != "%" or magic in _QUIET else _ANYTHING
 
 
 def _line_magic(text: str) -> str:
@@ -290,4 +307,14 @@ def _line_magic(text: str) -> str:
     if name == "time" and rest.strip():
         # As far to the right as it was.
         return f"0;{' ' * (len(text) - len(rest) - 1)}{rest}"
+    if name in _ENVIRONMENT:
+        return _environment(rest if name != "dotenv" else "{}") or "pass"
     return "pass" if name.lstrip("%") in _QUIET else _ANYTHING
+
+
+def _environment(text: str) -> str:
+    """Return what `%env` does with these words as a statement that sets a variable; empty where it only shows some."""
+    if "$" in text or "{" in text:
+        return _ANY_VARIABLE  # of a name, or to a value, that is put in first
+    found = _VARIABLE.fullmatch(text.strip())
+    return f"get_ipython().environ[{found['name']!r}] = {_UNKNOWN}" if found else ""

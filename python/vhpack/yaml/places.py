@@ -88,6 +88,8 @@ class Source:
     """As Python counts them; of a notebook, all cells one after another."""
     cells: Mapping[int, tuple[int, int]] | None = None
     """Of a notebook: a line's number to that of its cell, and of the line in it."""
+    magics: frozenset[int] = frozenset()
+    """Lines that are no Python, and were put into its words to be followed."""
 
     def problem(self, node: ast.AST | None, message: str, *, detail: str = "") -> Problem:
         """Say something about a node of the file's syntax tree, or about the whole file."""
@@ -124,6 +126,8 @@ class Source:
         first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0) or 0
         if not first:
             return "this"
+        if first in self.magics:
+            return shortened(self.line(first).strip())
         pieces = [self.line(number) for number in range(first, min(last, first + 3) + 1)]
         begin = self.column(first, getattr(node, "col_offset", 0)) - 1
         if last <= first + 3:

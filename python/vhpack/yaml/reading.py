@@ -130,7 +130,9 @@ def _parsed(path: str, content: bytes, reading: Reading) -> tuple[Source, list[a
     if sum(map(len, shown)) > _LONGEST_SOURCE:
         raise ValueError(f"its code is longer than {_LONGEST_SOURCE >> 20} MiB, and is not read")
     places = [(number, line) for number, lines, _ in cells for line in range(1, len(lines) + 1)]
-    source = Source(path, tuple(shown), dict(enumerate(places, 1)))
+    followed = [line for _, lines, _ in cells for line in lines]
+    magics = frozenset(number for number, (line, was) in enumerate(zip(followed, shown, strict=True), 1) if line != was)
+    source = Source(path, tuple(shown), dict(enumerate(places, 1)), magics)
     body: list[ast.stmt] = []
     before = 0
     for _, lines, _ in cells:
@@ -296,7 +298,9 @@ class _Follower(Statements):
     def _untold(self, record: _Record, where: str, lost: Unknown) -> None:
         text = self.source.text_of(lost.node)
         detail = lost.why
-        if lost.root is not lost.node:
+        if getattr(lost.root, "lineno", 0) in self.source.magics:
+            detail = f"{self.source.where(lost.root)}: {self.source.text_of(lost.root)}"  # its own words, and not ours for it
+        elif lost.root is not lost.node:
             here = getattr(lost.root, "lineno", 0) == getattr(lost.node, "lineno", 0)
             begin = repr(self.source.text_of(lost.root)) if here else self.source.where(lost.root)
             detail = (
