@@ -47,8 +47,8 @@ def is_reference(place: str | None) -> bool:
 
 
 def has_references(found: GivenInput) -> bool:
-    """Return whether an input has to be looked up in the registry."""
-    return any(map(is_reference, found.places)) or any(is_reference(file.uri) for file in found.files)
+    """Return whether an input has to be looked up in the registry; not where the platform itself fetches its files on demand."""
+    return any(map(is_reference, found.places)) or (not found.input_id and any(is_reference(file.uri) for file in found.files))
 
 
 def read_object(path: str) -> dict[str, object] | None:

@@ -58,7 +58,7 @@ def _wanted(inputs: Mapping[str, GivenInput]) -> list[Wanted]:
     asked = {}
     for name, given in inputs.items():
         uris = [place for place in given.places if is_reference(place)]
-        uris += [str(file.uri) for file in given.files if is_reference(file.uri) and not _is_there(file)]
+        uris += [str(file.uri) for file in given.files if _is_unknown(given, file)]
         if uris:
             asked[name] = tuple(uris)
     if not asked:
@@ -113,14 +113,14 @@ def _with_files(registry: Registry, given: GivenInput, pins: Sequence[Pin], copi
         return given
     if copied:
         others = [place for place in given.places if not is_reference(place)]
-        there = tuple(file for file in given.files if not is_reference(file.uri) or _is_there(file))
+        there = tuple(file for file in given.files if not _is_unknown(given, file))
         return replace(given, files=(*there, *(_file(registry, pin) for pin in pins)), places=tuple(others))
     by_uri: dict[str, list[Pin]] = {}
     for pin in pins:
         by_uri.setdefault(pin.requested, []).append(pin)
     files: list[GivenFile] = []
     for file in given.files:
-        if is_reference(file.uri) and not _is_there(file):
+        if _is_unknown(given, file):
             # What the file is called, the file that lists it says.
             files += [replace(_file(registry, pin), name=file.name) for pin in by_uri[str(file.uri)]]
         else:
@@ -158,5 +158,7 @@ def _safe(name: str, instead: str) -> str:
     return "/".join(parts) or instead
 
 
-def _is_there(file: GivenFile) -> bool:
-    return bool(file.path) and os.path.isfile(os.path.join(runs.current().base, str(file.path)))
+def _is_unknown(given: GivenInput, file: GivenFile) -> bool:
+    """Return whether only the registry can say where a file is."""
+    there = bool(file.path) and os.path.isfile(os.path.join(runs.current().base, str(file.path)))
+    return is_reference(file.uri) and not given.input_id and not there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,21 @@ import pytest
 import vhpack
 from tests.registry.making import output, script
 from tests.registry.test_inputs import read
+from vhpack import uploading
 from vhpack.errors import ChecksumError, RegistrationError
 
 SECONDS = 60
 
 
 @pytest.fixture
-def bucket(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bucket(work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = work / "bucket"
     folder.mkdir()
     monkeypatch.setenv("VHPACK_STATE_DIR", str(work / "state"))
     monkeypatch.setenv("VHPACK_UPLOAD_URI", folder.as_uri())
-    return folder
+    yield folder
+    vhpack.wait_for_uploads(SECONDS, raise_on_error=False)
+    uploading.forget(vhpack.uploads())
 
 
 def stored(work: Path) -> list[Path]:
