@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import vhpack
-from tests.engine.command import VHPACK, Ended
-from tests.registry.making import made, write
-from vhpack.cli import main
+from tests.engine.command import VHPACK
+from tests.registry.making import ask, made, write
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -25,21 +22,6 @@ UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 def local(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("VHPACK_REGISTRY_URL")
     return work
-
-
-def ask(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ended:
-    """As a process of its own would have ended, but for the second that its start takes."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in (environment or {}).items():
-            patched.setenv(name, value)
-        patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        patched.setattr(sys, "stdout", out)
-        patched.setattr(sys, "stderr", err)
-        code = main(arguments)
-    out.flush()
-    err.flush()
-    return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def told(*arguments: str) -> object:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 import vhpack
 from tests.engine.command import Ended, run
+from vhpack.cli import main
 
 Said = Mapping[str, object]
 
@@ -50,6 +54,21 @@ def environment() -> dict[str, str]:
     """That of a process which is part of no run."""
     vhpack.reset()
     return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def ask(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ended:
+    """As a process of its own would have ended, but for the second that its start takes."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (environment or {}).items():
+            patched.setenv(name, value)
+        patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        patched.setattr(sys, "stdout", out)
+        patched.setattr(sys, "stderr", err)
+        code = main(arguments)
+    out.flush()
+    err.flush()
+    return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def content_of(target: str) -> str:

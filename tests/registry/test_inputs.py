@@ -11,7 +11,7 @@ import pytest
 
 import vhpack
 from tests.engine.command import vhpack as command
-from tests.registry.making import made, script, write
+from tests.registry.making import ask, made, script, write
 from tests.registry.test_names import STRANGE
 from tests.valohai.servers import http_site
 from vhpack import paths, registrar, runs
@@ -208,7 +208,7 @@ def test_a_copy_of_a_run_gets_its_data_unless_it_is_told_otherwise(local: Path) 
     vhpack.data.add(write("a.txt", "old"), alias="train-images")
     text = READ % "datum://train-images"
     assert script(local, text).out == "old\n"
-    (run,) = json.loads(command("runs", "list", "--json", cwd=local).out)["runs"]
+    (run,) = json.loads(ask("runs", "list", "--json").out)["runs"]
     vhpack.data.add(write("a.txt", "new"), alias="train-images")
     assert script(local, text).out == "new\n"
     copy = ("-m", "vhpack", "run", "--copy", run["run"])
@@ -218,7 +218,7 @@ def test_a_copy_of_a_run_gets_its_data_unless_it_is_told_otherwise(local: Path) 
         "whatever the script says by now"
     )
     assert script(local, text, "--data=datum://train-images", before=copy).out == "new\n"
-    listed = json.loads(command("runs", "list", "--json", cwd=local).out)["runs"]
+    listed = json.loads(ask("runs", "list", "--json").out)["runs"]
     assert [each["copied_from"] for each in listed] == [None, None, run["run"], run["run"], run["run"]]
     copy_of_copy = ("-m", "vhpack", "run", "--copy", listed[2]["run"])
     assert script(local, text, before=copy_of_copy).out == "old\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vhpack
-from tests.registry.making import content_of, made, output, script, write
+from tests.registry.making import ask, content_of, made, output, script, write
 from vhpack import registrar, runs
 from vhpack.errors import JobWarning, NotRegisteredError, OptionError, PropertyError, RegistrationError
 
@@ -346,9 +346,7 @@ def test_a_run_that_cannot_be_registered_says_how_to_do_it_later(local: Path) ->
     assert "Traceback" not in ended.err
     assert not (local / ".valohai/registry.db").exists()
     (local / f".valohai/outputs/{run}/model.txt.metadata.json").write_text('{"valohai.alias": "mended"}')
-    from tests.engine.command import vhpack as command
-
-    again = command("runs", "register", run, cwd=local)
+    again = ask("runs", "register", run)
     assert again.code == 0, again
     assert content_of("datum://mended") == "weights"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import vhpack
-from tests.engine.command import vhpack as command
-from tests.registry.making import script
+from tests.registry.making import ask, script
 
 TRAIN = """\
 import sys
@@ -43,15 +42,15 @@ def infer(folder: Path) -> str:
 def test_batch_inference_uses_the_model_that_is_in_production(local: Path) -> None:
     assert script(local, PREPROCESS, before=RUN).code == 0
     assert script(local, TRAIN, before=RUN).code == 0
-    assert "no alias 'model-prod'" not in command("alias", "list", cwd=local).out
-    assert command("alias", "set", "model-prod", "datum://model-candidate", "--note", "first", cwd=local).code == 0
+    assert "no alias 'model-prod'" not in ask("alias", "list").out
+    assert ask("alias", "set", "model-prod", "datum://model-candidate", "--note", "first").code == 0
     assert infer(local) == "by a model that was trained on cats with seed 1"
 
     assert script(local, TRAIN, "--seed=2", before=RUN).code == 0
     assert infer(local) == "by a model that was trained on cats with seed 1", "a candidate is not in production"
-    assert command("alias", "set", "model-prod", "datum://model-candidate", cwd=local).code == 0
+    assert ask("alias", "set", "model-prod", "datum://model-candidate").code == 0
     assert infer(local) == "by a model that was trained on cats with seed 2"
-    assert command("alias", "rollback", "model-prod", "--note", "worse", cwd=local).code == 0
+    assert ask("alias", "rollback", "model-prod", "--note", "worse").code == 0
     assert infer(local) == "by a model that was trained on cats with seed 1"
     assert [change.note for change in vhpack.aliases.history("model-prod")] == ["first", "", "worse"]
 
@@ -69,6 +68,6 @@ def test_train_images_moves_to_newer_data_and_a_copied_run_keeps_the_old(local: 
         for datum in vhpack.data.find("model.txt")
     ]
     assert contents == ["trained on cats with seed 1", "trained on dogs with seed 1", "trained on cats with seed 3"]
-    shown = command("runs", "show", str(vhpack.data.find("model.txt")[2].run), cwd=local).out
+    shown = ask("runs", "show", str(vhpack.data.find("model.txt")[2].run)).out
     assert f"copy of     {first.run}" in shown.replace("copy of       ", "copy of     ")
     assert "datum://train-images = datum://" in shown
