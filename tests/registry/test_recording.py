@@ -310,7 +310,22 @@ json.dump({"valohai.alias": "model-prod"}, open(path + ".metadata.json", "w"))
         ("raise SystemExit(0)", 0, "unknown"),
     ],
 )
-def test_the_end_of_a_script_tells_whether_its_run_has_succeeded(local: Path, end: str, code: int, status: str) -> None:
+def test_the_end_of_a_program_is_told_from_inside(work: Path, end: str, code: int, status: str) -> None:
+    watching = "import atexit, sys\nfrom vhpack import exits\nwatch = exits.Watch()\natexit.register(lambda: print('ended:', watch.end()))\n"
+    ended = script(work, f"{watching}path = __file__\n{end}\n")
+    assert (ended.code, f"ended: {status}\n" in ended.out) == (code, True), ended
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "status"),
+    [
+        ("", 0, "succeeded"),
+        ("sys.exit(3)", 3, "failed"),
+        ("raise KeyboardInterrupt", -2, "failed"),
+        ("raise SystemExit(0)", 0, "unknown"),
+    ],
+)
+def test_the_end_of_a_script_decides_whether_its_aliases_move(local: Path, end: str, code: int, status: str) -> None:
     ended = script(local, f"{SCRIPT}{end}\n")
     assert ended.code == code, ended
     (datum,) = vhpack.data.find()
