@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack.registry.names import Reference
 
@@ -124,9 +125,8 @@ class RunRecord:
     inputs: tuple[Pin, ...] = ()
 
 
-@dataclass(frozen=True)
-class Output:
-    """A file that a run made, as it is handed in to be registered."""
+class Output(NamedTuple):
+    """A file that a run made, as it is handed in to be registered; a tuple, since there may be 200,000 of them."""
 
     name: str
     size: int
@@ -134,7 +134,7 @@ class Output:
     xxh3_128: str
     modified_ns: int
     location: str | None = None
-    properties: Mapping[str, object] = field(default_factory=dict)
+    properties: Mapping[str, object] = MappingProxyType({})
     """All that sidecars say of it, the platform's own `valohai.` names among it."""
 
 

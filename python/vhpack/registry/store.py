@@ -9,8 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack.cloning import clone
 from vhpack.errors import ContentError
@@ -25,8 +24,7 @@ _THREADS = 4
 _DIGITS = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """A file whose content is to be kept."""
 
     path: str
@@ -179,7 +177,7 @@ class Store:
             except FileExistsError:
                 pass
             except OSError:  # another file system, or one without links
-                content = replace(content, may_link=False)
+                content = content._replace(may_link=False)
             else:
                 return target
         with contextlib.suppress(FileNotFoundError):
