@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -47,6 +49,22 @@ def resize(job: Path, *arguments: str, before: tuple[str, ...] = ()) -> dict[str
     metrics = [json.loads(line)["images"] for line in ran.stdout.split("\n") if line]
     assert metrics == list(range(100, len(sizes) + 1, 100))
     return sizes
+
+
+def test_the_first_five_minutes_can_be_typed_from_top_to_bottom(work: Path) -> None:
+    """Behind `cd demo`, where `make demo` has put the images."""
+    chapter = README.read_text().split("## Five minutes")[1].split("### In a job")[0]
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", chapter, re.DOTALL)
+    assert len(blocks) >= 5
+    draw(work / "resized")
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    for language, text in blocks:
+        typed = text.split("cd demo\n")[-1] if language == "sh" else f"import vhpack\n{text}"
+        program = ["sh", "-ec", typed] if language == "sh" else [sys.executable, "-c", typed]
+        ran = subprocess.run(program, cwd=work, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, (text, ran.stderr)
+    assert list((work / "moved").iterdir()) == []
+    assert len(list((work / "there").iterdir())) == 300
 
 
 def test_the_resizing_step_runs_from_images_to_an_archive(job: Path) -> None:

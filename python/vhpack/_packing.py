@@ -30,7 +30,7 @@ _WORDS = {
     "on_change": ("error", "skip"),
     "codec": ("auto", "store", "deflate", "zstd"),
 }
-_NUMBERS = {"level": 12, "align": 4096, "jobs": 1024, "memory": 2**63 - 1}
+_NUMBERS = {"level": (0, 12), "align": (0, 4096), "jobs": (1, 1024), "memory": (0, 2**63 - 1)}
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Settings:
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
-        for name, most in _NUMBERS.items():
+        for name, (least, most) in _NUMBERS.items():
             value = getattr(self, name)
             # Amounts may also be text, which is read later.
             is_amount = name == "memory"
             if value is None or (is_amount and not isinstance(value, int)):
                 continue
-            if not isinstance(value, int) or not 0 <= value <= most:
-                raise OptionError(f"{name} is {value!r}; it must be a whole number from 0 to {most}")
+            if not isinstance(value, int) or not least <= value <= most:
+                raise OptionError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
 
 
 def pack(
@@ -300,8 +300,9 @@ def encode_patterns(wanted: Patterns) -> list[bytes]:
 
 def checked_jobs(jobs: int | None) -> int | None:
     """Return a number of threads, or None for one for each core."""
-    if jobs is not None and not 1 <= jobs <= _NUMBERS["jobs"]:
-        raise OptionError(f"jobs is {jobs}; it must be a number from 1 to {_NUMBERS['jobs']}")
+    least, most = _NUMBERS["jobs"]
+    if jobs is not None and not least <= jobs <= most:
+        raise OptionError(f"jobs is {jobs}; it must be a number from {least} to {most}")
     return jobs
 
 

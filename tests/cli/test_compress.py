@@ -262,3 +262,24 @@ def test_settings_reach_the_engine(work: Path) -> None:
         entries = opened.infolist()
     assert [entry.filename for entry in entries] == ["d/.hidden", "d/a.txt"]
     assert {(entry.compress_type, entry.date_time[0]) for entry in entries} == {(zipfile.ZIP_STORED, 2001)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["d", "--level", "13"],
+        ["d", "-0"],
+        ["d", "-q", "-v"],
+        ["d", "--no-such-option"],
+        ["d", "--jobs", "5000"],
+        ["d", "--align", "5000"],
+    ],
+)
+def test_wrong_usage_is_an_object_too_where_json_is_wanted(work: Path, wrong: list[str]) -> None:
+    done = compress(*wrong, "--json", cwd=work)
+
+    assert done.code == 2
+    error = json.loads(done.out)["error"]
+    assert error["kind"] == "usage"
+    assert error["message"] in done.err

@@ -163,6 +163,16 @@ def test_the_target_is_recognised_under_any_name(work: Path, tree: Path, spellin
     assert structure_of(tree / "images.zip").names() == ["a.txt", "sub/b.bin"]
 
 
+@pytest.mark.parametrize("target", ["tree/out/a.zip", "tree/out/deep/a.zip", "tree/a.zip"])
+def test_an_archive_in_its_own_tree_is_the_same_the_second_time(work: Path, target: str) -> None:
+    write_tree(work, {"tree/x": b"x", "tree/empty": None})
+    (work / target).parent.mkdir(parents=True, exist_ok=True)
+    first = vhpack.pack("tree", target)
+
+    assert vhpack.pack("tree", target, force=True).digest == first.digest
+    assert structure_of(work / target).names() == ["empty/", "x"]
+
+
 def test_naming_the_target_as_a_source_loses_nothing(work: Path) -> None:
     write_tree(work, {"only.zip": b"precious"})
     before = snapshot(work)

@@ -186,6 +186,30 @@ def test_hard_links_are_two_members_and_both_names_go(work: Path) -> None:
     assert set(snapshot(work)) == {"data", "out.zip", "outside.txt"}
 
 
+def test_two_names_of_one_file_that_become_one_member_are_refused(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them would stay when the other is removed, and the next call would pack it over the archive of all the rest."""
+    write_tree(work, {"a/x": b"x", "a/y": b"only copy of y", "b/z": b"only copy of z"})
+    os.link(work / "a/x", work / "b/x")
+    monkeypatch.setenv("VH_OUTPUTS_DIR", str(work))
+    before = snapshot(work)
+
+    for _ in range(2):
+        with pytest.raises(vhpack.MemberCollisionError, match=r"a/x.* and .*b/x"):
+            vhpack.outputs().compress([work / "a/*", work / "b/*"], work / "all.zip")
+        assert snapshot(work) == before
+
+
+def test_one_name_that_is_reached_on_two_ways_is_packed_once(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(work, {"a/x": b"x", "a/y": b"y"})
+    (work / "b").symlink_to("a")
+    monkeypatch.setenv("VH_OUTPUTS_DIR", str(work))
+
+    vhpack.outputs().compress([work / "a/*", work / "b/*"], work / "all.zip")
+
+    assert structure_of(work / "all.zip").names() == ["x", "y"]
+    assert contents(work / "a") == {}
+
+
 def test_folders_that_link_to_each_other_are_refused_before_their_paths_fill_the_memory(work: Path) -> None:
     """Twelve folders with a link to each other one are reached on a billion ways, none of them a loop."""
     for one in range(12):

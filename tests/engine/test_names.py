@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,6 +221,28 @@ def test_a_dry_run_prints_the_members_and_writes_nothing(work: Path, tree: Path)
 
     assert ended.out.splitlines() == structure_of(tree / "out.zip").names()
     assert not (work / "data.zip").exists()
+
+
+def test_a_dry_run_reaches_as_deep_as_a_pack(work: Path) -> None:
+    (work / "data").mkdir()
+    folder = os.open(work / "data", os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("x" * 200, dir_fd=folder)
+        inner = os.open("x" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    file = os.open("deep.txt", os.O_CREAT | os.O_WRONLY, dir_fd=folder)
+    os.write(file, b"deep")
+    os.close(file)
+    os.close(folder)
+
+    said = compress("data", "-o", "out.zip", "--dry-run", "--json", cwd=work)
+    assert said.code == 0, said
+    plan = json.loads(said.out)
+    assert (plan["files"], plan["bytes_in"]) == (1, 4)
+    assert compress("data", "-o", "out.zip", "--remove-originals", cwd=work).code == 0
+    assert structure_of(work / "out.zip").names() == plan["members"]
+    run(["rm", "-rf", "data"], work)
 
 
 def test_members_are_sorted_by_their_bytes(work: Path) -> None:

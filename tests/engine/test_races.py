@@ -101,6 +101,25 @@ def test_a_folder_that_becomes_a_link_costs_nothing_elsewhere(work: Path, tree: 
     assert contents(work / "moved") == {"inner": b"inner"}
 
 
+@pytest.mark.parametrize("listed", ["", "y"], ids=["the folder", "a folder above it"])
+@pytest.mark.parametrize("on_change", ["error", "skip"])
+def test_a_folder_that_becomes_a_link_while_the_tree_is_listed_is_not_followed(
+    work: Path, tree: Path, listed: str, on_change: str
+) -> None:
+    """Whoever may write to the tree could have anything packed by its owner, and removed."""
+    write_tree(work, {"data/y/deep/inner": b"inner", "precious/p": b"precious", "precious/deep/q": b"precious"})
+    with paused(command("--on-change", on_change), work, calls=["close"], paths=[tree / listed]) as pause:
+        (tree / "y").rename(work / "moved")
+        (tree / "y").symlink_to(work / "precious")
+
+    if on_change == "error":
+        check_failed(pause.ended, ["data/y"], "at rest")
+    else:
+        assert not any("p" in name or "q" in name for name in structure_of(work / "out.zip").names())
+    assert contents(work / "precious") == {"p": b"precious", "deep/q": b"precious"}
+    assert contents(work / "moved") == {"inner": b"inner", "deep/inner": b"inner"}
+
+
 def test_a_folder_that_becomes_a_link_before_the_removal_costs_nothing_elsewhere(work: Path, tree: Path) -> None:
     write_tree(work, {"precious/inner": b"inner"})
     seen = (tree / "y/inner").stat()

@@ -145,7 +145,7 @@ def damage_the_list(project: Path) -> None:
 
 def make_it_another_version(project: Path) -> None:
     content = (project / LIST).read_bytes()
-    (project / LIST).write_bytes(content.replace(b"removing 4\n", b"removing 3\n", 1))
+    (project / LIST).write_bytes(content.replace(b"removing 5\n", b"removing 4\n", 1))
 
 
 def put_a_folder_there(project: Path) -> None:

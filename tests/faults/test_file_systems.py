@@ -45,6 +45,16 @@ def image(folder: Path, command: list[str]) -> Path:
     return path
 
 
+def attached(path: Path, ends: ExitStack) -> str:
+    """A device of its own for the file."""
+    made = subprocess.run(["losetup", "-f", "--show", str(path)], capture_output=True, text=True)
+    if made.returncode != 0:
+        without(f"this user may not make a disk of a file: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    ends.callback(subprocess.run, ["losetup", "-d", device], check=True)
+    return device
+
+
 def tmpfs(ground: Path, ends: ExitStack) -> Path:
     folder = ground / "tmpfs"
     return mounted(["mount", "-t", "tmpfs", "vhpack-test", str(folder)], folder, ends)
@@ -89,12 +99,7 @@ def exfat(ground: Path, ends: ExitStack) -> Path:
     """No links, modes that are fixed, names that keep their case and fold it."""
     needs("mount.exfat-fuse", "losetup")
     path = image(ground, ["mkfs.exfat"])
-    made = subprocess.run(["losetup", "-f", "--show", str(path)], capture_output=True, text=True)
-    if made.returncode != 0:
-        without(f"this user may not make a disk of a file: {made.stderr.strip()}")
-    device = made.stdout.strip()
-    ends.callback(subprocess.run, ["losetup", "-d", device], check=True)
-    return mounted(["mount.exfat-fuse", device, str(ground / "exfat")], ground / "exfat", ends)
+    return mounted(["mount.exfat-fuse", attached(path, ends), str(ground / "exfat")], ground / "exfat", ends)
 
 
 OFFERED = Path("/proc/filesystems").read_text().split()
@@ -163,6 +168,21 @@ def test_a_removal_that_was_cut_off_is_finished_or_refused(disk: Path, tmp_path:
         assert held(disk) | held(disk, "earlier.zip") == FILES
 
 
+@pytest.mark.parametrize("disk", [overlay] if "overlay" in OFFERED else [], indirect=True)
+def test_a_removal_from_a_layer_below_is_finished(disk: Path, tmp_path: Path) -> None:
+    """As from a container's image: the first original that goes brings its folder to the upper layer, where it is born anew."""
+    assert left(disk) == FILES
+    kill = strace(["unlink", "unlinkat"], tmp_path / "log", inject="signal=KILL:when=6")
+    run([*kill, VHPACK, "compress", *CALL, "--jobs", "1"], disk)
+    assert len(left(disk)) == len(FILES) - 5
+
+    ended = compress(*CALL, cwd=disk)
+
+    assert ended.code == 0, ended
+    assert held(disk) == FILES
+    assert left(disk) == {}
+
+
 @pytest.mark.parametrize("disk", ALL, indirect=True)
 def test_a_removal_goes_on_after_the_disk_was_away(disk: Path, tmp_path: Path) -> None:
     """Mounted again it may have other numbers: finished or refused, nothing is lost."""
@@ -175,6 +195,51 @@ def test_a_removal_goes_on_after_the_disk_was_away(disk: Path, tmp_path: Path) -
     compress(*CALL, "--force", cwd=disk)
 
     assert {**held(disk), **left(disk)} == FILES
+
+
+NUMBERED = {"ext4": ["mkfs.ext4", "-q", "-I", "256"], "btrfs": ["mkfs.btrfs", "-q"], "xfs": ["mkfs.xfs", "-q"]}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NUMBERED if kind in OFFERED])
+@pytest.mark.parametrize("removed", [4, len(FILES)])
+def test_a_removal_goes_on_on_a_disk_that_was_mounted_under_another_number(tmp_path: Path, kind: str, removed: int) -> None:
+    """A folder is known by inode, birth and volume; where the volume is told by the number, too, what is advised works."""
+    needs("mount", "umount", "losetup")
+    disk = tmp_path / "disk"
+    path = image(tmp_path, NUMBERED[kind])
+    numbers = set()
+    with ExitStack() as ends:
+        first = attached(path, ends)
+        with ExitStack() as mounts:
+            mounted(["mount", "-t", kind, first, str(disk)], disk, mounts)
+            numbers.add(disk.stat().st_dev)
+            write_tree(disk / "data", FILES)
+            kill = strace(["unlink", "unlinkat"], tmp_path / "log", inject=f"signal=KILL:when={removed + 1}")
+            run([*kill, VHPACK, "compress", *CALL, "--jobs", "1"], disk)
+            assert len(left(disk)) == len(FILES) - removed
+        second = attached(path, ends)
+        # btrfs takes the lowest number that is free.
+        mounted(["mount", "-t", "tmpfs", "vhpack-test", str(tmp_path / "between")], tmp_path / "between", ends)
+        with ExitStack() as mounts:
+            mounted(["mount", "-t", kind, second, str(disk)], disk, mounts)
+            numbers.add(disk.stat().st_dev)
+            write_tree(disk, {"new/new.json": b"new"})
+            check_failed(compress("new", *CALL[1:], "--force", cwd=disk), ["out.zip"], "move .* away")
+            assert held(disk) | left(disk) == FILES
+
+            ended = compress(*CALL, "--force", cwd=disk)
+
+            if ended.code != 0:
+                check_failed(ended, ["out.zip"], "mounted again under another number.* move .* away")
+                assert kind == "xfs"
+                (disk / "out.zip").rename(disk / "earlier.zip")
+                if removed < len(FILES):
+                    ended = compress(*CALL, cwd=disk)
+                    assert ended.code == 0, ended
+            archives = [path.name for path in disk.glob("*.zip")]
+            assert {name: body for archive in archives for name, body in held(disk, archive).items()} == FILES
+            assert not left(disk)
+    assert len(numbers) == 2
 
 
 @pytest.mark.parametrize("disk", FOLDING, indirect=True)
@@ -259,10 +324,19 @@ def test_originals_on_one_disk_and_the_archive_on_another(disk: Path, work: Path
     kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=6")
     run([*kill, VHPACK, "compress", *call, "--jobs", "1"], work)
 
-    ended = compress(*call, cwd=work)
+    log = work.parent / "finishing"
+    ended = compress(*call, cwd=work, before=strace(["unlinkat", "syncfs"], log))
 
     assert ended.code == 0, ended
+    # The end of the list must not be on its disk before the removal is on the other.
+    assert [line.split("(")[0].split()[-1] for line in log.read_text().splitlines() if "(" in line][-2:] == ["syncfs", "unlinkat"]
     assert held(work) == FILES
     assert left(disk) == {}
+    target.unlink()
+    write_tree(disk / "data", FILES)
+    full = compress(*call, cwd=work, before=strace(["syncfs"], log, inject="error=EIO"))
+    check_failed(full, ["out.zip", "originals are removed"], "same call again")
+    assert compress(*call, cwd=work).code == 0
+    assert not (work / LIST).exists()
     assert shutil.which("umount")
     assert os.path.ismount(disk)

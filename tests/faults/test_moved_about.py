@@ -125,6 +125,36 @@ def test_a_shard_alone_still_says_whose_originals_are_gone(work: Path) -> None:
     assert everything(work) >= set(FILES.values())
 
 
+@pytest.mark.parametrize("list_too", [False, True], ids=["archive", "archive and list"])
+@pytest.mark.parametrize("removed", [2, 8, 9, "8, ended"])
+def test_a_shard_that_was_moved_away_alone_costs_none_of_the_others(work: Path, removed: int | str, list_too: bool) -> None:
+    """All originals of the others may be gone: what is left of the one that is away does not say so."""
+    if removed == "8, ended":
+        write_tree(work / "data", FILES)
+        refuse = strace(UNLINK, work.parent / "log", inject=f"error=EPERM:when=9..{len(FILES)}")
+        assert run([*refuse, VHPACK, "compress", *IN_SHARDS, "--jobs", "1"], work).code == 1
+    else:
+        cut_off(work, int(removed), IN_SHARDS)
+    (work / "away").mkdir()
+    for name in ["out-00004.zip", *([".out-00004.zip.vhpack-removing"] if list_too else [])]:
+        (work / name).rename(work / "away" / name)
+
+    for options in ([], ["--on-change", "skip"], ["--shard-size", "3k"]):
+        refused = compress(*IN_SHARDS, *options, cwd=work)
+        check_failed(refused, ["out-0000"], "and the other shards away")
+        assert everything(work) >= set(FILES.values())
+    # A single archive in the place of a shard knows as little of the others.
+    compress("data", "-o", "out-00000.zip", "--force", "--remove-originals", cwd=work)
+    assert everything(work) >= set(FILES.values())
+
+    # What it says works.
+    for shard in work.glob("out-*.zip"):
+        shard.rename(work / "away" / shard.name)
+    ended = compress(*IN_SHARDS, cwd=work)
+    assert ended.code == 0, ended
+    assert everything(work) >= set(FILES.values())
+
+
 def test_a_copy_that_was_brought_back_under_another_name_keeps_its_protection(work: Path) -> None:
     cut_off(work, 4)
     shutil.copy(work / "out.zip", work.parent / "backup")

@@ -125,6 +125,15 @@ def test_a_failure_leaves_no_staged_file(ground: Ground, options: list[str], err
     assert faults >= 3, "the faults were not reached"
 
 
+def test_what_any_of_several_killed_packs_left_is_tidied_up(ground: Ground) -> None:
+    ground.refill(earlier=False)
+    (ground.work / "target/.out.zip.1.vhpack-staged").write_bytes(b"half an archive")
+
+    assert compress("data", "-o", "target/out.zip", cwd=ground.work).code == 0
+
+    assert ground.names() == {"out.zip"}
+
+
 def test_a_limit_on_the_size_of_files_leaves_no_staged_file(ground: Ground) -> None:
     ground.refill(earlier=False)
     before = snapshot(ground.work)

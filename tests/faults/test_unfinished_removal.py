@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -486,6 +487,80 @@ def test_a_list_beside_the_target_excuses_no_mistyped_source(work: Path) -> None
     write_tree(work, {"data/new.json": b"new"})
 
     check_failed(compress("data", "data/typo.json", "-o", "out.zip", "--remove-originals", "--force", cwd=work), ["typo.json"])
+
+
+def test_the_same_names_without_a_target_finish_it(work: Path) -> None:
+    """Some of what the list names is gone, and all of it says what the archive is called."""
+    write_tree(work / "data", FILES)
+    names = "".join(f"data/{name}\n" for name in FILES).encode()
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=5")
+    same_call = ["--files-from", "-", "--remove-originals"]
+    assert compress(*same_call, "--jobs", "1", cwd=work, before=kill, stdin=names).code != 0
+    assert len(contents(work / "data")) == len(FILES) - 4
+    archive = (work / "data.zip").read_bytes()
+
+    check_failed(compress("--files-from", "-", cwd=work, stdin=names), ["data/0.json"])
+    ended = compress(*same_call, cwd=work, stdin=names)
+
+    assert ended.code == 0, ended
+    assert contents(work / "data") == {}
+    assert (work / "data.zip").read_bytes() == archive
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_removal_that_was_cut_off_before_the_first_original_is_finished(work: Path, changed: bool) -> None:
+    """The archive is complete, and holds what is there; only what has changed since is another matter."""
+    write_tree(work / "data", FILES)
+    kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=1")
+    run([*kill, VHPACK, "compress", *SAME_CALL, "--jobs", "1"], work)
+    assert contents(work / "data") == FILES
+    archive = (work / "out.zip").read_bytes()
+    if changed:
+        (work / "data/0.json").write_bytes(b"changed")
+        check_failed(compress(*SAME_CALL, cwd=work), ["out.zip"], "force")
+        assert contents(work / "data") == FILES | {"0.json": b"changed"}
+
+    ended = compress(*SAME_CALL, *(["--force"] if changed else []), cwd=work)
+
+    assert ended.code == 0, ended
+    assert contents(work / "data") == {}
+    assert ((work / "out.zip").read_bytes() == archive) == (not changed)
+    assert held(work) == (FILES | {"0.json": b"changed"} if changed else FILES)
+    assert not (work / LIST).exists()
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_hold_the_list(work: Path) -> None:
+    write_tree(work / "data", {f"{number}.json": b"x" for number in range(3_000)})
+    code = """
+import os, signal, vhpack
+child = []
+def told(progress):
+    if progress.removed and not child:
+        child.append(os.fork())
+        if not child[0]:
+            signal.pause()
+            os._exit(0)
+        raise KeyboardInterrupt
+try:
+    while not child:
+        vhpack.pack("data", "out.zip", remove_originals=True, jobs=1, progress=told)
+except KeyboardInterrupt:
+    pass
+try:
+    print(len(os.listdir("data")), vhpack.pack("data", "out.zip", remove_originals=True).resumed)
+finally:
+    os.kill(child[0], signal.SIGKILL)
+"""
+    # Removing takes long enough for a look at it.
+    slow = strace(["unlinkat"], work.parent / "log", inject="delay_enter=300")
+
+    ended = run([*slow, sys.executable, "-c", code], work)
+
+    assert ended.code == 0, ended
+    left, resumed = ended.out.split()
+    assert int(left) > 0
+    assert resumed == "True"
+    assert contents(work / "data") == {}
 
 
 def test_finishing_the_removal_of_shards_names_them_all(work: Path) -> None:

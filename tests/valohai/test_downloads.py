@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -539,3 +540,17 @@ def test_a_download_that_was_killed_between_name_and_note_is_no_file_put_there_b
     site.pages["/a.txt"].content = b"fourteen"
     assert content(url) == [b"fourteen"]
     assert "by hand" not in capfd.readouterr().err
+
+
+def test_what_fills_a_disk_does_not_keep_it_full(site: Site, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part that came would be of use to a later run, and in everybody's way until then."""
+    monkeypatch.setenv("VH_INPUTS_DIR", str(small_disk))
+    url = site.put("/big.bin", BIG)
+
+    with pytest.raises(vhpack.DownloadError, match="No space left") as caught:
+        path_of(url)
+
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in small_disk.rglob("*") if path.is_file()] == []
+    small = site.put("/small.bin", b"small")
+    assert content(small) == [b"small"]

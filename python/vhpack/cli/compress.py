@@ -112,7 +112,10 @@ def compress(**arguments: Any) -> int:  # noqa: ANN401
     A folder is packed with everything below it; patterns follow Python's glob rules, ** included. A file's codec is
     chosen by its content. The archive appears complete or not at all.
     """
-    settings = _packing.Settings(**{name: arguments.pop(name) for name in _SETTINGS})
+    try:
+        settings = _packing.Settings(**{name: arguments.pop(name) for name in _SETTINGS})
+    except OptionError as error:
+        raise click.UsageError(str(error)) from None
     wanted = _Wanted(settings=settings, **arguments)
     if wanted.quiet and wanted.verbose:
         raise click.UsageError("-q and -v contradict each other; give one of them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -107,7 +108,7 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
     except (KeyboardInterrupt, click.Abort):
         return stop.status
     except click.UsageError as error:
-        _say_usage(error)
+        _say_usage(error, json="--json" in (sys.argv[1:] if arguments is None else arguments))
         return error.exit_code
     except (OSError, SystemExit) as error:  # SystemExit is click's own way out of a broken pipe
         screen.drop_stdout()
@@ -117,11 +118,13 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
         return 1
 
 
-def _say_usage(error: click.UsageError) -> None:
+def _say_usage(error: click.UsageError, *, json: bool) -> None:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         screen.say(error.format_message())
         return
     if error.ctx is not None:
         screen.say(error.ctx.get_usage())
         screen.say(f"Try '{error.ctx.command_path} --help' for help.\n")
-    screen.fail(error.format_message())
+    from vhpack.errors import OptionError
+
+    screen.fail_as(json, OptionError(error.format_message()))

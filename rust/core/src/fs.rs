@@ -1,4 +1,7 @@
-//! The one door to the disk: every call that touches a file stands here, without policy.
+//! The one door to the disk: every call that touches a file stands here and below, without policy.
+
+mod lock;
+mod tick;
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,12 +9,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+pub(crate) use lock::{Held, lock, lock_directory, lock_soon};
 pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+pub(crate) use tick::{fstat_at_rest, second};
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
 const LISTING_BYTES: usize = 128 << 10;
@@ -140,6 +144,11 @@ pub(crate) fn open_directory(path: &[u8]) -> io::Result<OwnedFd> {
     open_folder(path, OFlags::RDONLY)
 }
 
+/// [`open_directory`], where its name is no link.
+pub(crate) fn open_directory_itself(path: &[u8]) -> io::Result<OwnedFd> {
+    open_folder(path, OFlags::RDONLY | OFlags::NOFOLLOW)
+}
+
 /// Open a directory for reaching what is in it: its names may be unreadable, as long as it may be entered.
 pub(crate) fn enter_directory(path: &[u8]) -> io::Result<OwnedFd> {
     open_folder(path, OFlags::PATH)
@@ -158,10 +167,29 @@ pub(crate) type Origin = (i64, u32, u64);
 
 /// The folder's origin, where it is there.
 pub(crate) fn origin(path: &[u8]) -> Option<Origin> {
+    origin_of(enter_directory(path).ok()?)
+}
+
+/// The number that the device of a folder has now, where the folder at `path` is still the one of this identity and origin, and
+/// its disk was given another number when it was mounted again. Where birth or volume is not known, nobody can tell.
+pub(crate) fn renumbered(path: &[u8], (device, inode): (u64, u64), origin: Origin) -> Option<u64> {
+    let (seconds, nanoseconds, volume) = origin;
+    if (seconds, nanoseconds) == (0, 0) || volume == 0 {
+        return None;
+    }
+    let folder = enter_directory(path).ok()?;
+    let now = fstat(&folder).ok()?;
+    let same = now.st_dev != device && now.st_ino == inode && origin_of(&folder) == Some(origin);
+    same.then_some(now.st_dev)
+}
+
+fn origin_of(folder: impl AsFd) -> Option<Origin> {
     let flags = rustix::fs::StatxFlags::BTIME;
-    let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), flags).ok()?;
-    let volume = rustix::fs::statvfs(path).ok()?.f_fsid;
-    let has_birth = rustix::fs::StatxFlags::from_bits_retain(stat.stx_mask).contains(flags);
+    let stat = rustix::fs::statx(&folder, c"", AtFlags::EMPTY_PATH, flags).ok()?;
+    let volume = rustix::fs::fstatvfs(&folder).ok()?.f_fsid;
+    // Overlayfs shows the birth of whatever layer a folder is in, and the first change brings that to another.
+    let is_overlay = rustix::fs::fstatfs(&folder).is_ok_and(|disk| disk.f_type == 0x794c_7630);
+    let has_birth = !is_overlay && rustix::fs::StatxFlags::from_bits_retain(stat.stx_mask).contains(flags);
     let birth = if has_birth { (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { (0, 0) };
     Some((birth.0, birth.1, volume))
 }
@@ -172,7 +200,8 @@ fn open_folder(path: &[u8], how: OFlags) -> io::Result<OwnedFd> {
         return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
     }
     let mut cut = path[..PATH_MAX].iter().rposition(|&b| b == b'/').unwrap_or(0);
-    let mut directory = rustix::fs::openat(CWD, &path[..cut], flags, Mode::empty())?;
+    let on_the_way = flags - OFlags::NOFOLLOW;
+    let mut directory = rustix::fs::openat(CWD, &path[..cut], on_the_way, Mode::empty())?;
     while cut < path.len() {
         let rest = &path[cut + 1..];
         let length = if rest.len() <= PATH_MAX {
@@ -180,6 +209,7 @@ fn open_folder(path: &[u8], how: OFlags) -> io::Result<OwnedFd> {
         } else {
             rest[..PATH_MAX].iter().rposition(|&b| b == b'/').unwrap_or(rest.len())
         };
+        let flags = if length == rest.len() { flags } else { on_the_way };
         directory = rustix::fs::openat(&directory, &rest[..length], flags, Mode::empty())?;
         cut += 1 + length;
     }
@@ -271,17 +301,6 @@ pub(crate) fn read_two_at(file: impl AsFd, head: &mut [u8], body: &mut [u8], off
     Ok(have + read_at(&file, &mut body[have - in_head..], offset + have as u64)?)
 }
 
-/// All of a file, which is small enough to be held.
-pub(crate) fn read_whole(file: impl AsFd) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(Stamp::of(&fstat(&file)?).size).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    bytes.resize(size, 0);
-    let count = read_at(file, &mut bytes, 0)?;
-    bytes.truncate(count);
-    Ok(bytes)
-}
-
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(&file, bytes) {
@@ -350,6 +369,11 @@ pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {
 /// Wait until the file's bytes and what the file system says of it, its modes too, are on disk.
 pub(crate) fn sync_whole(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&file))?)
+}
+
+/// Wait until all that was done on the file system of an open folder is on its disk.
+pub(crate) fn sync_disk(directory: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::syncfs(&directory))?)
 }
 
 pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {
@@ -501,60 +525,6 @@ pub(crate) fn rename_new(directory: impl AsFd, from: &[u8], to: &[u8]) -> io::Re
 
 pub(crate) fn unlink(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?)
-}
-
-/// Mark the open file as in use; a file left behind by a killed process carries no mark.
-///
-/// `false` where another process holds it; an error where the file system knows no locks.
-pub(crate) fn lock(file: impl AsFd) -> io::Result<bool> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A directory that others who ask for it are kept out of.
-pub(crate) struct DirectoryLock(OwnedFd);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing would leave the lock to a child that was forked meanwhile.
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-/// Keep others who ask for it out of the directory until what is returned is dropped. They hold it for moments: one that
-/// is held for ten seconds is no lock of ours, and an error. `None` where the file system, or the directory, allows no
-/// locks. `check` may give up meanwhile.
-pub(crate) fn lock_directory(
-    directory: impl AsFd,
-    check: impl Fn() -> crate::error::Result<()>,
-) -> crate::error::Result<io::Result<Option<DirectoryLock>>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    // A descriptor of its own: locks are held by those.
-    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(Ok(None)) };
-    match lock_soon(&own, Duration::from_secs(10), check)? {
-        Ok(true) => Ok(Ok(Some(DirectoryLock(own)))),
-        Ok(false) => Ok(Err(io::ErrorKind::WouldBlock.into())),
-        Err(_) => Ok(Ok(None)),
-    }
-}
-
-/// [`lock`], and again until it succeeds or `patience` is at its end.
-pub(crate) fn lock_soon<E>(
-    file: impl AsFd,
-    patience: Duration,
-    check: impl Fn() -> Result<(), E>,
-) -> Result<io::Result<bool>, E> {
-    let since = Instant::now();
-    loop {
-        match lock(&file) {
-            Ok(false) if since.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
-            other => return Ok(other),
-        }
-        check()?;
-    }
 }
 
 /// Call `each` with every name in the directory but `.` and `..`, in the order of the file system.

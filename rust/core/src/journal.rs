@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::commit::Committed;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
-use crate::fs::{self, Stamp};
+use crate::fs::{self, Held, Stamp};
 use crate::list::{self, Listed, Made, State};
 use crate::remove::{Folder, Original};
 use crate::target::{JOURNAL_SUFFIX, Target, dot_name};
@@ -33,7 +33,7 @@ pub(crate) fn beside(folder: &OwnedFd, target: &[u8]) -> Option<Stamp> {
 /// one wrote it while this pack ran, unless there is no archive that it could be about.
 pub(crate) fn is_in_the_way(folder: &OwnedFd, target: &[u8], known: Option<Stamp>, exists: bool) -> bool {
     let Some(there) = beside(folder, target) else { return false };
-    if let Ok(file) = fs::open_file(folder, &name_for(target), false)
+    if let Ok(file) = fs::open_file(folder, &name_for(target), false).map(Held::new)
         && matches!(fs::lock(&file), Ok(false))
     {
         return true;
@@ -76,7 +76,7 @@ pub(crate) struct Journal {
     folder: OwnedFd,
     name: Vec<u8>,
     /// Locked for as long as this process works on it.
-    file: OwnedFd,
+    file: Held,
     listed: Option<Listed>,
 }
 
@@ -89,7 +89,7 @@ impl Journal {
             name = next_name(&name);
             let _ = fs::unlink(folder, &name);
         }
-        let file = fs::create_private(folder, &name)?;
+        let file = Held::new(fs::create_private(folder, &name)?);
         // Who looks at it in this moment lets go of it at once. A file system without locks keeps others away by the
         // list's presence alone.
         let Ok(locked) = fs::lock_soon(&file, Duration::from_secs(2), || Ok::<_, Infallible>(()));
@@ -149,6 +149,11 @@ impl Journal {
         // Only a list that is whole, and on disk, says that originals may be gone.
         fs::write_at(&self.file, &[State::Removing.byte()], list::STATE_AT)?;
         fs::sync_file(&self.file)
+    }
+
+    /// The device that the list is on.
+    pub fn device(&self) -> Option<u64> {
+        fs::fstat(&self.file).ok().map(|stat| fs::identity(&stat).0)
     }
 
     /// Nothing is left to remove, or nothing was removed.
@@ -219,7 +224,7 @@ fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()>) 
 }
 
 /// The list of an archive that was renamed without it, where that archive is the target now.
-pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
+pub(crate) fn under_another_name(target: &Target, check: &dyn Fn() -> Result<()>) -> Option<Distrusted> {
     let archive = target.replaces?;
     let own = name_for(&target.name);
     let next = next_name(&own);
@@ -235,13 +240,15 @@ pub(crate) fn under_another_name(target: &Target) -> Option<Distrusted> {
     // A folder that cannot be listed has no more to say.
     listed.ok()?;
     let is_about_it = |name: &Vec<u8>| {
-        let bytes = fs::open_file(&folder, name, false).and_then(fs::read_whole).unwrap_or_default();
-        let begun = matches!(State::of(&bytes), Some(State::Removing | State::Ended));
-        let Some((listed, _)) = list::decode(&bytes).filter(|_| begun) else { return false };
+        // Whoever wrote it, and however much: its first bytes do.
+        let mut head = [0; list::HEADER];
+        let read = fs::open_file(&folder, name, false).and_then(|file| fs::read_at(file, &mut head, 0));
+        let begun = read.is_ok() && matches!(State::of(&head), Some(State::Removing | State::Ended));
+        let Some(listed) = list::about(&head).filter(|_| begun) else { return false };
         // It may have been brought back, as a copy. One whose own archive is still there has that to protect.
         let is_copy = || {
             let bereft = !has_archive(&folder, name) && listed.archive.size == archive.size;
-            bereft && digest_in(&folder, target, || Ok(())).is_ok_and(|digest| digest == listed.digest)
+            bereft && digest_in(&folder, target, check).is_ok_and(|digest| digest == listed.digest)
         };
         listed.archive == archive || is_copy()
     };
@@ -278,7 +285,7 @@ pub(crate) struct Unfinished {
     folder: OwnedFd,
     name: Vec<u8>,
     /// Holds the lock.
-    file: Option<OwnedFd>,
+    file: Option<Held>,
     bytes: Vec<u8>,
     listed: Listed,
     /// The archive.
@@ -291,7 +298,7 @@ pub(crate) struct Unfinished {
 
 impl Earlier {
     /// Look for a list beside the target, which was resolved before: a list that comes later is about a later archive.
-    pub fn find(target: &Target) -> Result<Self> {
+    pub fn find(target: &Target, check: &dyn Fn() -> Result<()>) -> Result<Self> {
         let name = name_for(&target.name);
         let list = target.folder.join(fs::path(&name));
         let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) else { return Ok(Self::Nothing) };
@@ -303,7 +310,7 @@ impl Earlier {
             Ok(Self::Distrusted(Distrusted { target: target.clone(), list: list.clone(), why }))
         };
         let file = match fs::open_file(&folder, &name, false) {
-            Ok(file) => file,
+            Ok(file) => Held::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nothing),
             Err(error) => return distrusted(format!("cannot be read: {}", reason(&error))),
         };
@@ -316,7 +323,7 @@ impl Earlier {
         };
         // It may have been finished between being opened and locked.
         if beside(&folder, &target.name).map(|there| there.ino) != Some(Stamp::of(&stat).ino) {
-            return Self::find(target);
+            return Self::find(target, check);
         }
         // Whoever can write the list decides what is removed: it must be ours alone.
         if !fs::is_ours_alone(&stat) {
@@ -349,17 +356,20 @@ impl Earlier {
         if listed.archive == now {
             return Ok(Self::Unfinished(found));
         }
-        if listed.archive.size == now.size && found.check_archive(|| Ok(())).is_ok() {
+        if listed.archive.size == now.size && found.check_archive(check).is_ok() {
             return Ok(Self::Unfinished(Unfinished { copied: true, ..found }));
         }
+        check()?;
         distrusted("is about an archive of other content".into())
     }
 }
 
 impl Unfinished {
-    /// The folders that the originals were packed from.
+    /// The folders that the originals were packed from, by the numbers that their devices have now.
     pub fn folders(&self) -> Vec<Folder<'_>> {
-        list::decode(&self.bytes).map(|(_, folders)| folders).unwrap_or_default()
+        let mut folders = list::decode(&self.bytes).map(|(_, folders)| folders).unwrap_or_default();
+        folders.iter_mut().for_each(Folder::renumber);
+        folders
     }
 
     /// The originals, with the folders from [`folders`](Self::folders).
@@ -370,6 +380,11 @@ impl Unfinished {
     /// What the call that made the archive was, and what it counted.
     pub fn made(&self) -> Made {
         self.listed.made
+    }
+
+    /// The device that the list is on.
+    pub fn device(&self) -> Option<u64> {
+        self.file.as_ref().and_then(|file| fs::fstat(file).ok()).map(|stat| fs::identity(&stat).0)
     }
 
     /// The list's own path.
@@ -421,5 +436,33 @@ impl Unfinished {
     /// What is left was looked at, and has to stay.
     pub fn end(&self, left: &[Original<'_>]) {
         let _ = put_ended(&self.folder, &self.name, self.listed, left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::PackReport;
+
+    #[test]
+    fn who_cancels_does_not_wait_until_an_archive_is_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.zip");
+        let opened = fs::open_directory(folder.path().as_os_str().as_bytes()).unwrap();
+        fs::write_all(fs::create_named(&opened, b"out.zip").unwrap(), b"an archive").unwrap();
+        let mut digest = Digest::new();
+        digest.update(b"an archive");
+        // As of a copy: another file with the bytes that are listed.
+        let archive = Stamp { size: 10, ..Stamp::default() };
+        let listed = Listed { archive, digest: digest.finish(), made: Made::new(1, &PackReport::default()) };
+        let list = fs::create_private(&opened, &name_for(b"out.zip")).unwrap();
+        fs::write_all(&list, &list::encode(State::Removing, listed, &[])).unwrap();
+        let target = Target::resolve(&path).unwrap();
+
+        let found = Earlier::find(&target, &|| Ok(())).unwrap();
+        assert!(matches!(found, Earlier::Unfinished(Unfinished { copied: true, .. })));
+        drop(found);
+        let cancelled = Earlier::find(&target, &|| Err(Error::cancelled(Stage::Plan)));
+        assert_eq!(cancelled.map(|_| ()).unwrap_err().kind(), ErrorKind::Cancelled);
     }
 }

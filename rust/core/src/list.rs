@@ -13,7 +13,7 @@ use crate::fs::Stamp;
 use crate::remove::{Folder, Original, Standing};
 use crate::report::PackReport;
 
-const MAGIC: &[u8] = b"vhpack removing 4\n";
+const MAGIC: &[u8] = b"vhpack removing 5\n";
 /// What lists of every version begin with.
 const FAMILY: usize = b"vhpack removing ".len();
 const SEAL: usize = 16;
@@ -73,6 +73,8 @@ pub(crate) struct Listed {
 pub(crate) struct Made {
     /// What the sources were, as a digest.
     pub call: u128,
+    /// How many archives it made.
+    pub archives: u64,
     /// Files, folders, links, bytes of the files; files that are stored, deflated, in zstd.
     counts: [u64; 7],
 }
@@ -80,7 +82,8 @@ pub(crate) struct Made {
 impl Made {
     pub fn new(call: u128, report: &PackReport) -> Self {
         let PackReport { files, directories, links, bytes_in, stored, deflated, zstd, .. } = *report;
-        Self { call, counts: [files, directories, links, bytes_in, stored, deflated, zstd] }
+        let archives = report.archives.len() as u64;
+        Self { call, archives, counts: [files, directories, links, bytes_in, stored, deflated, zstd] }
     }
 
     /// A report with nothing but what was counted then.
@@ -90,7 +93,8 @@ impl Made {
     }
 }
 
-const HEADER: usize = MAGIC.len() + 1 + 36 + 16 + 16 + 56;
+/// So many bytes say what a list is about.
+pub(crate) const HEADER: usize = MAGIC.len() + 1 + 36 + 16 + 16 + 8 + 56;
 
 pub(crate) fn encode(state: State, listed: Listed, originals: &[Original<'_>]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
@@ -98,6 +102,7 @@ pub(crate) fn encode(state: State, listed: Listed, originals: &[Original<'_>]) -
     put_stamp(&mut out, &listed.archive);
     out.extend_from_slice(&listed.digest.to_le_bytes());
     out.extend_from_slice(&listed.made.call.to_le_bytes());
+    out.extend_from_slice(&listed.made.archives.to_le_bytes());
     listed.made.counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
     let mut folder: Option<&Folder<'_>> = None;
     for original in originals {
@@ -124,13 +129,7 @@ fn seal(listed: &[u8]) -> [u8; SEAL] {
 /// What the list is about, and the folders on it, in order; `None` unless it is whole.
 pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Folder<'_>>)> {
     let mut rest = sealed(bytes)?;
-    let archive = take_stamp(&mut rest)?;
-    let digest = u128::from_le_bytes(take(&mut rest)?);
-    let call = u128::from_le_bytes(take(&mut rest)?);
-    let mut counts = [0; 7];
-    for count in &mut counts {
-        *count = u64::from_le_bytes(take(&mut rest)?);
-    }
+    let listed = take_listed(&mut rest)?;
     let mut folders = Vec::new();
     while !rest.is_empty() {
         match take_line(&mut rest)? {
@@ -140,7 +139,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Folder<'_>>)> {
             Line::Original(..) => {}
         }
     }
-    Some((Listed { archive, digest, made: Made { call, counts } }, folders))
+    Some((listed, folders))
+}
+
+/// What a list says that it is about, by its first bytes, whether it is whole or not.
+pub(crate) fn about(head: &[u8]) -> Option<Listed> {
+    take_listed(&mut head.strip_prefix(MAGIC)?.get(1..)?)
 }
 
 /// The originals on a whole list, with the `folders` that it was decoded to. They are made only when they are needed, since
@@ -154,7 +158,8 @@ pub(crate) fn originals<'a>(bytes: &'a [u8], folders: &'a [Folder<'a>]) -> impl 
             match take_line(&mut rest)? {
                 Line::Folder(_) => folder = next.next(),
                 Line::Original(name, standing, stamp) => {
-                    return Some(Original { folder: folder?, name, standing, stamp });
+                    let folder = folder?;
+                    return Some(Original { folder, name, standing, stamp: folder.stamp_now(stamp) });
                 }
             }
         }
@@ -183,7 +188,7 @@ fn take_line<'a>(rest: &mut &'a [u8]) -> Option<Line<'a>> {
     let birth = (i64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
     let volume = u64::from_le_bytes(take(rest)?);
     let origin = (birth.1 != u32::MAX).then_some((birth.0, birth.1, volume));
-    Some(Line::Folder(Folder { path: text, identity, origin }))
+    Some(Line::Folder(Folder { path: text, identity, origin, renumbered: None }))
 }
 
 fn put_folder(out: &mut Vec<u8>, folder: &Folder<'_>) {
@@ -234,6 +239,18 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
+fn take_listed(rest: &mut &[u8]) -> Option<Listed> {
+    let archive = take_stamp(rest)?;
+    let digest = u128::from_le_bytes(take(rest)?);
+    let call = u128::from_le_bytes(take(rest)?);
+    let archives = u64::from_le_bytes(take(rest)?);
+    let mut counts = [0; 7];
+    for count in &mut counts {
+        *count = u64::from_le_bytes(take(rest)?);
+    }
+    Some(Listed { archive, digest, made: Made { call, archives, counts } })
+}
+
 fn take_stamp(rest: &mut &[u8]) -> Option<Stamp> {
     Some(Stamp {
         dev: u64::from_le_bytes(take(rest)?),
@@ -251,7 +268,12 @@ mod tests {
     #[test]
     fn a_list_is_whole_or_nothing() {
         let stamp = Stamp { dev: 1, ino: 2, size: 3, mtime: -4, mtime_ns: 5 };
-        let known = [&b"/a"[..], b"/b", b"/"].map(|path| Folder { path, identity: (7, 8), origin: Some((9, 1, 2)) });
+        let known = [&b"/a"[..], b"/b", b"/"].map(|path| Folder {
+            path,
+            identity: (7, 8),
+            origin: Some((9, 1, 2)),
+            renumbered: None,
+        });
         let original = |folder: usize, name, standing| Original { folder: &known[folder], name, standing, stamp };
         let originals = [
             original(0, &b"1"[..], Standing::File),
@@ -259,7 +281,7 @@ mod tests {
             original(1, b"1", Standing::Reached),
             original(2, b"c", Standing::LeftOut),
         ];
-        let made = Made { call: 11, counts: [1, 2, 3, 4, 5, 6, 7] };
+        let made = Made { call: 11, archives: 3, counts: [1, 2, 3, 4, 5, 6, 7] };
         let listed = Listed { archive: stamp, digest: 9, made };
         let mut bytes = encode(State::Prepared, listed, &originals);
         for state in [State::Removing, State::Ended, State::Prepared] {
@@ -268,6 +290,7 @@ mod tests {
             let (header, folders) = decode(&bytes).unwrap();
             assert_eq!(header, listed);
             assert_eq!(folders, known);
+            assert_eq!(about(&bytes[..HEADER]), Some(listed));
             let found: Vec<_> = super::originals(&bytes, &folders).collect();
             assert_eq!(found, originals);
         }

@@ -10,7 +10,6 @@ use crate::cancel::CancelToken;
 use crate::codec::Codec;
 use crate::commit::{Committed, commit};
 use crate::error::{Error, ErrorKind, Result, Stage, show};
-use crate::fs;
 use crate::growing::{Followed, Growing};
 use crate::journal;
 use crate::list::Made;
@@ -73,7 +72,7 @@ pub fn pack(request: &PackRequest, progress: &Progress, cancel: &CancelToken) ->
         // What is not there was excused as removed already; this call is none that finishes that.
         Sources::look_up(request, false, cancel)?;
     }
-    check_replaced(request, &backlog, &plan, &target)?;
+    check_replaced(request, &backlog, &plan, &target, cancel)?;
     backlog.release();
     let Shards { shards, sizes } = shards(options, &plan, target, &shards_there, cancel)?;
     let mut followed = Followed::default();
@@ -309,12 +308,14 @@ const ZSTD_IN_ZIP: &str = "members are compressed with zstd (zip's method 93): I
 pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, &shards_there, request.options.shard_size > 0, cancel)?;
-    check_replaced(request, &backlog, &plan, &target)?;
+    check_replaced(request, &backlog, &plan, &target, cancel)?;
     if request.options.shard_size > 0 {
         shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
     }
     let (files, directories, links) = count(plan.entries());
+    let sizes = shard::sizes(&plan, request.options.jobs, cancel)?;
     let mut report = PlanReport {
+        bytes_in: sizes.iter().sum(),
         warnings: plan.warnings().iter().cloned().chain(tight_memory(&target, &request.options)).collect(),
         target: target.shown,
         files,
@@ -327,12 +328,6 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
         cancel.check(Stage::Plan)?;
         let (prefix, name) = plan.member(entry);
         report.members.push(String::from_utf8_lossy(&[prefix, name].concat()).into_owned());
-        if matches!(entry.kind, crate::scan::EntryKind::File | crate::scan::EntryKind::LinkedFile) {
-            let path = plan.path(entry);
-            let stat =
-                fs::stat(fs::path(&path)).map_err(|error| Error::io(Stage::Plan, "look up", fs::path(&path), error))?;
-            report.bytes_in += fs::Stamp::of(&stat).size;
-        }
     }
     Ok(report)
 }
@@ -350,10 +345,18 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
     request.validate()?;
     let options = &request.options;
     let look_up = |tolerant| Sources::look_up(request, tolerant, cancel);
+    let mut missing = None;
     let (target, sources) = if let Some(path) = &request.target {
         (Target::resolve(path)?, None)
     } else {
-        let sources = look_up(false)?;
+        let sources = look_up(false).or_else(|error| {
+            // What is named may be among what was removed already: it names the archive all the same.
+            if error.kind() != ErrorKind::NotFound || options.originals != Originals::Remove {
+                return Err(error);
+            }
+            missing = Some(error);
+            look_up(true)
+        })?;
         (Target::resolve(&Target::default_path(&sources.common)?)?, Some(sources))
     };
     options.check_method(target.format, &target.shown)?;
@@ -364,30 +367,42 @@ fn prepare(request: &PackRequest, cancel: &CancelToken) -> Result<Prepared> {
             shards_there.push((number, Target::resolve(&target.shard_path(number))?));
         }
     }
-    let mut backlog = Backlog::default();
+    let mut backlog = Backlog::of_shards(shards_there.iter().map(|(number, _)| *number));
     for target in if sharded { shards_there.iter().map(|(_, shard)| shard).collect() } else { vec![&target] } {
-        backlog.add(target)?;
+        backlog.add(target, cancel)?;
     }
     let may_resume = backlog.is_unfinished() && options.originals == Originals::Remove;
+    let resumes = may_resume && backlog.is_of(request);
+    if let Some(error) = missing
+        && !resumes
+    {
+        return Err(error);
+    }
     if !options.force && !may_resume {
-        refuse_existing(&target, &shards_there, sharded).map_err(|error| backlog.exists(error))?;
+        refuse_existing(&target, &shards_there, sharded).map_err(|error| backlog.exists(error, cancel))?;
     }
     let sources = match sources {
         Some(sources) => sources,
         // What is named may be among what was removed already.
-        None => look_up(may_resume && backlog.is_of(request))?,
+        None => look_up(resumes)?,
     };
     let found = sources.scan(cancel)?;
     Ok(Prepared { target, shards_there, found, backlog })
 }
 
 /// Refuse to replace an archive that may not be replaced, or that is the only copy of something.
-fn check_replaced(request: &PackRequest, backlog: &Backlog, plan: &Plan, target: &Target) -> Result<()> {
+fn check_replaced(
+    request: &PackRequest,
+    backlog: &Backlog,
+    plan: &Plan,
+    target: &Target,
+    cancel: &CancelToken,
+) -> Result<()> {
     let sharded = request.options.shard_size > 0;
     if !request.options.force && !sharded {
         target.refuse_existing()?;
     }
-    backlog.protect(plan, request)?;
+    backlog.protect(plan, request, cancel)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
     let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };

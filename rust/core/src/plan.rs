@@ -112,13 +112,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether both are one name in one folder, whatever led there. Another name of the same file in another folder would
+    /// stay behind when the first is removed, and look like a new file later.
     fn same_file(&self, a: &Entry, b: &Entry) -> bool {
-        let (a, b) = (self.path(a), self.path(b));
-        if a == b {
-            return true;
-        }
-        let identity = |path: &[u8]| fs::lstat(fs::path(path)).map(|stat| (stat.st_dev, stat.st_ino));
-        matches!((identity(&a), identity(&b)), (Ok(a), Ok(b)) if a == b)
+        let (in_a, in_b) = (self.directory(a), self.directory(b));
+        self.name(a) == self.name(b) && (in_a.path == in_b.path || in_a.identity == in_b.identity)
     }
 
     fn collision(&self, a: &Entry, b: &Entry) -> Error {
@@ -191,6 +189,7 @@ fn leave_out(found: &mut Found, target: &Target, shards: &[(u64, Target)], shard
     let manifests: Vec<Target> =
         std::iter::once(target).chain(shards.iter().map(|(_, shard)| shard)).map(Target::manifest).collect();
     let manifests: Vec<Target> = manifests.into_iter().filter(|manifest| manifest.replaces.is_some()).collect();
+    let own_folder = fs::stat(&target.folder).ok().map(|stat| fs::identity(&stat));
     entries.retain(|entry| {
         let name = &names[entry.name_start as usize..][..usize::from(entry.name_length)];
         let folder = &directories[entry.directory as usize].path;
@@ -217,6 +216,11 @@ fn leave_out(found: &mut Found, target: &Target, shards: &[(u64, Target)], shard
         } else if has_suffix(name, MANIFEST_SUFFIX) && manifests.iter().any(|one| one.is_in_another_case(folder, name))
         {
             "the target's manifest"
+        } else if entry.kind == EntryKind::EmptyDirectory
+            && Some(directories[entry.directory as usize].identity) == own_folder
+        {
+            // It will not be empty the next time, and is to give the same archive then.
+            "the target's folder"
         } else {
             return true;
         };

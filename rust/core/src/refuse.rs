@@ -42,7 +42,7 @@ pub(crate) fn only_copy(list: &Unfinished, why: &Why<'_>, many: bool) -> Error {
             let now = if kind == ErrorKind::NotFound {
                 "is not there now: bring it back as it was, not as a copy"
             } else {
-                "is another folder now, such as one that was copied or restored: bring the one back that was packed"
+                "is another folder now, such as one that was copied or restored, or is on a disk that was mounted again under another number: bring the one back that was packed"
             };
             format!(
                 "{holds} from {folder}, which {now}, and say the same call again to finish the removal; or {packs}; or remove {path}, which only ends the removal: what is left of the originals stays, and {target} may then be replaced"

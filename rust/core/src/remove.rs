@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::cancel::CancelToken;
 use crate::commit::Committed;
-use crate::error::{Result, reason};
+use crate::error::{Error, Result, Stage, reason, show, show_bytes};
 use crate::fs::{self, Kind, Stamp, Stat};
 use crate::journal::Journal;
 use crate::list::{self, Made};
@@ -31,6 +31,23 @@ pub(crate) struct Folder<'a> {
     pub identity: (u64, u64),
     /// `None` where it was gone already when the list was made.
     pub origin: Option<fs::Origin>,
+    /// The number that its device had when the list was made, where that is another now.
+    pub renumbered: Option<u64>,
+}
+
+impl Folder<'_> {
+    /// Let a folder of a list have the number that its device has now: disks get another one with each mount.
+    pub fn renumber(&mut self) {
+        let now = self.origin.and_then(|origin| fs::renumbered(self.path, self.identity, origin));
+        if let Some(now) = now {
+            self.renumbered = Some(std::mem::replace(&mut self.identity.0, now));
+        }
+    }
+
+    /// The stamp of a file in it, as a list has it, by the number that its device has now.
+    pub fn stamp_now(&self, listed: Stamp) -> Stamp {
+        if self.renumbered == Some(listed.dev) { Stamp { dev: self.identity.0, ..listed } } else { listed }
+    }
 }
 
 /// A file that was packed; 72 bytes, since there may be millions.
@@ -89,12 +106,14 @@ fn is_another(folder: &Folder<'_>) -> bool {
     folder.origin.is_some_and(|origin| fs::origin(folder.path).is_some_and(|now| now != origin))
 }
 
-/// Look for every original, by the folder that it was packed from.
-pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
+/// Look for every original, by the folder that it was packed from; and whether all are there as they were packed.
+pub(crate) fn presence<'a>(originals: &[Original<'a>], cancel: &CancelToken) -> Result<(Vec<Presence>, bool)> {
     let mut remover = Remover::<'a>::default();
     let mut known: Option<(&Folder<'_>, bool)> = None;
     let mut found = Vec::with_capacity(originals.len());
+    let mut unchanged = true;
     for original in originals {
+        cancel.check(Stage::Plan)?;
         if original.standing == Standing::LeftOut {
             let there = fs::lstat(fs::path(&original.path())).is_ok();
             found.push(if there { Presence::There } else { Presence::Gone });
@@ -107,12 +126,52 @@ pub(crate) fn presence<'a>(originals: &[Original<'a>]) -> Vec<Presence> {
         known = Some((original.folder, another));
         found.push(match remover.look_up(original) {
             _ if another => Presence::Unknown,
-            Ok(Some(_)) => Presence::There,
+            Ok(Some((stat, _))) => {
+                unchanged &= Stamp::of(&stat) == original.stamp;
+                Presence::There
+            }
             Ok(None) => Presence::Gone,
             Err(_) => Presence::Unknown,
         });
     }
-    found
+    let all_there = found.iter().all(|found| *found == Presence::There);
+    Ok((found, unchanged && all_there))
+}
+
+/// The folders that originals go from, in order.
+pub(crate) fn emptied<'a>(originals: &[Original<'a>]) -> Vec<&'a Folder<'a>> {
+    let going = originals.iter().filter(|original| original.standing.goes());
+    let mut folders: Vec<_> = going.map(|original| original.folder).collect();
+    folders.dedup_by(|a, b| std::ptr::eq(*a, *b));
+    folders
+}
+
+/// Wait until what was removed is gone from the disks, before the list of it goes from its own, `own`: the other way round a
+/// loss of power could bring originals back that nothing tells from new files. One disk keeps the order by itself.
+pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target) -> Result<()> {
+    let mut settled: Vec<u64> = own.into_iter().collect();
+    for folder in emptied {
+        let device = folder.identity.0;
+        if settled.contains(&device) {
+            continue;
+        }
+        // One that may only be entered cannot be synced; the next may be on the same disk.
+        let Ok(opened) = fs::open_directory(folder.path) else { continue };
+        if !fs::fstat(&opened).is_ok_and(|stat| fs::identity(&stat) == folder.identity) {
+            continue;
+        }
+        fs::sync_disk(&opened).map_err(|error| {
+            let message = format!(
+                "{} is complete, and its originals are removed, but the disk of {} does not confirm that: {}; check that disk, and say the same call again",
+                show(&target.shown),
+                show_bytes(folder.path),
+                reason(&error)
+            );
+            Error::io(Stage::Remove, "sync the disk of", fs::path(folder.path), error).with_message(message)
+        })?;
+        settled.push(device);
+    }
+    Ok(())
 }
 
 /// What became of the originals.
@@ -158,6 +217,9 @@ pub(crate) fn remove_originals(
         return Ok(removal);
     }
     let marked = if options.read_only { mark::all(archives) } else { Ok(()) };
+    if let [(target, _), ..] = &archives[..] {
+        settle(&emptied(&originals), journals.first().and_then(Journal::device), target)?;
+    }
     let lefts: Vec<_> = lists.iter().map(|(list, _)| left(&originals[list.clone()], &removal.kept)).collect();
     let count: usize = lefts.iter().map(Vec::len).sum();
     for (journal, left) in journals.into_iter().zip(lefts) {
@@ -197,7 +259,8 @@ pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item =
 /// The plan's folders, as they are now.
 fn folders(plan: &Plan) -> Vec<Folder<'_>> {
     fn folder(directory: &Directory) -> Folder<'_> {
-        Folder { path: &directory.path, identity: directory.identity, origin: fs::origin(&directory.path) }
+        let origin = fs::origin(&directory.path);
+        Folder { path: &directory.path, identity: directory.identity, origin, renumbered: None }
     }
     plan.directories().iter().map(folder).collect()
 }
@@ -205,7 +268,7 @@ fn folders(plan: &Plan) -> Vec<Folder<'_>> {
 /// The folders of what changed and was left out, one for each: of those nobody asks which folder it was.
 fn folders_of_left_out(committed: &Committed) -> Vec<Folder<'_>> {
     let paths = committed.skipped.iter().map(|remark| list::split(&remark.path).0);
-    paths.map(|path| Folder { path, identity: (0, 0), origin: None }).collect()
+    paths.map(|path| Folder { path, identity: (0, 0), origin: None, renumbered: None }).collect()
 }
 
 /// The sources of one archive: what was packed, and what changed and was left out.

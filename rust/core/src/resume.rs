@@ -13,7 +13,7 @@ use crate::paths::Paths;
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::refuse::{self, Why};
-use crate::remove::{Folder, Original, Presence, Removal, Standing, left, presence, reached, remove};
+use crate::remove::{Folder, Original, Presence, Removal, Standing, emptied, left, presence, reached, remove, settle};
 use crate::report::{PackReport, Remark};
 use crate::request::{Originals, PackOptions, PackRequest};
 use crate::scan::EntryKind;
@@ -26,23 +26,40 @@ pub(crate) struct Backlog {
     distrusted: Option<Distrusted>,
     /// How many archives there are, with a list or without: shards are moved away together.
     archives: usize,
+    /// How many shards there are without a gap, counted from the first.
+    shards: u64,
 }
 
 impl Backlog {
+    /// For shards of these numbers, in order; none for a single archive.
+    pub fn of_shards(numbers: impl Iterator<Item = u64>) -> Self {
+        let shards = numbers.zip(0..).take_while(|(number, place)| number == place).count() as u64;
+        Self { shards, ..Self::default() }
+    }
+
+    /// Whether all archives are there that the call made which left this list. What became of the originals of one that
+    /// was moved away alone, no other list knows.
+    fn is_whole(&self, list: &Unfinished) -> bool {
+        let made = list.made().archives;
+        made <= 1 || made <= self.shards
+    }
+
     /// Take in what lies beside a target.
-    pub fn add(&mut self, target: &Target) -> Result<()> {
+    pub fn add(&mut self, target: &Target, cancel: &CancelToken) -> Result<()> {
+        let check = &|| cancel.check(Stage::Plan);
         self.archives += 1;
-        match Earlier::find(target)? {
+        match Earlier::find(target, check)? {
             Earlier::Nothing => {}
             Earlier::Unfinished(unfinished) => self.unfinished.push(unfinished),
             Earlier::Distrusted(distrusted) => self.distrusted = Some(distrusted),
         }
         if self.distrusted.is_none() {
-            self.distrusted = under_another_name(target);
+            self.distrusted = under_another_name(target, check);
+            check()?;
         }
         // An archive that was moved, and a link left in its place, has its list beside the link.
         let Some(link) = target.by_link() else { return Ok(()) };
-        match Earlier::find(&link)? {
+        match Earlier::find(&link, check)? {
             Earlier::Nothing => {}
             Earlier::Unfinished(unfinished) => {
                 self.distrusted = Some(unfinished.distrust("stands beside a link to it"));
@@ -73,7 +90,7 @@ impl Backlog {
     }
 
     /// Refuse a plan whose archive would take the place of the only copy of something.
-    pub fn protect(&self, plan: &Plan, request: &PackRequest) -> Result<()> {
+    pub fn protect(&self, plan: &Plan, request: &PackRequest, cancel: &CancelToken) -> Result<()> {
         if let Some(distrusted) = &self.distrusted {
             return Err(refuse::distrusted(distrusted));
         }
@@ -81,9 +98,9 @@ impl Backlog {
             return Ok(());
         }
         let folders = self.folders();
-        let reading = Reading::new(self, &folders);
+        let reading = Reading::new(self, &folders, cancel)?;
         let named = named(plan);
-        let Some(list) = reading.in_the_way(self, plan, &named, request) else { return Ok(()) };
+        let Some(list) = reading.in_the_way(self, plan, &named, request, cancel)? else { return Ok(()) };
         Err(self.only_copy(list, &reading.why(self, list, plan, &named, request)))
     }
 
@@ -101,10 +118,14 @@ impl Backlog {
     }
 
     /// The error on a target that exists, where it has a removal to be finished.
-    pub fn exists(&self, error: Error) -> Error {
+    pub fn exists(&self, error: Error, cancel: &CancelToken) -> Error {
         let Some(list) = self.unfinished.first() else { return error };
         let folders = self.folders();
-        match Reading::new(self, &folders).away() {
+        let reading = match Reading::new(self, &folders, cancel) {
+            Ok(reading) => reading,
+            Err(cancelled) => return cancelled,
+        };
+        match reading.away() {
             Some((_, away)) if !list.ended => self.only_copy(list, &Why::Away(away)),
             _ => refuse::exists(error, list),
         }
@@ -127,10 +148,12 @@ struct Reading<'b> {
     /// Which of them are on which list.
     lists: Vec<Range<usize>>,
     found: Vec<Presence>,
+    /// All are there, as they were packed.
+    unchanged: bool,
 }
 
 impl<'b> Reading<'b> {
-    fn new(backlog: &'b Backlog, folders: &'b [Vec<Folder<'b>>]) -> Self {
+    fn new(backlog: &'b Backlog, folders: &'b [Vec<Folder<'b>>], cancel: &CancelToken) -> Result<Self> {
         let mut originals = Vec::new();
         let mut lists = Vec::with_capacity(folders.len());
         // Growing would take twice what they need.
@@ -141,8 +164,8 @@ impl<'b> Reading<'b> {
             originals.extend(list.originals(folders));
             lists.push(start..originals.len());
         }
-        let found = presence(&originals);
-        Self { originals, lists, found }
+        let (found, unchanged) = presence(&originals, cancel)?;
+        Ok(Self { originals, lists, found, unchanged })
     }
 
     fn there(&self) -> impl Iterator<Item = &Original<'b>> {
@@ -157,49 +180,56 @@ impl<'b> Reading<'b> {
         plan: &Plan,
         named: &Paths,
         request: &PackRequest,
-    ) -> Option<&'l Unfinished> {
+        cancel: &CancelToken,
+    ) -> Result<Option<&'l Unfinished>> {
         let cut_off = || {
             let lists = backlog.unfinished.iter().zip(&self.lists).filter(|(list, _)| !list.ended);
             lists.flat_map(|(_, range)| range.clone())
         };
         let holds_all = cut_off().all(|at| named.contains(parts(&self.originals[at])));
         // Cut off between the last original and its list, it is finished: unless what is left has another name now.
-        let all_gone = cut_off().all(|at| self.found[at] == Presence::Gone) && !self.names_moved(plan);
+        // And unless the disk has another number: it may be a copy of the one that they were packed from, made before.
+        let is_gone = |at: usize| self.found[at] == Presence::Gone && self.originals[at].folder.renumbered.is_none();
+        let all_gone = cut_off().all(is_gone) && !self.names_moved(plan, cancel);
         // And unless the archive still waits for the mark, without which the platform has never taken it.
         let waits = |list: &Unfinished| request.options.read_only && !mark::is_set(&list.target);
         let mut is_new = None;
-        let mut may_replace = |list: &Unfinished| match (list.copied, list.ended) {
-            // The originals of its like elsewhere may be the ones that are missing here.
+        let mut may_replace = |list: &Unfinished| match (list.copied || !backlog.is_whole(list), list.ended) {
+            // The originals of its like elsewhere, or of a shard that was moved away, may be the ones that are missing here.
             (true, _) => !list.ended && holds_all,
             // With nothing on them, they are of shards whose like have been moved away, with all that says what is new.
-            (false, true) => *is_new.get_or_insert_with(|| !self.originals.is_empty() && self.names_new(plan)),
+            (false, true) => *is_new.get_or_insert_with(|| !self.originals.is_empty() && self.names_new(plan, cancel)),
             (false, false) => holds_all || (all_gone && !waits(list)),
         };
-        backlog.unfinished.iter().find(|list| !may_replace(list))
+        let found = backlog.unfinished.iter().find(|list| !may_replace(list));
+        // What was looked at no further says nothing.
+        cancel.check(Stage::Plan)?;
+        Ok(found)
     }
 
     /// Whether the plan holds files that are on no list: where a removal has ended, new files make a new archive, as without a
     /// list. A file that is on the list is not new by another path.
-    fn names_new(&self, plan: &Plan) -> bool {
+    fn names_new(&self, plan: &Plan, cancel: &CancelToken) -> bool {
         let listed = Paths::new(self.originals.iter().map(parts));
         let mut known: Vec<_> = self.originals.iter().map(|one| (one.stamp.dev, one.stamp.ino)).collect();
         known.sort_unstable();
         let files = plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory);
         files.filter(|entry| !listed.contains((&plan.directory(entry).path, plan.name(entry)))).any(|entry| {
             let identity = fs::stat(fs::path(&plan.path(entry))).map(|stat| fs::identity(&stat));
-            identity.is_ok_and(|identity| known.binary_search(&identity).is_err())
+            cancel.is_cancelled() || identity.is_ok_and(|identity| known.binary_search(&identity).is_err())
         })
     }
 
     /// Whether the plan holds an original under another path than the listed one: it was moved, and not removed.
-    fn names_moved(&self, plan: &Plan) -> bool {
+    fn names_moved(&self, plan: &Plan, cancel: &CancelToken) -> bool {
         let files = self.originals.iter().filter(|one| one.standing == Standing::File);
         let mut known: Vec<_> = files.map(|one| one.stamp).collect();
         known.sort_unstable();
         plan.entries().iter().filter(|entry| entry.kind != EntryKind::EmptyDirectory).any(|entry| {
             let path = plan.path(entry);
             let look_up = if entry.kind == EntryKind::StoredLink { fs::lstat } else { fs::stat };
-            look_up(fs::path(&path)).is_ok_and(|stat| known.binary_search(&Stamp::of(&stat)).is_ok())
+            cancel.is_cancelled()
+                || look_up(fs::path(&path)).is_ok_and(|stat| known.binary_search(&Stamp::of(&stat)).is_ok())
         })
     }
 
@@ -250,14 +280,16 @@ pub(crate) fn finish(
         return Ok(None);
     }
     let folders = backlog.folders();
-    let reading = Reading::new(backlog, &folders);
+    let reading = Reading::new(backlog, &folders, cancel)?;
     let names_what_is_left = named == Paths::of(&named, reading.there().map(parts));
     let all_there = reading.found.iter().all(|found| *found == Presence::There);
     let ended = backlog.unfinished.iter().all(|list| list.ended);
+    // Nothing was removed, or all was brought back: packed again where that may be, else the archive holds it already.
+    let again = all_there && !ended && (request.options.force || !reading.unchanged);
     if let Ok(plan) = plan
         && !named.is_empty()
-        && (!names_what_is_left || (all_there && !ended))
-        && reading.in_the_way(backlog, plan, &named, request).is_none()
+        && (!names_what_is_left || again)
+        && reading.in_the_way(backlog, plan, &named, request, cancel)?.is_none()
     {
         return Ok(None);
     }
@@ -269,7 +301,7 @@ pub(crate) fn finish(
     }
     // What was left out is in no archive: a removal that has ended cannot answer for it.
     let answers = !ended || reading.there().all(|original| original.standing != Standing::LeftOut);
-    if !answers || !names_what_is_left || (all_there && !ended) {
+    if !answers || !names_what_is_left || again {
         return Ok(None);
     }
     drop(named);
@@ -299,7 +331,8 @@ fn remove_rest(
     cancel: &CancelToken,
     progress: &Progress,
 ) -> Result<Option<Rest>> {
-    let Reading { originals: mut there, lists, found } = reading;
+    let Reading { originals: mut there, lists, found, .. } = reading;
+    let emptied = emptied(&there);
     let counts = lists.iter().map(|range| found[range.clone()].iter().filter(|one| **one == Presence::There).count());
     let counts: Vec<usize> = counts.collect();
     let mut found = found.into_iter();
@@ -314,6 +347,9 @@ fn remove_rest(
     } else {
         Ok(())
     };
+    if let (Some(list), Some(target)) = (backlog.unfinished.first(), archives.first()) {
+        settle(&emptied, list.device(), target)?;
+    }
     let mut start = 0;
     let lefts: Vec<_> = counts
         .into_iter()

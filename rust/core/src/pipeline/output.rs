@@ -32,8 +32,9 @@ pub(super) struct Output<S> {
     /// What of the large member that is being written is not final.
     unsettled: Unsettled,
     length: u64,
-    /// Bytes of the archives before this one.
+    /// Bytes of the archives before this one, and raw bytes of what is in them.
     before: u64,
+    raw_before: u64,
     records: Vec<Record>,
     /// XXH3-128 of each record's content, where a manifest is to be written.
     hashes: Vec<u128>,
@@ -56,7 +57,7 @@ pub(crate) struct Written<S> {
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize, before: u64) -> Self {
+    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize, progress: &Progress) -> Self {
         Self {
             sink,
             frame,
@@ -66,7 +67,8 @@ impl<S: Sink> Output<S> {
             mark: None,
             unsettled: Unsettled::default(),
             length: 0,
-            before,
+            before: progress.bytes_out.get(),
+            raw_before: progress.bytes_in.get(),
             records: Vec::with_capacity(members),
             hashes: Vec::new(),
             skipped: Vec::new(),
@@ -243,8 +245,8 @@ impl<S: Sink> Output<S> {
         self.sink.rewind(offset)?;
         self.length = offset;
         self.unsettled = Unsettled::default();
-        progress.bytes_out.set(offset);
-        progress.bytes_in.set(self.records.iter().map(Record::size).sum());
+        progress.bytes_out.set(self.before + offset);
+        progress.bytes_in.set(self.raw_before + self.records.iter().map(Record::size).sum::<u64>());
         Ok(())
     }
 

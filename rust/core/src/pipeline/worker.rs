@@ -52,12 +52,14 @@ pub(super) struct Worker<'a, 'b, S> {
     header: Vec<u8>,
     /// The folder opened last; consecutive members mostly share it.
     folder: Option<(u32, OwnedFd)>,
+    /// The second in which this worker began.
+    begun: i64,
 }
 
 impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     pub fn new(shared: &'a Shared<'b, S>) -> Self {
         let packer = Packer::new(shared.method);
-        Self { shared, packer, scratch: Vec::new(), header: Vec::new(), folder: None }
+        Self { shared, packer, scratch: Vec::new(), header: Vec::new(), folder: None, begun: fs::second() }
     }
 
     /// Pack batches until none is left.
@@ -131,7 +133,8 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
         let folder = self.folder(entry)?;
         let file = fs::open_file(folder, plan.name(entry), follow);
         let file = file.map_err(|error| self.shared.open_failed(entry, error))?;
-        let stat = fs::fstat(&file).map_err(|error| self.shared.io_error(entry, "read", error))?;
+        let stat = fs::fstat_at_rest(&file, self.begun);
+        let stat = stat.map_err(|error| self.shared.io_error(entry, "read", error))?;
         if Kind::of(&stat) != Kind::File {
             return Err(Failure::Changed(format!("was replaced by {}", fs::special_name(&stat))));
         }

@@ -159,6 +159,7 @@ impl<'a> Gather<'a> {
             is_link,
             by_wildcard: false,
             is_start: true,
+            inside: None,
             ancestors: None,
         });
     }

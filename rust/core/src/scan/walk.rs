@@ -49,6 +49,8 @@ pub(super) struct Task {
     pub by_wildcard: bool,
     /// The source's own folder: may be missing.
     pub is_start: bool,
+    /// The folder that it was found in, by device and inode; `None` where a link or the caller leads to it.
+    pub inside: Option<(u64, u64)>,
     pub ancestors: Option<Arc<Ancestor>>,
 }
 
@@ -56,6 +58,16 @@ pub(super) struct Task {
 pub(super) struct Ancestor {
     identity: (u64, u64),
     parent: Option<Arc<Ancestor>>,
+}
+
+impl Drop for Ancestor {
+    /// One after the other: a chain may be as long as a path has folders, and each would take its share of the stack.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut ancestor) = next.and_then(Arc::into_inner) {
+            next = ancestor.parent.take();
+        }
+    }
 }
 
 impl Ancestor {
@@ -171,10 +183,18 @@ impl Walker<'_> {
 
     /// List one folder: entries go to the harvest, folders to list next come back.
     fn list(&self, task: Task, harvest: &mut Harvest) -> Result<Vec<Task>> {
-        let descriptor = match fs::open_directory(&task.directory.path) {
+        let path = &task.directory.path;
+        let opened = if task.inside.is_some() { fs::open_directory_itself(path) } else { fs::open_directory(path) };
+        let descriptor = match opened {
             Ok(descriptor) => descriptor,
             Err(error) => return self.not_listed(&task, error, harvest),
         };
+        // A link that has taken the place of a folder on the way would lead out of what was named.
+        if let Some(inside) = task.inside
+            && !fs::stat_at(&descriptor, b"..").is_ok_and(|above| fs::identity(&above) == inside)
+        {
+            return self.not_listed(&task, io::Error::from_raw_os_error(libc::ELOOP), harvest);
+        }
         let mut visit = Visit::new(self, task, harvest);
         let stat = fs::fstat(&descriptor).map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
         let identity = fs::identity(&stat);
@@ -232,15 +252,22 @@ impl Walker<'_> {
 
     fn not_listed(&self, task: &Task, error: io::Error, harvest: &mut Harvest) -> Result<Vec<Task>> {
         let path = fs::path(&task.directory.path);
-        if is_absent(&error) {
+        let replaced = task.inside.is_some() && error.raw_os_error() == Some(libc::ELOOP);
+        if replaced || is_absent(&error) {
             if task.is_start && task.search.is_some() {
                 return Ok(Vec::new());
             }
             if self.rules.on_change == OnChange::Skip {
-                harvest.skipped.push(Remark { path: path.into(), reason: "vanished while it was listed".into() });
+                harvest
+                    .skipped
+                    .push(Remark { path: path.into(), reason: "vanished or was replaced while it was listed".into() });
                 return Ok(Vec::new());
             }
-            return Err(Error::io(Stage::Scan, "list", path, error).as_kind(ErrorKind::Changed));
+            let message = format!(
+                "{} vanished or was replaced while it was listed; nothing was published: pack again when it is at rest, or leave it out with exclude",
+                crate::error::show(path)
+            );
+            return Err(Error::io(Stage::Scan, "list", path, error).as_kind(ErrorKind::Changed).with_message(message));
         }
         Err(Error::io(Stage::Scan, "list", path, error))
     }
@@ -333,6 +360,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             is_link: false,
             by_wildcard: self.task.by_wildcard,
             is_start: false,
+            inside: None,
             ancestors: None,
         });
     }
@@ -446,6 +474,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             is_link,
             by_wildcard,
             is_start: false,
+            inside: (!is_link).then_some(self.listing.directory.identity),
             ancestors: self.task.ancestors.clone(),
         };
         match self.search() {
@@ -526,5 +555,20 @@ impl<'a, 'b> Visit<'a, 'b> {
             self.harvest.listings.push(self.listing);
         }
         Ok(self.children)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_chain_of_folders_is_forgotten_on_a_small_stack() {
+        let forget = || {
+            let chain = |parent, number| Some(Arc::new(Ancestor { identity: (0, number), parent }));
+            let deepest = (0..100_000).fold(None, chain);
+            assert!(Ancestor::leads_back(deepest.as_ref(), (0, 0)));
+        };
+        std::thread::Builder::new().stack_size(64 << 10).spawn(forget).unwrap().join().unwrap();
     }
 }

@@ -13,6 +13,9 @@ use crate::growing::Growing;
 use crate::journal::{self, Journal};
 use crate::target::{STAGED_SUFFIX, Target, dot_name};
 
+/// So many packs to one target at once leave nothing behind, whichever of them are killed.
+const MOST_AT_ONCE: u32 = 8;
+
 /// Written ranges of this length are handed to the disk while the next are made, when the end waits for the disk.
 const WRITE_BACK_BYTES: u64 = 32 << 20;
 
@@ -319,7 +322,13 @@ fn create_dot_name(folder: &OwnedFd, target: &[u8]) -> std::io::Result<(OwnedFd,
 pub(crate) fn remove_leftovers(folder: &OwnedFd, target: &[u8]) {
     for number in 0.. {
         let name = staged_name(target, number);
-        let Ok(file) = fs::open_file(folder, &name, false) else { return };
+        let Ok(file) = fs::open_file(folder, &name, false) else {
+            // Of several packs at once any may have been killed.
+            if number >= MOST_AT_ONCE {
+                return;
+            }
+            continue;
+        };
         if fs::lock(&file).unwrap_or(false) {
             // Failing to tidy up must not fail the pack.
             let _ = fs::unlink(folder, &name);
