@@ -69,6 +69,7 @@ class Registry:
         """What it is called in sentences: a path, or a URL without a password."""
         self.store = Store(place.store)
         self._identity = self._found() if self.is_sqlite else None
+        self._number = 0
 
     @property
     def is_sqlite(self) -> bool:
@@ -114,8 +115,12 @@ class Registry:
 
     def project(self, connection: Connection) -> int:
         """Return the number of the project; 0, which no row has, if nothing was ever written in it."""
-        table = schema.PROJECTS
-        return connection.execute(select(table.c.id).where(table.c.name == self.place.project)).scalar() or 0
+        if not self._number:
+            table = schema.PROJECTS
+            statement = select(table.c.id).where(table.c.name == self.place.project)
+            # One that is there stays. (One that this very transaction makes is not asked for again in it.)
+            self._number = connection.execute(statement).scalar() or 0
+        return self._number
 
     def _project(self, connection: Connection) -> int:
         found = self.project(connection)
