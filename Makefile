@@ -34,7 +34,7 @@ demo: $(VENV)/.with-demo $(VENV)/.built ## Pack a small tree of images, and say 
 
 test: $(VENV)/.with-test $(VENV)/.built ## Run every test: cargo test and pytest
 	cargo test --workspace
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 soak: $(VENV)/.with-test $(VENV)/.built ## Run the tests with more of everything: hours, and much disk
 	VHPACK_SOAK=1 $(BIN)/python -m pytest

@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--floor", type=Path, help="the program `floor`")
     group.addoption("--vhpack", type=Path, help="the program `vhpack`")
     group.addoption("--trees", type=Path, help="folder for extracted trees")
-    group.addoption("--sections", default="", help="names, with commas")
+    group.addoption("--section", default="", help="its name")
     group.addoption("--rounds", type=int, help="instead of each section's own number")
 
 
@@ -39,6 +39,6 @@ def setting(pytestconfig: pytest.Config) -> Setting:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from schedule import turns
 
-    names = [name for name in metafunc.config.getoption("sections").split(",") if name]
-    cases = turns(names, metafunc.config.getoption("rounds"))
+    name = metafunc.config.getoption("section")
+    cases = turns([name] if name else [], metafunc.config.getoption("rounds"))
     metafunc.parametrize("turn", cases, ids=[f"{turn.section.name}-{turn.round}-{turn.contestant.name}" for turn in cases])

@@ -13,7 +13,7 @@ from typing import Literal
 
 import archives
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -178,10 +178,10 @@ PNG = Section(
         Contestant("tar cf", tar, "png", "tar", suffix=".tar"),
         Contestant("bsdtar, stored zip", bsdtar, "png", "bsdtar"),
         Contestant("7z -tzip -mx0", seven_zip(0), "png", "7z"),
-        Contestant("zip -0", info_zip(0), "png", "zip"),
+        Contestant("zip -0", info_zip(0), "png", "zip", rounds=2),
         Contestant("valohai-utils", valohai, "png", "import valohai", rounds=1, environment=VALOHAI_HOME),
     ),
-    rounds=7,
+    rounds=5,
 )
 
 JSON = Section(
@@ -195,7 +195,7 @@ JSON = Section(
         Contestant("zip -1", info_zip(1), "json", "zip"),
         Contestant("valohai-utils", valohai, "json", "import valohai", rounds=2, environment=VALOHAI_HOME),
     ),
-    rounds=9,
+    rounds=5,
 )
 
 LEVELS = Section(
@@ -223,7 +223,7 @@ CHECKPOINT = Section(
         Contestant("tar cf", tar, "checkpoint", "tar", suffix=".tar"),
         Contestant("7z -tzip -mx0", seven_zip(0), "checkpoint", "7z"),
     ),
-    rounds=7,
+    rounds=5,
 )
 
 DEFLATE = Section(

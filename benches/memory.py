@@ -8,33 +8,25 @@ warms only as much as it takes, and the host comes back for it during the run; t
 from __future__ import annotations
 
 import mmap
-import time
 from pathlib import Path
 
 GIB = 1 << 30
 HUGE = 2 << 20
 LEAVE = 600 << 20
 """Left alone, so that the kernel does not start to reclaim the cached corpora."""
-HOT_SECONDS_PER_GIB = 0.09
-"""Touching memory that the host has given takes less than this; slower means that some of it was missing."""
-ATTEMPTS = 2
-HOST_TAKES = 4
-"""The host takes back a sixteenth of the free memory every two seconds, so a run needs several times its output to be there."""
+HOST_TAKES = 2
+"""The host takes back a sixteenth of the free memory every two seconds, so a run needs more than
+its output to be there. Twice as much: four times cost a whole run half an hour."""
 
 
 def touch_free_memory(output: int) -> None:
-    """Touch free memory for a run that writes about `output` bytes, until a pass finds that none was missing, twice at most."""
-    for _ in range(ATTEMPTS):
-        size = min(output * HOST_TAKES, free_bytes() - LEAVE) // HUGE * HUGE
-        if size <= 0:
-            return
-        started = time.perf_counter()
+    """Touch free memory for a run that writes about `output` bytes."""
+    size = min(output * HOST_TAKES, free_bytes() - LEAVE) // HUGE * HUGE
+    if size > 0:
         with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
             memory.madvise(mmap.MADV_HUGEPAGE)
             for offset in range(0, size, HUGE):
                 memory[offset] = 1
-        if (time.perf_counter() - started) / (size / GIB) < HOT_SECONDS_PER_GIB:
-            return
 
 
 def free_bytes() -> int:

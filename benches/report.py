@@ -294,7 +294,7 @@ def noise(outcomes: Sequence[Outcome]) -> str:
 def render(results: Results, setting: Setting, remarks: str = NO_REMARKS) -> str:
     parts = [
         "# Results\n",
-        "Written by `benches/run.py`; all figures are of one run.\n",
+        "Written by `benches/run.py`; all figures are of one run, section by section.\n",
         machine(setting),
         HOW.format(jobs=setting.jobs),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -57,11 +57,11 @@ class Results:
                 self.sections.setdefault(outcome.section, {}).setdefault(outcome.contestant, {})[outcome.round] = outcome
 
     @classmethod
-    def read(cls, path: Path) -> Results:
-        """Read what pytest-benchmark wrote."""
+    def read(cls, paths: Iterable[Path]) -> Results:
+        """Read what pytest-benchmark wrote, a file a section."""
         known = {field.name for field in fields(Outcome)}
         outcomes = []
-        for record in json.loads(path.read_text())["benchmarks"]:
+        for record in (record for path in paths for record in json.loads(path.read_text())["benchmarks"]):
             found: dict[str, Any] = {name: value for name, value in record["extra_info"].items() if name in known}
             outcomes.append(Outcome(**found))
         return cls(outcomes)

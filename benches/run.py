@@ -1,13 +1,14 @@
 """Measure vhpack against its floors and its peers, and write `benches/RESULTS.md`. `make bench` runs this.
 
-    python benches/run.py                          # everything: about three quarters of an hour, 30 GB of disk
+    python benches/run.py                          # everything: about half an hour, 30 GB of disk
+    python benches/run.py --continue               # go on with a full run that was interrupted, at the section it was in
     python benches/run.py --only png json          # two sections, printed; RESULTS.md stays as it is
     python benches/run.py --scale 0.01 --rounds 1  # does it all work? a minute
     python benches/run.py --render                 # write RESULTS.md anew from the last full run's figures
 
 It builds the program `floor`, makes the corpora that are missing (`benches/corpora.py`; folder: $VHPACK_BENCH_DIR, by default
-`target/bench`) and the archive that is read (`benches/archives.py`), runs `benches/test_peers.py` under pytest-benchmark, and turns its
-JSON into tables. A peer that is not installed is named in its table and left out. For the peers, Debian and Ubuntu have: zip unzip
+`target/bench`) and the archive that is read (`benches/archives.py`), runs `benches/test_peers.py` under pytest-benchmark, one process a
+section, so that an interrupted run keeps what it has measured, and turns its JSON into tables. A peer that is not installed is named in its table and left out. For the peers, Debian and Ubuntu have: zip unzip
 p7zip-full libarchive-tools pigz zstd xxhash.
 
 Leave the machine alone meanwhile: the report says how much else ran. What people wrote between the two remark lines of RESULTS.md
@@ -48,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vhpack", type=Path, help="the program to measure (default: the one beside this Python)")
     parser.add_argument("--output", type=Path, help="write the report here (default: RESULTS.md after a full run, else stdout)")
     parser.add_argument("--render", action="store_true", help="measure nothing")
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="measure only the sections that are missing")
     return parser.parse_args()
 
 
@@ -90,22 +92,17 @@ def server_for(names: list[str], base: Path) -> Iterator[Mapping[str, str]]:
         yield known
 
 
-def measure(setting: Setting, names: list[str], figures: Path, known: Mapping[str, str]) -> None:
+def measure(setting: Setting, name: str, figures: Path, known: Mapping[str, str]) -> None:
+    """Run one section; its figures are there once all of it has been measured."""
+    part = figures.with_suffix(".part")
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-c", BENCHES / "pytest.ini", BENCHES / "test_peers.py", "-q"]
     command += ["--base", setting.base, "--floor", setting.floor, "--vhpack", setting.vhpack, "--jobs", str(setting.jobs)]
-    command += [
-        "--trees",
-        setting.trees,
-        "--sections",
-        ",".join(names),
-        "--benchmark-json",
-        figures,
-        "--benchmark-columns=min",
-        "--benchmark-quiet",
-    ]
+    command += ["--trees", setting.trees, "--section", name]
+    command += ["--benchmark-json", part, "--benchmark-columns=min", "--benchmark-quiet"]
     command += ["--rounds", str(setting.rounds)] if setting.rounds else []
     if subprocess.run(command, cwd=BENCHES, env={**os.environ, **known}).returncode != 0:
-        sys.exit("the suite did not end well; what failed is above")
+        sys.exit(f"the section {name} did not end well; what failed is above")
+    part.rename(figures)
 
 
 def main() -> None:
@@ -113,7 +110,8 @@ def main() -> None:
     base = corpora.scaled_base(corpora.default_base(), options.scale).absolute()
     names = options.only or list(SECTIONS)
     complete = options.only is None and options.scale == 1 and options.rounds is None
-    figures = base / ("figures.json" if complete or options.render else "figures-partial.json")
+    kept = base / ("figures" if complete or options.render else "figures-partial")
+    figures = {name: kept / f"{name}.json" for name in names}
     vhpack = find_vhpack(options.vhpack)
     if not options.render:
         make_sources(names, base, options.scale, vhpack, options.jobs)
@@ -122,10 +120,16 @@ def main() -> None:
     if not options.render:
         if os.getloadavg()[0] > QUIET_LOAD:
             say(f"the machine is busy (load {os.getloadavg()[0]:.1f}); figures will be worse than they should be")
-        with trees.folder(into), server_for(names, base) as known:
-            measure(setting, names, figures, known)
+        kept.mkdir(parents=True, exist_ok=True)
+        if not options.go_on:
+            for path in figures.values():
+                path.unlink(missing_ok=True)
+        missing = [name for name in names if not figures[name].exists()]
+        with trees.folder(into), server_for(missing, base) as known:
+            for name in missing:
+                measure(setting, name, figures[name], known)
     target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)
-    text = report.render(Results.read(figures), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
+    text = report.render(Results.read(path for path in figures.values() if path.exists()), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
     if target is None:
         print(text)
     else:
