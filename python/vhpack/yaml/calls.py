@@ -175,9 +175,8 @@ class Calls(Expressions):
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
             return self._copied(node, values[0])
         if name == "importlib.import_module" and [*map(type, values)] == [Const]:
-            if self.plain(values[0]) == "__main__":
-                return self.lose_names(node)
-            return Known(str(self.plain(values[0])))
+            module = str(self.plain(values[0]))
+            return self.lose_names(node) if module == "__main__" else Known(module)
         if name in ("builtins.list", "builtins.tuple") and len(values) <= 1:
             return self._make_sequence(node, short, values)
         if name == "typing.cast" and len(values) == 2:  # noqa: PLR2004

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vhpack.yaml.environments import environment_of
-from vhpack.yaml.names import ANYTHING, EVERYTHING, NAMESPACES, READERS, Frame, Uses, mangle, mentions, shadowed, uses_of
+from vhpack.yaml.names import ANYTHING, EVERYTHING, NAMESPACES, READERS, Frame, mangle, mentions, shadowed
+from vhpack.yaml.uses import Uses, uses_of
 from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
 if TYPE_CHECKING:
@@ -205,16 +206,9 @@ class Memory:
         return full in self.replaced or full in self._changed_inside or not self._lent.isdisjoint(_around(full))
 
     def _builtin(self, home: int, node: ast.Name) -> Value:
-        if node.id == ANYTHING:
-            self.forget(node, "any name may be set here")
-            return unknown(node)
-        if node.id in NAMESPACES or node.id == "get_ipython":
-            return self.lose_names(node)
-        if self.is_replaced(f"builtins.{node.id}"):
-            self.forget(node, "any name may be set by way of it")
-            return unknown(node)
-        if self._anything is not None and home == MODULE and node.id != "__name__":
-            return self._anything.seen_at(node)
+        changed = self._changing(home, node)
+        if changed is not None:
+            return changed
         if home == MODULE and node.id == "__name__":
             return Const("__main__")
         if home == MODULE and node.id in _BUILTIN and self._starred is None:
@@ -222,6 +216,17 @@ class Memory:
         if self._starred is not None:
             return Unknown(node, self._starred, "it may be imported here")
         return unknown(node, "it is not set before this line")
+
+    def _changing(self, home: int, node: ast.Name) -> Unknown | None:
+        """Return why a name that is not set is none of Python's own functions as it knows them."""
+        if node.id == ANYTHING or self.is_replaced(f"builtins.{node.id}"):
+            self.forget(node, "any name may be set by way of it")
+            return unknown(node)
+        if node.id in NAMESPACES or node.id == "get_ipython":
+            return self.lose_names(node)
+        if self._anything is not None and home == MODULE and node.id != "__name__":
+            return self._anything.seen_at(node)
+        return None
 
     def _unstable_value(self, home: int, node: ast.Name, value: Value) -> Unknown | None:
         key = (home, node.id)

@@ -1,12 +1,10 @@
-"""Names and scopes: which function, class or module a name belongs to, and what a function may do to those around it."""
+"""Names and scopes: which function, class or module a name belongs to, and what may reach it in other ways."""
 
 from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-
-from vhpack.yaml.environments import quiet_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +31,6 @@ ANYTHING: Final = "__anything__"
 """What a line that is no Python is read as where it may set any name, once."""
 EVERYTHING: Final = frozenset({"exec", "eval", "globals", "locals", "vars", "__import__", ANYTHING})
 _HARMLESS: Final = frozenset({"__name__", "__version__", "__file__", "__doc__", "__path__", "__class__", "__init__"})
-READING_METHODS: Final = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
-_PREPARE_ARGUMENTS: Final = frozenset({"default_parameters", "default_inputs"})
 
 
 @dataclass(frozen=True)
@@ -47,22 +43,6 @@ class Frame:
     """Of a function: the names that it binds."""
     elsewhere: dict[str, int] = field(default_factory=dict)
     """Names declared `global` or `nonlocal`, and the frames that they live in."""
-
-
-@dataclass
-class Uses:
-    """What a function does to names of the scopes around it, if it is called at a time that nobody can tell."""
-
-    rebound: dict[str, ast.AST] = field(default_factory=dict)
-    """Names that it sets."""
-    whole: dict[str, ast.AST] = field(default_factory=dict)
-    """Names whose value it hands on or changes."""
-    called: dict[str, ast.AST] = field(default_factory=dict)
-    """Names whose value it calls a method of."""
-    inner: dict[str, ast.AST] = field(default_factory=dict)
-    """Names whose value it reads elements of."""
-    anything: ast.AST | None = None
-    """Where it may set any name."""
 
 
 def parameters(node: Definition) -> list[str]:
@@ -179,13 +159,6 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         yield node.rest
 
 
-def uses_of(node: Definition, readers: frozenset[str] = READERS) -> Uses:
-    """Return what a function does to names around it, whatever its arguments are."""
-    uses = Uses()
-    _Reader(uses, frozenset(), readers).enter(node)
-    return uses
-
-
 def reads_only(name: str, count: int) -> bool:
     """Return whether a builtin function keeps no hold on so many arguments.
 
@@ -207,97 +180,6 @@ def shadowed(body: list[ast.stmt]) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
             return READERS
     return READERS & found
-
-
-class _Reader:
-    def __init__(self, uses: Uses, own: frozenset[str], readers: frozenset[str]) -> None:
-        self._uses = uses
-        self._own = own
-        self._readers = readers
-
-    def enter(self, node: Definition) -> None:
-        """Read a function's body, whose own names hide those around it."""
-        own, outer, around = bound_in(node)
-        inside = _Reader(self._uses, (self._own - set(outer) - set(around)) | own, self._readers)
-        for name, where in {**outer, **around}.items():
-            if name not in self._own:
-                self._uses.rebound.setdefault(name, where)
-        for child in node.body if isinstance(node.body, list) else [node.body]:
-            inside.read(child)
-
-    def read(self, node: ast.AST, *, touch: Literal["whole", "called", "inner", "none"] = "whole") -> None:
-        """Read a node whose value its parent changes or hands on, reads elements of, or only looks at."""
-        if quiet_shell(node):
-            return
-        if isinstance(node, ast.Name):
-            self._name(node, touch)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            self.enter(node)
-            self._all([*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)])
-        elif isinstance(node, ast.Call):
-            self._call(node)
-        elif isinstance(node, ast.Subscript | ast.Attribute):
-            special = isinstance(node, ast.Attribute) and is_special(node.attr)
-            if isinstance(node, ast.Attribute) and (node.attr in NAMESPACES or _is_modules(node)):
-                self._uses.anything = node
-            self.read(node.value, touch="inner" if isinstance(node.ctx, ast.Load) and not special else "whole")
-            if isinstance(node, ast.Subscript):
-                self.read(node.slice, touch="none")
-        elif isinstance(node, ast.BinOp | ast.Compare | ast.FormattedValue | ast.UnaryOp):
-            self._all(ast.iter_child_nodes(node), touch="inner")
-        elif isinstance(node, ast.ClassDef):
-            outer, around = declared(node)
-            for name in outer | {name for name in around if name not in self._own}:
-                self._uses.rebound.setdefault(name, node)
-            self._all(ast.iter_child_nodes(node))
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            modules = {getattr(node, "module", None), *(alias.name for alias in node.names)}
-            if "__main__" in modules or (isinstance(node, ast.ImportFrom) and node.module == "sys" and "modules" in modules):
-                self._uses.anything = node
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and node.value in NAMESPACES:
-                self._uses.anything = node
-        elif isinstance(node, ast.If | ast.While):
-            self.read(node.test, touch="none")
-            self._all([*node.body, *node.orelse])
-        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
-            self.read(node.iter, touch="inner")
-            self._all(child for child in ast.iter_child_nodes(node) if child is not node.iter)
-        else:
-            self._all(ast.iter_child_nodes(node))
-
-    def _name(self, node: ast.Name, touch: Literal["whole", "called", "inner", "none"]) -> None:
-        if node.id in EVERYTHING or node.id in NAMESPACES or node.id == "get_ipython":
-            self._uses.anything = node
-        if touch != "none" and node.id not in self._own:
-            {"whole": self._uses.whole, "called": self._uses.called, "inner": self._uses.inner}[touch].setdefault(node.id, node)
-
-    def _all(self, nodes: object, *, touch: Literal["whole", "inner"] = "whole") -> None:
-        for node in nodes:  # type: ignore[attr-defined]
-            self.read(node, touch=touch)
-
-    def _call(self, node: ast.Call) -> None:
-        called = node.func
-        if isinstance(called, ast.Attribute):
-            reading = called.attr in READING_METHODS
-            self.read(called.value, touch="inner" if reading else "whole" if is_special(called.attr) else "called")
-        else:
-            self.read(called)
-        count = len(node.args) + len(node.keywords)
-        reads = isinstance(called, ast.Name) and called.id in self._readers and reads_only(called.id, count)
-        for argument in node.args:
-            self.read(argument, touch="none" if reads else "whole")
-        for keyword in node.keywords:
-            shown = reads or keyword.arg in _PREPARE_ARGUMENTS
-            self.read(keyword.value, touch="none" if shown else "inner" if keyword.arg is None else "whole")
-
-
-def _is_modules(node: ast.Attribute) -> bool:
-    """Say whether this may be `sys.modules`; what a method does with its own object's is not."""
-    root: ast.expr = node.value
-    while isinstance(root, ast.Attribute):
-        root = root.value
-    return node.attr == "modules" and not (isinstance(root, ast.Name) and root.id in ("self", "cls"))
 
 
 def mentioning(body: list[ast.stmt], words: frozenset[str]) -> set[int]:
