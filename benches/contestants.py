@@ -87,8 +87,9 @@ class Section:
     rounds: int = ROUNDS
     source: Literal["corpus", "clone", "archive", "archive and corpus"] = "corpus"
     """What is in the page cache when the clock starts; a clone is for contestants that remove their source, and on disk before."""
-    leaves: Literal["archive", "tree", "lines", "report", "objects", "one object"] = "archive"
-    """A tree goes into a new folder below `Setting.trees`, and must have every file; of lines on stdout there is one a file. Objects
+    leaves: Literal["archive", "tree", "directory", "lines", "report", "objects", "one object"] = "archive"
+    """A tree goes into a new folder below `Setting.trees`, and must have every file; a directory lies on the corpora's disk until all has
+    run, since ext4 is slow to create files where as many were removed; of lines on stdout there is one a file. Objects
     are on the server of `uploading.py`, under a prefix of the run's own, and must be every file, or one archive of them."""
     note: str = ""
     """What a reader of the table must know, above it."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import corpora
 import memory
+import trees
 import uploading
 from contestants import Contestant, Place, Section, Setting
 
@@ -72,6 +73,8 @@ class Run:
         position = self.section.contestants.index(self.contestant)
         if self.section.leaves == "tree":
             return self.setting.trees / f"{self.section.name}-{number}-{position}"
+        if self.section.leaves == "directory":
+            return trees.committed(self.setting.base) / f"{self.section.name}-{number}-{position}"
         if self.section in uploading.UPLOADING:
             return uploading.root(self.setting.base) / uploading.BUCKET / f"{self.section.name}-{number}-{position}"
         return self.scratch / f"out{self.contestant.suffix}"
@@ -80,6 +83,9 @@ class Run:
         self.scratch.mkdir(parents=True, exist_ok=True)
         if self.section.leaves == "tree" or self.contestant.name == "pack alone":
             self.place.output.mkdir(parents=True)
+        elif self.section.leaves == "directory":
+            os.sync()
+            wait_for_quiet()
         elif self.section not in uploading.UPLOADING:
             self.place.output.unlink(missing_ok=True)
         if self.contestant.corpus:
@@ -141,6 +147,8 @@ class Run:
     def clean(self) -> None:
         if self.section.leaves == "tree" or self.section in uploading.UPLOADING:
             self._clean_tree()
+        elif self.section.leaves == "directory":
+            self.outcome.size = sum(os.lstat(path).st_size for path in files_below(self.place.output))
         elif self.place.output.exists():
             self.outcome.size = self.place.output.stat().st_size
             self.place.output.unlink()

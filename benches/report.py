@@ -172,7 +172,8 @@ def ours(section: Section) -> str | None:
     return {"png": "vhpack", "json": "vhpack --level 2", "checkpoint": "vhpack --codec store", "deflate": "vhpack, all threads",
             "removal": "vhpack --remove-originals", "extract": "vhpack extract", "verify": "vhpack verify",
             "json-zstd": "vhpack", "checkpoint-zstd": "vhpack", "hash": "vhpack hash",
-            "upload": "vhpack upload", "upload-small": "vhpack upload", "upload-pack": "pack and upload at once"}.get(section.name)  # fmt: skip
+            "upload": "vhpack upload", "upload-small": "vhpack upload", "upload-pack": "pack and upload at once",
+            "directory": "vhpack.OutputDir"}.get(section.name)  # fmt: skip
 
 
 def levels_table(results: Results) -> str:

@@ -114,6 +114,7 @@ def targets(results: Results) -> list[Target]:
         *zstandard(results),
         *hashes(results),
         *uploads(results),
+        *directories(results),
         *registry(results),
     )
     return [target for target in every if target.section in results.sections]
@@ -268,6 +269,11 @@ def uploads(results: Results) -> list[Target]:
             results.ratio("upload-loop", ("while uploading", step), ("the loop alone", step)),
         ),
     ]
+
+
+def directories(results: Results) -> list[Target]:
+    commit = results.ratio("directory", ("vhpack.OutputDir", wall), ("plain files, folders synced", wall))
+    return [Target("directory", "time ≤ 1.5 x the files alone, with only their folders on disk", 1.5, commit)]
 
 
 def registry(results: Results) -> list[Target]:

@@ -125,11 +125,13 @@ def main() -> None:
             for path in figures.values():
                 path.unlink(missing_ok=True)
         missing = [name for name in names if not figures[name].exists()]
-        with trees.folder(into), server_for(missing, base) as known:
+        with trees.folder(into), trees.folder(trees.committed(base)), server_for(missing, base) as known:
             for name in missing:
                 measure(setting, name, figures[name], known)
     target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)
-    text = report.render(Results.read(path for path in figures.values() if path.exists()), setting, report.kept_remarks(BENCHES / "RESULTS.md"))
+    text = report.render(
+        Results.read(path for path in figures.values() if path.exists()), setting, report.kept_remarks(BENCHES / "RESULTS.md")
+    )
     if target is None:
         print(text)
     else:

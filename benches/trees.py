@@ -29,6 +29,11 @@ def choose(base: Path, tree: Tree | None) -> Path:
     return SHARED_MEMORY / f"vhpack-bench-{os.getpid()}" if fits else base / "out" / "trees"
 
 
+def committed(base: Path) -> Path:
+    """Give the folder, on the corpora's disk, of directories that are removed when all has run."""
+    return base / "out" / "directories"
+
+
 @contextmanager
 def folder(chosen: Path) -> Iterator[None]:
     """Have it there meanwhile, for this user alone; what an interrupted run left in it goes with it."""

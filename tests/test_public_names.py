@@ -26,6 +26,7 @@ EXPECTED = {
     "DistributedError",
     "DownloadError",
     "ExtractReport",
+    "FunctionError",
     "JobWarning",
     "JournalError",
     "LimitExceededError",
@@ -41,6 +42,7 @@ EXPECTED = {
     "NoTargetError",
     "NotRegisteredError",
     "OptionError",
+    "OutputDir",
     "PackError",
     "PackOSError",
     "PackPermissionError",
@@ -55,6 +57,7 @@ EXPECTED = {
     "SpecialFileError",
     "StalledError",
     "StepError",
+    "Summary",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
@@ -89,6 +92,8 @@ EXPECTED = {
     "inputs",
     "install_as_valohai",
     "logger",
+    "make_directory_output",
+    "map_directory",
     "metadata",
     "output_properties",
     "outputs",
@@ -96,6 +101,7 @@ EXPECTED = {
     "parameters",
     "paths",
     "prepare",
+    "read_outputs",
     "reset",
     "run",
     "runs",
@@ -168,6 +174,7 @@ def test_the_import_loads_one_module_of_ours_and_the_names_load_theirs() -> None
         *("pack", "outputs", "hash_files", "open", "ArchiveDataset", "prepare", "inputs", "parameters", "logger"),
         *("output_properties", "execution", "reset", "set_status_detail", "install_as_valohai"),
         *("set_upload_destination", "uploads", "wait_for_uploads", "run"),
+        *("OutputDir", "map_directory", "read_outputs", "make_directory_output"),
     ],
 )
 def test_public_functions_are_documented_with_an_example(name: str) -> None:
@@ -182,6 +189,14 @@ def test_public_functions_are_documented_with_an_example(name: str) -> None:
         *(vhpack.pack, type(vhpack.outputs()).compress, vhpack.prepare, vhpack.inputs, type(vhpack.inputs("x")).paths),
         *(type(vhpack.outputs()).live_upload, vhpack.set_upload_destination, vhpack.wait_for_uploads, vhpack.run),
         *(vhpack.aliases.set, vhpack.aliases.rollback, vhpack.data.add, vhpack.data.find, vhpack.data.purge, vhpack.data.gc),
+        *(
+            type(vhpack.outputs()).directory,
+            vhpack.OutputDir,
+            vhpack.OutputDir.done,
+            vhpack.OutputDir.add,
+            vhpack.OutputDir.write_bytes,
+        ),
+        *(vhpack.map_directory, vhpack.read_outputs, vhpack.make_directory_output),
     ],
 )
 def test_every_argument_is_documented(function: Callable[..., object]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import vhpack
 from tests.demo_tree import draw
 from tests.valohai.servers import http_site
 
@@ -28,6 +29,17 @@ def job(work: Path) -> Path:
     (work / "resize.py").write_text(script)
     draw(work / "resized")
     return work
+
+
+def test_the_thumbnails_appear_together(job: Path) -> None:
+    (script,) = re.findall(r"```python\n# thumbnails\.py\n(.*?)```", README.read_text(), re.DOTALL)
+    (job / "thumbnails.py").write_text(script)
+    ran = subprocess.run([sys.executable, "thumbnails.py"], cwd=job, capture_output=True, text=True, timeout=300)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (made,) = job.glob(".valohai/outputs/*/thumbnails")
+    assert ran.stdout == f"300 thumbnails in {made}\n"
+    sizes = {Image.open(io.BytesIO(content)).size for _, content in vhpack.read_outputs(made, verify=True)}
+    assert sizes == {(32, 32)}
 
 
 def resize(job: Path, *arguments: str, before: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:

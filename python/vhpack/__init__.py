@@ -2,9 +2,9 @@
 
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
-`vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.aliases` and `vhpack.data` keep the books about what
-runs have made. Importing this module names the run (see `vhpack.runs`) and
-loads nothing else: each name comes with its module when it is first used.
+`vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.map_directory(...)` makes one directory of another;
+`vhpack.aliases` and `vhpack.data` keep the books about what runs have made. Importing this module names the run (see
+`vhpack.runs`) and loads nothing else: each name comes with its module when it is first used.
 """
 
 import sys
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from vhpack._packing import pack
     from vhpack.archive import Archive
     from vhpack.archive import open as open  # noqa: A004 - not in `__all__`: a star import must not hide the builtin
+    from vhpack.committed import read_outputs
     from vhpack.controller_api import set_status_detail
     from vhpack.dataset import ArchiveDataset
+    from vhpack.directory import OutputDir
+    from vhpack.directory_tasks import make_directory_output
     from vhpack.distributed import distributed
     from vhpack.errors import (
         BadDestinationError,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
         CorruptArchiveError,
         DistributedError,
         DownloadError,
+        FunctionError,
         JobWarning,
         JournalError,
         LimitExceededError,
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from vhpack.execution import execution
     from vhpack.hashing import hash_files
     from vhpack.inputs import inputs
+    from vhpack.mapping import Summary, map_directory
     from vhpack.metadata import logger
     from vhpack.output_properties import output_properties
     from vhpack.outputs import outputs
@@ -102,6 +107,7 @@ __all__ = [
     "DistributedError",
     "DownloadError",
     "ExtractReport",
+    "FunctionError",
     "JobWarning",
     "JournalError",
     "LimitExceededError",
@@ -117,6 +123,7 @@ __all__ = [
     "NoTargetError",
     "NotRegisteredError",
     "OptionError",
+    "OutputDir",
     "PackError",
     "PackOSError",
     "PackPermissionError",
@@ -131,6 +138,7 @@ __all__ = [
     "SpecialFileError",
     "StalledError",
     "StepError",
+    "Summary",
     "TargetExistsError",
     "TargetIsDirectoryError",
     "UnknownFormatError",
@@ -165,6 +173,8 @@ __all__ = [
     "inputs",
     "install_as_valohai",
     "logger",
+    "make_directory_output",
+    "map_directory",
     "metadata",
     "output_properties",
     "outputs",
@@ -172,6 +182,7 @@ __all__ = [
     "parameters",
     "paths",
     "prepare",
+    "read_outputs",
     "reset",
     "run",
     "runs",
@@ -188,15 +199,19 @@ _MODULES = ("aliases", "config", "consts", "errors", "metadata", "paths", "runs"
 _LATER = {
     **dict.fromkeys(("ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"), "vhpack._engine"),
     **dict.fromkeys(("Archive", "open"), "vhpack.archive"),
+    **dict.fromkeys(("Summary", "map_directory"), "vhpack.mapping"),
     **dict.fromkeys(("Upload", "UploadReport"), "vhpack.upload"),
     **dict.fromkeys(("set_upload_destination", "uploads", "wait_for_uploads"), "vhpack.uploading"),
     **{name: f"vhpack.{name}" for name in _HIDING},
     **{name: "vhpack.errors" for name in __all__ if name.endswith(("Error", "Warning"))},
     "ArchiveDataset": "vhpack.dataset",
+    "OutputDir": "vhpack.directory",
     "hash_files": "vhpack.hashing",
     "install_as_valohai": "vhpack.standin",
     "logger": "vhpack.metadata",
+    "make_directory_output": "vhpack.directory_tasks",
     "pack": "vhpack._packing",
+    "read_outputs": "vhpack.committed",
     "reset": "vhpack.runs",
     "run": "vhpack.recording",
     "set_status_detail": "vhpack.controller_api",

@@ -18,10 +18,12 @@ from vhpack._vhpack import (
     VerifyReport,
     Watcher,
     __version__,
+    exchange,
     hash_check,
     hash_paths,
     pack,
     plan,
+    sync_system,
     versions,
 )
 
@@ -43,9 +45,11 @@ __all__ = [
     "VerifyReport",
     "Watcher",
     "__version__",
+    "exchange",
     "hash_check",
     "hash_paths",
     "pack",
     "plan",
+    "sync_system",
     "versions",
 ]

@@ -186,6 +186,51 @@ def transferring(title: str, files: int) -> Iterator[Transfer]:
         transfer.wipe()
 
 
+class Counting:
+    """Draws how many files are done, of how many nobody knows yet."""
+
+    def __init__(self, title: str, *, wanted: bool) -> None:
+        self._title = title
+        self._wanted = wanted and _on_terminal()
+        self._since = self._next = time.monotonic()
+        self._next += _APPEARS_AFTER
+        self._files = 0
+        self._bytes = 0
+        self._columns: Columns | None = None
+        self._task: TaskID | None = None
+
+    def count(self, size: int) -> None:
+        """Count a file, and draw the bar anew, on a terminal and ten times a second at most."""
+        self._files += 1
+        self._bytes += size
+        if not self._wanted or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.1
+        if self._columns is None:
+            self._columns = _columns()
+            self._columns.start()
+            self._task = self._columns.add_task(self._title, total=None, counts="")
+        assert self._task is not None  # noqa: S101 - made with the columns
+        rate = self._files / max(time.monotonic() - self._since, 0.001)
+        self._columns.update(self._task, counts=f"{self._files:,} files  {sizes.text(self._bytes)}  {rate:,.0f} files/s")
+        self._columns.refresh()
+
+    def wipe(self) -> None:
+        """Leave the terminal as it was."""
+        if self._columns is not None:
+            self._columns.stop()
+
+
+@contextlib.contextmanager
+def counting(title: str, *, wanted: bool) -> Iterator[Counting]:
+    """Draw a bar while files are done one by one; it is wiped off at the end."""
+    counts = Counting(title, wanted=wanted)
+    try:
+        yield counts
+    finally:
+        counts.wipe()
+
+
 _MOST_BARS = 8  # of single files; more would scroll what was said before off the screen
 
 

@@ -19,10 +19,12 @@ __all__ = [
     "VerifyReport",
     "Watcher",
     "__version__",
+    "exchange",
     "hash_check",
     "hash_paths",
     "pack",
     "plan",
+    "sync_system",
     "versions",
 ]
 
@@ -77,6 +79,8 @@ def plan(
     memory: int | None = None,
     force: bool = False,
 ) -> PlanReport: ...
+def exchange(one: bytes, other: bytes) -> bool: ...
+def sync_system(folder: bytes) -> bool: ...
 def hash_paths(
     sources: bytes,
     literals: bytes,

@@ -72,7 +72,7 @@ class ArchiveDataset(Generic[Sample]):
         pattern: str = "*",
         decode: Callable[[str, bytes], Sample] | None = None,
     ) -> None:
-        self._shards = _opened(shards)
+        self._shards = opened(shards)
         self._pattern = pattern
         self._decode = decode
         self._names = _Names(self._shards, pattern)
@@ -141,17 +141,23 @@ class _Names:
         return bisect_right(self._shard_ends, position), os.fsdecode(self._joined[start : self._ends[position]])
 
 
-def _opened(shards: StrPath | Archive | Iterable[StrPath | Archive]) -> list[Archive]:
+def opened(shards: StrPath | Archive | Iterable[StrPath | Archive]) -> list[Archive]:
+    """Open an archive, those that a pattern matches, or each of an iterable.
+
+    Raises:
+        NoFilesError: none matches, or the iterable is empty.
+        PackError: one cannot be opened; `vhpack.open` lists the kinds.
+    """
     many = [shards] if isinstance(shards, str | os.PathLike | Archive) else list(shards)
-    opened = []
+    found = []
     for shard in many:
         if isinstance(shard, Archive):
-            opened.append(shard)
+            found.append(shard)
         else:
-            opened.extend(map(open_archive, _matching(shard)))
-    if not opened:
+            found.extend(map(open_archive, _matching(shard)))
+    if not found:
         raise NoFilesError("No archives: the list of shards is empty")
-    return opened
+    return found
 
 
 def _matching(shard: StrPath) -> list[StrPath]:

@@ -24,6 +24,7 @@ __all__ = [
     "CorruptArchiveError",
     "DistributedError",
     "DownloadError",
+    "FunctionError",
     "JobWarning",
     "JournalError",
     "LimitExceededError",
@@ -198,6 +199,31 @@ class ChecksumError(DownloadError):
     """A file was downloaded, and is not the one that was promised; it is not kept."""
 
     kind = "checksum"
+
+
+class FunctionError(PackError, RuntimeError):
+    """A function of the caller's raised, or its process ended; `source` is the file that it had, `__cause__` what it raised."""
+
+    kind = "function"
+
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__(source, message)
+        self.source = source
+        """The file that the function was given."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+    @classmethod
+    def of(cls, source: str, error: BaseException) -> "FunctionError":
+        """Say which file an exception is about.
+
+        Example:
+            >>> from vhpack.errors import FunctionError
+            >>> str(FunctionError.of("a.png", ValueError("no pixels")))
+            'a.png: ValueError: no pixels'
+        """
+        return cls(source, f"{source}: {type(error).__name__}: {error}")
 
 
 class PropertyError(PackError, TypeError):

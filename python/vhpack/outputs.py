@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from vhpack._engine import PackReport
     from vhpack._packing import Codec, OnChange, Patterns, Sources, StrPath, Symlinks, Watch
+    from vhpack.directory import OutputDir
     from vhpack.runs import Destination
     from vhpack.upload import Upload
 
@@ -82,6 +83,30 @@ class Outputs:
                 message = f"cannot make the folder of {path}: {error.strerror}; name a folder for outputs in VH_OUTPUTS_DIR"
                 raise PackPermissionError(error.errno, message, error.filename) from None
         return path
+
+    def directory(self, *, resume: bool = False) -> OutputDir:
+        """Return this folder as one that is written as a whole: all of it appears when the `with` block ends, or nothing.
+
+        Args:
+            resume: Go on from where a killed process, or a block that raised, was with the same folder; see `vhpack.OutputDir`. A
+                local run has a folder of its own unless `VH_OUTPUTS_DIR` or `VH_FLAT_LOCAL_OUTPUTS` is set.
+
+        Raises:
+            OptionError: this is the folder of all outputs, or leads out of it.
+
+        Example:
+            >>> import vhpack
+            >>> with vhpack.outputs("curves").directory() as out:
+            ...     out.write_bytes("loss.csv", b"epoch,loss")
+            >>> [name for name, content in vhpack.read_outputs(out.target)]
+            ['loss.csv']
+        """
+        from vhpack.directory import OutputDir
+
+        folder = paths.outputs_folder(self.dir_path, self.name)
+        if folder == self.dir_path:
+            raise OptionError("the folder of all outputs is not replaced as a whole; say outputs(name).directory()")
+        return OutputDir(folder, resume=resume)
 
     def live_upload(self, filename: StrPath, *, to: str | None = None, remove_after: bool = False) -> list[Upload]:
         """Have output files uploaded now and not at the end of the job, and return at once.

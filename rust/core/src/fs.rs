@@ -1,6 +1,7 @@
 //! The one door to the disk: every call that touches a file stands here and below, without policy.
 
 mod lock;
+mod system;
 mod tick;
 
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+pub(crate) use system::{exchange, sync_system};
 pub(crate) use tick::{fstat_at_rest, second};
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.

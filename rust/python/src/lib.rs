@@ -3,6 +3,7 @@
 mod archive;
 mod call;
 mod convert;
+mod folder;
 mod hash;
 mod manifest;
 mod report;
@@ -22,6 +23,8 @@ mod _vhpack {
     use crate::archive::{Archive, ExtractReport, Member, MemberReader, VerifyReport};
     #[pymodule_export]
     use crate::call::{pack, plan};
+    #[pymodule_export]
+    use crate::folder::{exchange, sync_system};
     #[pymodule_export]
     use crate::hash::{hash_check, hash_paths};
     #[pymodule_export]

@@ -1,0 +1,31 @@
+//! What is asked of a file system as a whole.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+/// Let two names of one file system change places in one step; `false` where it cannot do that.
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
+    match rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Wait until all that was written to the file system that has `folder` is on disk.
+///
+/// `false` where that says nothing: one in user space is handed the bytes, and learns only from a file's own `fsync` that
+/// somebody waits for them.
+pub(crate) fn sync_system(folder: &Path) -> io::Result<bool> {
+    let folder = super::open_directory(folder.as_os_str().as_bytes())?;
+    let in_user_space = rustix::fs::fstatfs(&folder)?.f_type == 0x6573_5546;
+    if in_user_space {
+        return Ok(false);
+    }
+    rustix::io::retry_on_intr(|| rustix::fs::syncfs(&folder))?;
+    Ok(true)
+}
