@@ -154,6 +154,11 @@ pub(crate) fn enter_directory(path: &[u8]) -> io::Result<OwnedFd> {
     open_folder(path, OFlags::PATH)
 }
 
+/// [`enter_directory`], where its name is no link.
+pub(crate) fn enter_directory_itself(path: &[u8]) -> io::Result<OwnedFd> {
+    open_folder(path, OFlags::PATH | OFlags::NOFOLLOW)
+}
+
 /// [`enter_directory`], where the path still leads to the directory that it led to; `None` where another took its place.
 pub(crate) fn enter_same(path: &[u8], expected: (u64, u64)) -> io::Result<Option<OwnedFd>> {
     let directory = enter_directory(path)?;
