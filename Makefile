@@ -36,8 +36,11 @@ test: $(VENV)/.with-test $(VENV)/.built ## Run every test: cargo test and pytest
 	cargo test --workspace
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-soak: $(VENV)/.with-test $(VENV)/.built ## Run the tests with more of everything: hours, and much disk
-	VHPACK_SOAK=1 $(BIN)/python -m pytest
+# `make soak TESTS=tests/upload/test_kill.py` for some of them.
+TESTS ?= tests
+
+soak: $(VENV)/.with-test $(VENV)/.built ## Run the tests, or TESTS, with more of everything: hours, and much disk
+	VHPACK_SOAK=1 $(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/.with-lint $(VENV)/.built ## Check formats, lints and types
 	cargo fmt --all --check

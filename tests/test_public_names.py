@@ -68,6 +68,7 @@ EXPECTED = {
     "UploadDeniedError",
     "UploadError",
     "UploadExistsError",
+    "UploadOutsideError",
     "UploadRejectedError",
     "UploadReport",
     "UploadSourceChangedError",

@@ -43,7 +43,8 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
         source: The archive's path, or a `file://` URL. Archives elsewhere have to be downloaded first.
         unsafe_limits: Lift the limits, for an archive that you trust: on the number of members (ten million), on their bytes
             (16 TiB), and on what unpacks to more than 1 GiB and 200 times the archive, as zeros and bombs do: that may take
-            half of the disk that is free where it is extracted, and half of the memory where it is held.
+            half of the disk that is free where it is extracted, and half of the memory where it is held. Also on zstd streams
+            that take more than 128 MiB of memory to unpack (`zstd --long=28` and above).
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -70,9 +71,10 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
 class Archive(Mapping[str, bytes]):
     """An archive that is open for reading: a mapping from the names of its files to their bytes.
 
-    `vhpack.open` makes it. Folders, links and special files among the members are in `members()` only. Threads may share it,
-    forked processes may go on with it, and pickling hands on its path alone: the other process opens the archive again
-    at its first use, and refuses one that has changed since.
+    `vhpack.open` makes it. Folders, links and special files among the members are in `members()` only; a symbolic link to a
+    file of the archive is no name of its own, and yet what may be asked for: it is `in` the archive, and reads as that file.
+    Threads may share it, forked processes may go on with it, and pickling hands on its path alone: the other process opens
+    the archive again at its first use, and refuses one that has changed since.
     """
 
     def __init__(self, path: str, *, unsafe_limits: bool = False, stamp: tuple[int, int] | None = None) -> None:
@@ -156,8 +158,8 @@ class Archive(Mapping[str, bytes]):
     def open(self, name: str) -> io.BufferedReader:
         """Open a member as a binary file that can seek; it stays readable when the archive is closed.
 
-        Seeking backwards in a compressed member unpacks it again from its start; in a tar.gz that neither vhpack nor pigz made,
-        or a tar.zst without our seek table, the way to any member may be all that lies before it. Its checksum is checked when
+        Seeking backwards in a compressed member unpacks it again from its start; in a tar.zst without a seek table, the way to
+        any member may be all that lies before it. Its checksum is checked when
         the end is reached without a gap.
 
         Raises:
@@ -309,7 +311,7 @@ class Archive(Mapping[str, bytes]):
         except MemberNotFoundError:
             return default
         except UnsupportedArchiveError:
-            # A folder, or a link to one, is no key; what is one and cannot be read is no missing file.
+            # A folder, or a link to one or to nothing, is no key; what is one and cannot be read is no missing file.
             if key in self:
                 raise
             return default

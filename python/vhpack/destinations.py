@@ -13,13 +13,26 @@ from vhpack.errors import OptionError
 from vhpack.runs import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Literal, TypeAlias
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Literal, Protocol, TypeAlias
 
     from vhpack.env import Environment
 
     Sender: TypeAlias = Literal["platform", "self", "off"]
-    Credentials: TypeAlias = Callable[[], dict[str, str]]
+
+    class Keys(Protocol):
+        """Keys as botocore has them."""
+
+        access_key: str
+        secret_key: str
+        token: str | None
+
+    class Frozen(Protocol):
+        """What gives them."""
+
+        def get_frozen_credentials(self) -> Keys:
+            """Return the keys, renewed if they are about to expire."""
+
 
 SCHEMES = ("s3", "gs", "azure", "az", "file", "http", "https")
 _SENDERS = ("platform", "self", "off")
@@ -42,20 +55,41 @@ _FROM_ENVIRONMENT: dict[str, tuple[tuple[str, str], ...]] = {
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file"),
         ("AWS_ROLE_ARN", "role_arn"),
         ("AWS_ROLE_SESSION_NAME", "role_session_name"),
+        ("AWS_ENDPOINT_URL_STS", "endpoint_url_sts"),
+        ("AWS_METADATA_ENDPOINT", "metadata_endpoint"),
+        ("AWS_IMDSV1_FALLBACK", "imdsv1_fallback"),
+        ("AWS_SKIP_SIGNATURE", "skip_signature"),
+        ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "virtual_hosted_style_request"),
     ),
     "gs": (
         ("GOOGLE_SERVICE_ACCOUNT", "service_account"),
+        ("GOOGLE_SERVICE_ACCOUNT_PATH", "service_account"),
         ("GOOGLE_SERVICE_ACCOUNT_KEY", "service_account_key"),
         ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),
+        ("GOOGLE_BEARER_TOKEN", "bearer_token"),
+        ("GOOGLE_SKIP_SIGNATURE", "skip_signature"),
     ),
     "azure": (
         ("AZURE_STORAGE_ACCOUNT_NAME", "account_name"),
         ("AZURE_STORAGE_ACCOUNT_KEY", "account_key"),
+        ("AZURE_STORAGE_ACCESS_KEY", "account_key"),
         ("AZURE_STORAGE_SAS_TOKEN", "sas_token"),
+        ("AZURE_STORAGE_SAS_KEY", "sas_token"),
         ("AZURE_STORAGE_TOKEN", "token"),
         ("AZURE_STORAGE_CLIENT_ID", "client_id"),
+        ("AZURE_CLIENT_ID", "client_id"),
         ("AZURE_STORAGE_CLIENT_SECRET", "client_secret"),
+        ("AZURE_CLIENT_SECRET", "client_secret"),
         ("AZURE_STORAGE_TENANT_ID", "tenant_id"),
+        ("AZURE_TENANT_ID", "tenant_id"),
+        ("AZURE_AUTHORITY_HOST", "authority_host"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "federated_token_file"),
+        ("AZURE_MSI_ENDPOINT", "msi_endpoint"),
+        ("IDENTITY_ENDPOINT", "msi_endpoint"),
+        ("AZURE_STORAGE_ENDPOINT", "endpoint"),
+        ("AZURE_ENDPOINT", "endpoint"),
+        ("AZURE_STORAGE_USE_EMULATOR", "use_emulator"),
+        ("AZURE_SKIP_SIGNATURE", "skip_signature"),
     ),
 }
 
@@ -68,7 +102,17 @@ _LEAST_MEMORY = 8 << 20  # one part
 _SHARED = frozenset({"memory", "max_bps", "stall_seconds", "give_up_seconds"})
 
 # A key and its secret belong together: of options and environment, one has all of them.
-_ACCOUNT = frozenset({"access_key_id", "secret_access_key", "session_token", "profile"})
+_ACCOUNT = {
+    "s3": frozenset({"access_key_id", "secret_access_key", "session_token", "token", "profile", "skip_signature"}),
+    "gs": frozenset({"service_account", "service_account_key", "application_credentials", "bearer_token", "skip_signature"}),
+    "azure": frozenset(
+        {
+            *("account_key", "access_key", "master_key", "sas_token", "sas_key", "token", "bearer_token", "client_id"),
+            *("client_secret", "federated_token_file", "msi_endpoint", "skip_signature"),
+        }
+    ),
+}
+_PREFIXES = ("aws_", "google_", "azure_storage_", "azure_")
 
 
 @dataclass(frozen=True)
@@ -102,6 +146,10 @@ def scheme_of(uri: str) -> str:
         raise errors.of_upload(
             "unknown_scheme", f"{uri!r} is no destination; give a URI that begins with {known}", None, None, uri
         )
+    if scheme.lower() in ("http", "https") and "@" in rest.partition("/")[0]:
+        host = rest.partition("/")[0].rpartition("@")[2]
+        message = f"the address of {host} has an account in it, which would be shown to all; give it as header:Authorization"
+        raise errors.of_upload("bad_destination", message, None, None, None)
     if not rest.strip("/") and scheme.lower() != "file":
         message = f"{uri!r} names no bucket or host; give one, as in s3://BUCKET/FOLDER/"
         raise errors.of_upload("bad_destination", message, None, None, uri)
@@ -122,12 +170,18 @@ def chosen(to: str | None, environment: Environment) -> Destination | None:
     """Return where outputs go: `to`, else what the script has said, else what the environment says; None if nothing does."""
     said = runs.destination()
     if to is not None:
-        # What is known of the server holds for another folder on it, too.
-        shared = said.options if said is not None and scheme_of(said.uri) == scheme_of(to) else {}
-        return checked(to, shared)
+        # What is known of the server holds for another folder on it, too; what is sent to one host is no other's business.
+        known = said.options if said is not None else {}
+        same = said is not None and _server(said.uri) == _server(to)
+        return checked(to, {name: value for name, value in known.items() if same or name in _SHARED})
     if said is not None:
         return said
     return checked(environment.upload_uri, {}) if environment.upload_uri else None
+
+
+def _server(uri: str) -> tuple[str, str]:
+    scheme = scheme_of(uri)
+    return scheme, uri.split("/")[2].lower() if scheme in ("http", "https") else ""
 
 
 def sender(environment: Environment, destination: Destination | None) -> Sender:
@@ -178,11 +232,28 @@ def below(uri: str, name: str) -> str:
     if scheme_of(uri) in ("http", "https", "file"):
         from urllib.parse import quote
 
-        if "?" in uri:
+        if "?" in uri and scheme_of(uri) != "file":
             message = f"{uri.partition('?')[0]} has a query, which is for one file; give the URI of a folder"
             raise errors.of_upload("bad_destination", message, None, name, uri)
+        if "#" in uri and scheme_of(uri) != "file":
+            message = f"{uri} has a #, behind which servers see nothing; write it %23"
+            raise errors.of_upload("bad_destination", message, None, name, uri)
         name = quote(name, safe="/~")
-    return f"{uri.rstrip('/') if not uri.endswith('://') else uri}/{name}"
+    folder = uri.rstrip("/")
+    return f"{folder}/{name}" if not folder.endswith(":") else f"{folder}///{name}"
+
+
+def pairs(files: Sequence[str], names: Sequence[str], uri: str) -> list[tuple[str, str | errors.UploadError]]:
+    """Return each file with its URI below `uri`, or with why it has none: the others are no worse for that."""
+    found: list[tuple[str, str | errors.UploadError]] = []
+    for path, name in zip(files, names, strict=True):
+        try:
+            found.append((path, below(uri, name)))
+        except errors.BadDestinationError as error:  # noqa: PERF203 - the others are no worse for it
+            if len(files) == 1:
+                raise
+            found.append((path, errors.of_upload("bad_destination", str(error), None, path, uri)))
+    return found
 
 
 def make_folders(uri: str, root: str) -> None:
@@ -208,10 +279,12 @@ def options_of(destination: Destination) -> dict[str, str]:
 
 def from_environment(scheme: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return the options that the environment has for a scheme, without an account where one is given."""
-    variables = env.of_clouds()
+    scheme = "azure" if scheme == "az" else scheme
+    variables, account = env.of_clouds(), _ACCOUNT.get(scheme, frozenset())
+    names = {_plain(name) for name in given}
     found: dict[str, str] = {}
-    for variable, option in _FROM_ENVIRONMENT.get("azure" if scheme == "az" else scheme, ()):
-        if variable in variables and not (option in _ACCOUNT and _ACCOUNT & given.keys()):
+    for variable, option in _FROM_ENVIRONMENT.get(scheme, ()):
+        if variable in variables and option not in names and not (option in account and account & names):
             found.setdefault(option, variables[variable])
     if scheme == "s3" and variables.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         # Nothing answers there, which is said at once.
@@ -220,6 +293,25 @@ def from_environment(scheme: str, given: Mapping[str, str]) -> dict[str, str]:
     if found.get("endpoint", "").startswith("http://"):
         found.setdefault("allow_http", "true")
     return found
+
+
+def _plain(name: str) -> str:
+    """Return an option's name as it is written without the prefix of its cloud."""
+    return next((name[len(prefix) :] for prefix in _PREFIXES if name.startswith(prefix)), name)
+
+
+def _is_of(scheme: str, name: str) -> bool:
+    """Return whether an option that is given for all schemes can mean this one."""
+    if name.startswith("header"):
+        return False
+    if name in ("part_size", "concurrency", "overwrite", "ca_bundle", "allow_http", "endpoint", "skip_signature"):
+        return True
+    others = {
+        other: {option for _, option in names} | _ACCOUNT[other] for other, names in _FROM_ENVIRONMENT.items() if other != scheme
+    }
+    own = {option for _, option in _FROM_ENVIRONMENT[scheme]} | _ACCOUNT[scheme]
+    plain = _plain(name)
+    return plain in own or not any(plain in options for options in others.values())
 
 
 def limits_of(options: Mapping[str, str], environment: Environment) -> tuple[Limits, dict[str, str]]:
@@ -263,13 +355,39 @@ def _seconds(name: str, text: str, usual: float) -> float:
     return seconds
 
 
-def everywhere(given: Mapping[str, object]) -> dict[str, dict[str, str]]:
-    """Return the options that the environment has, by scheme, beneath those given: for uploads that another process began."""
+def everywhere(given: Mapping[str, object], uris: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Return the options that the environment has, by scheme, and those given: for uploads to `uris` that another process began.
+
+    Raises:
+        OptionError: headers are given, and would go to several hosts.
+    """
     texts = {name: _text(value) for name, value in given.items() if name not in _SHARED}
     texts.pop("profile", None)
-    found = {scheme: {**from_environment(scheme, texts), **texts} for scheme in _FROM_ENVIRONMENT}
-    found["http"] = {name: text for name, text in texts.items() if name.startswith("header")}
-    return {scheme: options for scheme, options in found.items() if options}
+    headers = {name: text for name, text in texts.items() if name.startswith("header")}
+    hosts = {uri.split("/")[2] for uri in uris if uri.startswith(("http://", "https://"))}
+    if headers and len(hosts) > 1:
+        raise OptionError(
+            f"{next(iter(headers))} would go to {len(hosts)} hosts: {', '.join(sorted(hosts))}; upload to each by itself"
+        )
+    beneath = {scheme: from_environment(scheme, texts) for scheme in _FROM_ENVIRONMENT}
+    above = {scheme: {name: text for name, text in texts.items() if _is_of(scheme, name)} for scheme in _FROM_ENVIRONMENT}
+    above["http"] = headers
+    return beneath, above
+
+
+class Credentials:
+    """The keys of a shared profile, which are renewed before they expire."""
+
+    def __init__(self, found: Frozen, region: str) -> None:
+        self._found = found
+        self.region = region
+        """What the profile says of where its buckets are; empty if it says nothing."""
+
+    def __call__(self) -> dict[str, str]:
+        """Return the keys that are good now."""
+        frozen = self._found.get_frozen_credentials()
+        account = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key, "session_token": frozen.token}
+        return {name: value for name, value in account.items() if value}
 
 
 def credentials_of(options: Mapping[str, str], scheme: str = "s3") -> Credentials | None:
@@ -305,21 +423,13 @@ def _of_profile(profile: str | None) -> Credentials | None:
         )
         raise errors.of_upload("no_credentials", message, None, None, None) from None
     try:
-        found = session.Session(profile=profile).get_credentials()
+        of_profile = session.Session(profile=profile)
+        found, region = of_profile.get_credentials(), of_profile.get_config_variable("region")
     except exceptions.BotoCoreError as error:
         raise errors.of_upload(
             "no_credentials", f"the profile {profile!r} gives no credentials: {error}", None, None, None
         ) from None
-    if found is None:
-        return None
-
-    def now() -> dict[str, str]:
-        # Renews what is about to expire.
-        frozen = found.get_frozen_credentials()
-        account = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key, "session_token": frozen.token}
-        return {name: value for name, value in account.items() if value}
-
-    return now
+    return None if found is None else Credentials(found, region or "")
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ _RUN_ID = "VHPACK_RUN_ID"
 _RUN_BASE = "VHPACK_RUN_BASE"
 _RUN_RECORDER = "VHPACK_RUN_RECORDER"
 _RUN_COPY_OF = "VHPACK_RUN_COPY_OF"
-_CLOUDS = ("AWS_", "GOOGLE_", "AZURE_")
+_CLOUDS = ("AWS_", "GOOGLE_", "AZURE_", "IDENTITY_ENDPOINT")
 _NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "VALOHAI_NOTEBOOK_INSTANCE_ID")
 
 
@@ -141,8 +141,14 @@ def read() -> Environment:
         upload_uri=os.environ.get("VHPACK_UPLOAD_URI", ""),
         state_dir=os.environ.get("VHPACK_STATE_DIR", ""),
         exit_timeout=os.environ.get("VHPACK_EXIT_TIMEOUT", ""),
-        state_home=os.environ.get("XDG_STATE_HOME", "") or os.path.join(os.path.expanduser("~"), ".local", "state"),
+        state_home=os.environ.get("XDG_STATE_HOME", "") or _state_home(),
     )
+
+
+def _state_home() -> str:
+    home = os.path.expanduser("~")
+    # Containers run users that nobody knows; the working folder is no place for what has to be found again.
+    return os.path.join(home, ".local", "state") if os.path.isabs(home) else f"/var/tmp/vhpack-{os.geteuid()}"  # noqa: S108
 
 
 def of_clouds() -> dict[str, str]:

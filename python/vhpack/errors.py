@@ -62,6 +62,7 @@ __all__ = [
     "UploadDeniedError",
     "UploadError",
     "UploadExistsError",
+    "UploadOutsideError",
     "UploadRejectedError",
     "UploadSourceChangedError",
     "UploadSourceMissingError",
@@ -361,6 +362,12 @@ class UploadSourceMissingError(UploadError, FileNotFoundError):
     """The file is not there."""
 
     kind = "source_missing"
+
+
+class UploadOutsideError(UploadError, OptionError):
+    """The file lies outside the outputs folder, so that nothing says what it is called at the destination."""
+
+    kind = "outside"
 
 
 class UploadCorruptError(UploadError):

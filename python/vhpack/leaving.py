@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -47,11 +48,25 @@ def register(leave: Callable[[], None]) -> None:
     """Have `leave` called at the end of this process."""
     atexit.register(leave)
     # Processes of `multiprocessing` end without the interpreter's own end, and do this instead.
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
+    if _is_worker():
         from multiprocessing.util import Finalize
 
         Finalize(None, leave, exitpriority=100)
+
+
+def _is_worker() -> bool:
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.parent_process() is not None
+
+
+def _end_worker_with_120() -> None:
+    """Have the last that such a process does set its status: what raises before would keep the rest from being done."""
+    from multiprocessing.util import Finalize
+
+    def end() -> None:
+        raise SystemExit(120)
+
+    Finalize(None, end, exitpriority=-1_000_000)
 
 
 def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
@@ -79,7 +94,10 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
     for why in uploads.unremoved()[:_SHOWN]:
         _say(f"vhpack: {why}")
     if (unfinished or failed) and not hasattr(sys, "last_value"):
-        end_with_120()
+        if _is_worker():
+            _end_worker_with_120()
+        else:
+            end_with_120()
 
 
 def _wait(uploads: Uploads, seconds: float, line: _Line) -> None:
@@ -121,7 +139,8 @@ def _say_unfinished(unfinished: Sequence[Upload], records: str) -> None:
         _say(f"  {_far(upload)}")
     if len(unfinished) > _SHOWN:
         _say(f"  and {len(unfinished) - _SHOWN} more")
-    _say(f"vhpack: `VHPACK_STATE_DIR={records} vhpack resume` finishes what was begun, `vhpack upload FILE --to URI` the rest")
+    command = f"VHPACK_STATE_DIR={shlex.quote(records)} vhpack resume"
+    _say(f"vhpack: `{command}` finishes what was begun, `vhpack upload FILE --to URI` the rest")
 
 
 def _far(upload: Upload) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vhpack.destinations import Credentials, Limits
 
 
-_RENEW_SECONDS = 5.0  # between two looks whether a server refuses keys that have expired
+_RENEW_SECONDS = 1.0  # between two looks whether a server refuses keys that have expired: it is asked five times, a second apart
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,22 @@ class Outbox:
         self._waiting: list[tuple[Upload, Plan]] = []
         self._starter: threading.Thread | None = None
         self._renewer: threading.Thread | None = None
+        self._renewed: dict[Credentials, _engine.Upload] = {}
         self._latest: dict[str, tuple[Upload, tuple[int, ...]]] = {}
         self._profiles: dict[tuple[tuple[str, str], ...], Credentials | None] = {}
 
     def settle(self, limits: Limits) -> None:
         """Let these limits hold for all uploads."""
+        unfinished = self.limits not in (None, limits) and self.unfinished()
         with self._lock:
-            if self.limits not in (None, limits):
+            if unfinished:
                 raise OptionError(
                     f"uploads of this process are under way with {self.limits}, which cannot be changed to {limits}"
                 )
-            self.limits = limits
+            if self.limits != limits:
+                if self._engine is not None:
+                    self._engine.close()
+                self.limits, self._engine = limits, None
 
     def engine(self) -> _engine.Uploader:
         """Return the engine's part, made if there is none."""
@@ -129,19 +134,20 @@ class Outbox:
     def _start(self, upload: Upload, plan: Plan) -> None:
         path, uri = upload.path, upload.uri
         try:
+            if upload._failure is not None:  # noqa: SLF001
+                return
             if upload._unwanted:  # noqa: SLF001 - the uploads are this module's
                 raise errors.of_upload("cancelled", f"{path} was not sent to {uri}: the upload was cancelled", None, path, uri)  # noqa: TRY301
             if plan.before is not None:
                 plan.before(path)
             if uri:
                 destinations.make_folders(uri, plan.root)
-                account = self._credentials(plan.options, destinations.scheme_of(uri))
-                options = {name: value for name, value in plan.options.items() if name != "profile"}
+                options, account = self.account(plan.options, destinations.scheme_of(uri))
                 upload._native = self.engine().start(  # noqa: SLF001
                     path, uri, options, credentials=account, remove_after=plan.remove_after
                 )
                 if account is not None:
-                    self._renew()
+                    self._renew(account, upload._native)  # noqa: SLF001
             upload._cancel_if_unwanted()  # noqa: SLF001 - cancelled while it was begun
         except UploadError as error:
             upload._failure = errors.of_upload(error.kind, str(error), error.errno, path, uri)  # noqa: SLF001
@@ -152,9 +158,11 @@ class Outbox:
         finally:
             upload._begun.set()  # noqa: SLF001
 
-    def _renew(self) -> None:
+    def _renew(self, account: Credentials, native: _engine.Upload) -> None:
         """See to it that keys which expire are renewed while nobody waits: the engine never calls Python, it is asked."""
         with self._lock:
+            # One of them is as good as another: all uploads of an account have the same keys.
+            self._renewed[account] = native
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew_all, name="vhpack-keys", daemon=True)
                 self._renewer.start()
@@ -163,25 +171,28 @@ class Outbox:
         while True:
             time.sleep(_RENEW_SECONDS)
             with self._lock:
-                left = [upload for upload in self.uploads if not upload._has_ended()]  # noqa: SLF001 - this module's
-                if not left:
-                    self._renewer = None
-                    return
-            for upload in left:
-                if upload._native is not None:  # noqa: SLF001
-                    # What a profile cannot give now, it may give later; until then the server's refusals say enough.
-                    with contextlib.suppress(Exception):
-                        upload._native.wait(0)  # noqa: SLF001
+                natives = list(self._renewed.values())
+            for native in natives:
+                # What a profile cannot give now, it may give later; until then the server's refusals say enough.
+                with contextlib.suppress(Exception):
+                    native.renew()
 
-    def account(self, options: dict[str, str], scheme: str) -> Credentials | None:
-        """Return what looks up the keys of a profile, one for all uploads with these options."""
-        return self._credentials(options, scheme)
+    def account(self, options: dict[str, str], scheme: str) -> tuple[dict[str, str], Credentials | None]:
+        """Return what the engine takes: options, and what looks up the keys of a profile, one for all with these options."""
+        account = self._credentials(options, scheme)
+        own = {name: value for name, value in options.items() if name != "profile"}
+        if account is not None and account.region:
+            own.setdefault("region", account.region)
+        return own, account
 
     def drop(self, ended: Sequence[Upload]) -> None:
         """Know of these no longer."""
         gone = set(map(id, ended))
         with self._lock:
             self.uploads = [upload for upload in self.uploads if id(upload) not in gone]
+            for upload in ended:
+                if self._latest.get(upload.uri, (None,))[0] is upload:
+                    del self._latest[upload.uri]
 
     def _credentials(self, options: dict[str, str], scheme: str) -> Credentials | None:
         key = (("", scheme), *sorted(options.items()))
@@ -232,19 +243,22 @@ def _identity(path: str) -> tuple[int, ...]:
 
 
 _own: Outbox | None = None
+_making = threading.Lock()
 
 
 def own() -> Outbox:
     """Return the uploads of this process; a forked one has none of its parent's."""
     global _own  # noqa: PLW0603 - one for each process
-    if _own is None or _own.process != os.getpid():
-        _own = Outbox()
-    return _own
+    with _making:
+        if _own is None or _own.process != os.getpid():
+            _own = Outbox()
+        return _own
 
 
 def _after_fork() -> None:
-    global _own
-    theirs, _own = _own, None
+    global _own, _making
+    # A thread that is not here may have held the lock.
+    theirs, _own, _making = _own, None, threading.Lock()
     if theirs is not None:
         theirs.forget()
 

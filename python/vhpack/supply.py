@@ -102,18 +102,21 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
         return File(inside, _inside(folder, inside)), wanted
 
     for described in found.files:
-        there = os.path.join(runs.current().base, described.path or "")
-        if described.path and os.path.isfile(there):
+        uri = described.uri or ""
+        places = [described.path or "", _path_of(uri) if _is_here(uri) else ""]
+        full = [os.path.join(runs.current().base, place) for place in places if place]
+        there = next(filter(os.path.isfile, full), None)
+        if there is not None:
             yield File(described.name, there), None
         else:
-            wanted = Wanted(described.uri or "", described.source or "", described.size, described.checksums)
+            wanted = Wanted(uri, described.source or "", described.size, described.checksums)
             yield remote(described.name, wanted, described.folder)
     for place in found.places:
-        scheme, separator, _ = place.partition("://")
-        if not separator:
+        if "://" not in place:
             yield from ((file, None) for file in _local(name, place))
-        elif scheme.lower() == "file":
-            yield from ((file, None) for file in _local(name, glob.escape(_path_of(place))))
+        elif _is_here(place):
+            path = _path_of(place)
+            yield from ((file, None) for file in _local(name, path if "*" in place else glob.escape(path)))
         else:
             yield from (remote(called, Wanted(url)) for url, called in downloads.expand(place))
 
@@ -204,6 +207,10 @@ def _inside(folder: str, name: str) -> str:
     if not path.startswith(folder.rstrip("/") + "/") or "\0" in name:
         raise DownloadError(None, f"{name!r} would lie outside of the input's folder {folder}; it is not downloaded", folder)
     return path
+
+
+def _is_here(url: str) -> bool:
+    return url.lower().startswith("file://")
 
 
 def _path_of(url: str) -> str:

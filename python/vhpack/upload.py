@@ -147,6 +147,8 @@ class Upload:
         self._cancel_if_unwanted()
 
     def __repr__(self) -> str:
+        if self._process != os.getpid():
+            return f"Upload({self._path!r} to {self._uri!r}: sent by process {self._process})"
         whole = "" if self.bytes_total is None else f" of {self.bytes_total}"
         return f"Upload({self._path!r} to {self._uri!r}: {self.state}, {self.bytes_sent}{whole} bytes)"
 

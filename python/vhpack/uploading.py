@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vhpack import _engine
+    from vhpack.destinations import Credentials
     from vhpack.runs import Destination
 
 _SHOWN = 10  # errors in one message
@@ -36,9 +37,11 @@ def set_upload_destination(uri: str | None, **options: object) -> None:
             either, the platform's own upload is used on the platform, and none elsewhere.
         options: Of the server: `endpoint`, `region`, `allow_http`, `ca_bundle`. Of the account: `access_key_id`,
             `secret_access_key`, `session_token`, or a `profile` of the shared files, which botocore reads; otherwise the
-            environment, and what the machine itself knows. Of the manner: `part_size`, `concurrency`, `checksum`. Of
-            all uploads together: `memory` (`"64MiB"`), `max_bps` (bytes a second, no limit), `stall_seconds` (60: how
-            long a server may take no byte), `give_up_seconds` (86400).
+            environment, and what the machine itself knows. Of the manner: `part_size`, `concurrency`, `checksum`, `overwrite`
+            (`False` refuses a name that is taken; the same content there is no conflict). Of all uploads together:
+            `memory` (`"64MiB"`), `max_bps` (bytes a second, no limit), `stall_seconds` (60: how long a server may take no
+            byte), `give_up_seconds` (86400). Of `https://`: `header:NAME`; for a file in parts, addresses that somebody signed,
+            as `part_urls` (apart by spaces), `complete_url`, `abort_url` and `part_size`.
 
     Raises:
         UnknownSchemeError, BadDestinationError: the URI means nothing.
@@ -102,7 +105,7 @@ def wait_for_uploads(timeout: float | None = None, max_uploads: int | None = Non
 
 
 def begin(
-    files: Sequence[tuple[str, str]],
+    files: Sequence[tuple[str, str | UploadError]],
     destination: Destination | None,
     *,
     before: Callable[[str], None] | None = None,
@@ -111,7 +114,7 @@ def begin(
     """Begin uploads of files, each a path and its URI, and return at once.
 
     Args:
-        files: With an empty URI, a file is not sent: only `before` is done.
+        files: With an empty URI, a file is not sent: only `before` is done. With an error instead of one, it has failed of that.
         destination: Has the options; each file's own URI counts.
         before: Is called with each path on a thread of its own before it is sent: it may take its time.
         remove_after: Remove each file once it has arrived.
@@ -123,13 +126,20 @@ def begin(
     limits, options = destinations.limits_of(destinations.options_of(destination), env.read()) if destination else (None, {})
     if limits is not None:
         mine.settle(limits)
-    found = [mine.replace(path, uri) for path, uri in files]
+    found = [mine.replace(path, uri) if isinstance(uri, str) else (failed(path, uri), True) for path, uri in files]
     begun = [upload for upload, _ in found]
     root = destination.uri if destination is not None else ""
     mine.take([upload for upload, is_new in found if is_new], outbox.Plan(options, before, remove_after, root))
     if begun:
         begun[-1]._begun.wait(_PATIENCE)  # noqa: SLF001 - the uploads are this module's
     return begun
+
+
+def failed(path: str, error: UploadError) -> Upload:
+    """Return the upload of a file that has failed before it was begun."""
+    upload = Upload(path, error.uri or "")
+    upload._failure = error  # noqa: SLF001 - the uploads are this module's
+    return upload
 
 
 def reported(known: Sequence[Upload]) -> UploadReport:
@@ -151,9 +161,8 @@ def resume(given: Mapping[str, object]) -> list[Upload]:
     Args:
         given: Options for all of them, above those that the environment has.
     """
-    options = _everywhere(given)
-    account = destinations.credentials_of({**options.get("s3", {}), **_profile(given)})
-    return adopt(outbox.own().engine().resume(options, credentials=account))
+    beneath, above = _everywhere(given)
+    return adopt(outbox.own().engine().resume(beneath=beneath, above=above, credentials=_account(beneath, given)))
 
 
 def records() -> list[dict[str, object]]:
@@ -169,20 +178,24 @@ def swept(*, older_than: float, dry_run: bool, given: Mapping[str, object]) -> l
         dry_run: Do nothing.
         given: Options for all of them, above those that the environment has.
     """
-    options = _everywhere(given)
-    account = destinations.credentials_of({**options.get("s3", {}), **_profile(given)})
-    return outbox.own().engine().sweep(older_than=older_than, dry_run=dry_run, options=options, credentials=account)
+    beneath, above = _everywhere(given)
+    account = _account(beneath, given)
+    return outbox.own().engine().sweep(older_than=older_than, dry_run=dry_run, beneath=beneath, above=above, credentials=account)
 
 
-def _profile(given: Mapping[str, object]) -> dict[str, str]:
-    return {"profile": str(given["profile"])} if "profile" in given else {}
+def _account(beneath: dict[str, dict[str, str]], given: Mapping[str, object]) -> Credentials | None:
+    texts = {name: str(value) for name, value in given.items()}
+    account = destinations.credentials_of({**beneath.get("s3", {}), **texts})
+    if account is not None and account.region:
+        beneath["s3"].setdefault("region", account.region)
+    return account
 
 
-def _everywhere(given: Mapping[str, object]) -> dict[str, dict[str, str]]:
-    mine, found = outbox.own(), destinations.everywhere(given)
+def _everywhere(given: Mapping[str, object]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    mine = outbox.own()
     limits, _ = destinations.limits_of({name: str(value) for name, value in given.items()}, env.read())
     mine.settle(limits)
-    return found
+    return destinations.everywhere(given, [str(record["uri"]) for record in records()])
 
 
 def adopt(found: list[_engine.Upload]) -> list[Upload]:
@@ -211,7 +224,7 @@ def following(target: str, uri: str, destination: Destination) -> Iterator[_engi
     mine = outbox.own()
     limits, options = destinations.limits_of(destinations.options_of(destination), env.read())
     mine.settle(limits)
-    account = mine.account(options, destinations.scheme_of(uri))
+    options, account = mine.account(options, destinations.scheme_of(uri))
     name = os.fsencode(os.path.basename(target))
     follow = mine.engine().follow(name, uri, options, credentials=account)
     try:

@@ -34,6 +34,19 @@ def test_globs_choose(work: Path) -> None:
     assert "*.jpeg" in nothing.err
 
 
+def test_a_folder_is_listed_with_all_below(work: Path) -> None:
+    below = {"in/a": b"", "in/.hidden/b": b"", "in/deep/c": b""}
+    for kind, folder in (("zip", []), ("tar", []), ("dotted.tar", ["./"])):
+        dot = "".join(folder)
+        make(work / f"made.{kind}", {dot + name: b"" for name in ["first", *below, "inner", "other/in"]})
+        for name in ("in", "in/", "./in"):
+            done = vhpack("list", f"made.{kind}", name, cwd=work)
+            assert (done.code, done.out.splitlines()) == (0, [dot + name for name in below])
+    lines = vhpack("list", "made.zip", "in/deep", "**/*r", cwd=work).out.splitlines()
+    assert lines == ["folder/", "in/deep/c", "inner"]
+    assert vhpack("list", "made.zip", "missing", cwd=work).code == 1
+
+
 def test_a_tar_that_may_have_lost_members_is_listed_with_a_warning(work: Path) -> None:
     make(work / "made.tar")
     (work / "joined.tar").write_bytes((work / "made.tar").read_bytes() * 2)

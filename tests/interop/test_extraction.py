@@ -68,14 +68,18 @@ def test_zipfile_gives_back_every_byte(tmp_path: Path, codec: str) -> None:
     assert set(on_disk(tmp_path / "back")) == set(on_disk(tree))
 
 
-@pytest.mark.parametrize("reader", ["bsdtar", "7z"])
+@pytest.mark.parametrize("reader", ["bsdtar", "7z", "jar"])
 def test_other_extractors_give_back_every_byte(tmp_path: Path, reader: str) -> None:
     needs(reader)
     tree = everything(tmp_path / "tree")
     long_names_and_deep_trees(tree / "long")
     vhpack.pack(tree, tmp_path / "all.zip")
     (tmp_path / "back").mkdir()
-    command = {"bsdtar": ["bsdtar", "-xf", "all.zip", "-C", "back"], "7z": ["7z", "x", "-bd", "-oback", "all.zip"]}
+    command = {
+        "bsdtar": ["bsdtar", "-xf", "all.zip", "-C", "back"],
+        "7z": ["7z", "x", "-bd", "-oback", "all.zip"],
+        "jar": ["env", "-C", "back", "jar", "xf", "../all.zip"],
+    }
 
     done = subprocess.run(command[reader], cwd=tmp_path, capture_output=True)
 

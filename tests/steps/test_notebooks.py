@@ -138,3 +138,72 @@ def test_lines_keep_their_numbers(source: str) -> None:
     translated = python(source)
     ast.parse(translated)
     assert translated.count("\n") == source.count("\n")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        *("get_ipython().run_cell('S = 2')", "get_ipython().ex('S = 2')", "get_ipython().push({'S': 2})"),
+        *("get_ipython().user_ns['S'] = 2", "get_ipython().run_line_magic('run', 'x.py')", "ip = get_ipython()\nip.ex('S = 2')"),
+        *("from IPython import get_ipython as g\ng().ex('S = 2')", "get_ipython().run_cell_magic('time', '', 'S = 2')"),
+    ],
+)
+def test_the_shell_may_set_any_name(use: str) -> None:
+    found = reading("import valohai\nS = 'a'", use, "valohai.prepare(step=S)")
+    assert "cannot tell 'S'" in found.problems[0].text()
+
+
+@pytest.mark.parametrize("magic", ["run_line_magic('env', 'A=b')", "ex('import os')", "run_cell_magic('bash', '--out A', '')"])
+def test_the_shell_may_set_any_variable(magic: str) -> None:
+    found = reading("import valohai", f"get_ipython().{magic}", "import os\nvalohai.prepare(step=os.environ.get('A', 'a'))")
+    assert found.problems
+
+
+def test_what_converted_notebooks_say_to_the_shell_leaves_names_alone() -> None:
+    uses = ["run_line_magic('matplotlib', 'inline')", "system('pip install x')", "getoutput('ls')", "__class__.__name__"]
+    uses.append("run_cell_magic('bash', '', 'ls')")
+    lines = "\n".join(f"get_ipython().{use}" for use in uses)
+    found = reading(f"import valohai, os\nS = os.environ.get('A', 'a')\n{lines}\nvalohai.prepare(step=S)")
+    assert names(found) == ["a"]
+
+
+@pytest.mark.parametrize("last", ["_", "__", "___", "_2", "Out[2]", "_oh[2]"])
+def test_a_cells_result_may_be_changed_by_the_name_that_it_gets(last: str) -> None:
+    cells = ("import valohai\nP = {'x': 1}", "P", f"{last}['x'] = 4", "valohai.prepare(step='a', default_parameters=P)")
+    assert reading(*cells).problems
+    assert not reading(*cells[:2], cells[3]).problems
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("!echo {P.update(x=3)}", "!!echo {P.update(x=3)}", "%cd {P.update(x=3) or '.'}", "x = !echo {P.pop('x')}"),
+        *("x = %pwd {P.pop('x')}", "%%bash {P.update(x=3)}\nls", "%%writefile {P.pop('x')}\na", "!echo a \\\n {P.pop('x')}"),
+        *("%sx echo {P.pop('x')}", "pip install {P.pop('x')}"),
+    ],
+)
+def test_what_stands_in_braces_of_a_command_is_evaluated(line: str) -> None:
+    found = reading("import valohai\nP = {'x': 1}", line, "valohai.prepare(step='a', default_parameters=P)")
+    assert "cannot tell" in found.problems[0].text()
+
+
+def test_braces_without_a_call_do_nothing() -> None:
+    lines = "!awk '{print $1}' {P}\n!echo ${HOME}\n%cd {P}"
+    assert names(reading("import valohai\nP = 'a'", lines, "valohai.prepare(step=P)")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "x" + " " * 20_000 + "\ny",
+        "%%capture " + " ".join(f"a{n}" for n in range(4000)) + "\nb = 1" * 4000,
+        "x" + " \t" * 20_000 + "=",
+    ],
+    ids=["spaces", "names", "tabs"],
+)
+def test_long_cells_are_read_soon(cell: str) -> None:
+    import time
+
+    begun = time.process_time()
+    python(cell)
+    assert time.process_time() - begun < 10

@@ -158,6 +158,43 @@ UNKNOWN = [
     "P = {'a': 1}\ndef f():\n    global P\n    P = {'a': 5}\n    return 1\nP['a'] += f()",
     "P = {'a': 1}\n@(lambda g: P.update(a=2) or g)\ndef f(): pass",
     "P = {'a': 1}\ndef register(f):\n    P['b'] = 1\n    return f\n@register\nclass C: pass",
+    "P = {'a': 1}\ndef f(k):\n    P['a'] = 9\n    return k\nsorted([1, 2], key=f)",
+    "P = {'a': 1}\ndef f():\n    P['a'] = 9\nfor _ in iter(f, None): pass",
+    "P = {'a': 1}\nimport json\njson.dumps({'a': object()}, default=lambda o: P.update(a=9))",
+    "P = {'a': 1}\nsorted([1], key=P.pop)",
+    "Q = {'a': [1]}\nfor k in [Q.values()]:\n    for z in k: z.append(2)\nP = Q",
+    "Q = {'a': [1]}\nkeep(Q.values())\nP = Q",
+    "import os\ne = os.environ\ne['A'] = 'z'\nP = {'a': os.environ.get('A', 'b')}",
+    "from os import environ as e\nimport os\ne['A'] = 'z'\nP = {'a': os.environ.get('A', 'b')}",
+    "import os\nos.environ.__setitem__('A', 'z')\nP = {'a': os.environ.get('A', 'b')}",
+    "import os\ndef s(e): e['A'] = 'z'\ns(os.environ)\nP = {'a': os.environ.get('A', 'b')}",
+    "import os\ngetattr(os, 'environ')['A'] = 'z'\nP = {'a': os.getenv('A', 'b')}",
+    "import os\nu = os.environ.update\nu(A='z')\nP = {'a': os.getenv('A', 'b')}",
+    "import os\nos.environ |= {'A': 'z'}\nP = {'a': os.getenv('A', 'b')}",
+    "x = 1\nimport __main__\nx = 1\n__main__.x = 2\nP = {'a': x}",
+    "from sys import modules\nx = 1\nmodules[__name__].x = 2\nP = {'a': x}",
+    "import sys\nm = sys.modules\nx = 1\nsetattr(m[__name__], 'x', 2)\nP = {'a': x}",
+    "g = globals()\nx = 1\ng['x'] = 2\nP = {'a': x}",
+    "class A:\n    def f(self):\n        from __main__ import __dict__ as d\n        d['x'] = 2\nx = 1\nA().f()\nP = {'a': x}",
+    "class D:\n    def __set_name__(self, owner, n): owner.y = 5\nclass C:\n    y = 1\n    d = D()\nP = {'a': C.y}",
+    "x = 1\ndef f():\n    global x\n    try:\n        get()\n        x = 2\n    finally:\n        return\nf()\nP = {'a': x}",
+    "x = 1\nwhile True:\n    try:\n        get()\n        x = 2\n    finally:\n        break\nP = {'a': x}",
+    "def f(a=1): return a\nf.__defaults__ = (2,)\nP = {'a': f()}",
+    "def f(*, a=1): return a\nf.__kwdefaults__['a'] = 4\nP = {'a': f()}",
+    "def f(): return 1\ndef g(): return 2\nsetattr(f, '__code__', g.__code__)\nP = {'a': f()}",
+    "def f(): return 1\nsetattr(f, get(), get())\nP = {'a': f()}",
+    "def o():\n    x = 1\n    def f(): return x\n    return f\nf = o()\nf.__closure__[0].cell_contents = 5\nP = {'a': f()}",
+    "def f(a=1): return a\nfor g in [f]: g.__defaults__ = (2,)\nP = {'a': f()}",
+    "import math\nfor m in [math]: m.pi = 3\nP = {'a': math.pi}",
+    "import math\nmath.__dict__.update(pi=3)\nP = {'a': math.pi}",
+    "import math\nmath.__setattr__('pi', 3)\nP = {'a': math.pi}",
+    "import math\nclass A:\n    def f(self): math.__dict__['pi'] = 3\nA().f()\nP = {'a': math.pi}",
+    "import os\nvars(os.path)['join'] = get\nP = {'a': os.path.join('a', 'b')}",
+    "import os, posixpath\nposixpath.join = get\nP = {'a': os.path.join('a', 'b')}",
+    "from pathlib import Path\nPath.name = 5\nP = {'a': Path('a').name, 'b': str(Path('a'))}",
+    "x = 1\nlist(map(exec, ['x = 4']))\nP = {'a': x}",
+    "import functools\nx = 1\nfunctools.partial(exec, 'x = 4')()\nP = {'a': x}",
+    "L = [1]\ndef f():\n    L.append(2)\n    return get()\nL[f():] = [5]\nP = {'a': L}",
 ]
 
 
@@ -249,13 +286,14 @@ def test_bytes_that_are_no_source_are_a_problem_of_the_file(content: bytes, mess
         "import valohai\n" + "f'{" * 3 + "1" + "}'" * 3,
         "".join(f"a{n} = a{n + 1}\n" for n in range(30_000)) + "a30000 = prepare\ndef f(): prepare\nimport valohai",
         "import valohai\nx = ' a' * 30_000\n" + "y = x.split()\n" * 3000,
+        "import valohai\n" + "".join(f"if u{n}: x{n} = 0\nelse: x{n} = 0\n" for n in range(5000)),
         "import valohai\n"
         + "".join(" " * n + "try:\n" for n in range(19))
         + " " * 19
         + "x = 1\n"
         + "".join(" " * n + "finally:\n" + " " * (n + 1) + "y = get()\n" for n in reversed(range(19))),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_hostile_sources_end_soon(source: str) -> None:
     import time

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vhpack.errors import YamlError
 from vhpack.step import describe
+from vhpack.yaml import files
 from vhpack.yaml.document import parse
 from vhpack.yaml.steps import Wanted, updated
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -310,3 +317,36 @@ def test_flow_styles_are_changed_in_their_lines() -> None:
         "- step: {name: train, image: 'a', command: [b], parameters: [{name: x, default: 2, type: integer},"
         " {name: z, default: 'a, b', optional: false, type: string}], environment: e} # c\n"
     )
+
+
+@pytest.mark.parametrize("value", ["!!bool x", '!!int ""', '!!float ""', "!!timestamp x"])
+def test_a_value_that_is_not_what_its_tag_says_is_told_with_its_place(value: str) -> None:
+    with pytest.raises(YamlError, match=r"^valohai\.yaml:2:4: "):
+        parse("valohai.yaml", f"a: 1\nb: {value}\n")
+
+
+def test_of_two_who_replace_a_file_at_once_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, meeting, told = tmp_path / "valohai.yaml", threading.Barrier(2), []
+    path.write_text("old")
+    read = files.text_of
+
+    def meet(name: str) -> str | None:
+        found = read(name)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.3)  # without a lock the other is here, too
+        return found
+
+    def replace(new: str) -> None:
+        try:
+            files.replace(str(path), "old", new)
+        except YamlError as error:
+            told.append(str(error))
+
+    monkeypatch.setattr(files, "text_of", meet)
+    both = [threading.Thread(target=replace, args=(new,)) for new in ("one", "two")]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(told) == 1
+    assert "changed by someone else meanwhile" in told[0]

@@ -37,6 +37,22 @@ def s3(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Serv
     return chosen
 
 
+@pytest.fixture
+def moto(servers: Callable[[str], Server]) -> Server:
+    """The one of them that is most like Amazon, with an empty bucket."""
+    server = servers("moto")
+    server.new_bucket()
+    return server
+
+
+@pytest.fixture
+def rclone(servers: Callable[[str], Server]) -> Server:
+    """The one of them that checks signatures, with an empty bucket."""
+    server = servers("rclone")
+    server.new_bucket()
+    return server
+
+
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Records and profiles of the test's own, and an uploader that has done nothing."""

@@ -16,6 +16,7 @@ from tests.upload.servers import Server
 PIECE = 1 << 16
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 _HOP = re.compile(rb"\r\n(?:connection|expect):[^\r]*", re.IGNORECASE)
+_TAG = re.compile(rb'(\r\netag: *"?)[0-9a-f-]+("?\r\n)', re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect: *100", re.IGNORECASE)
 
 
@@ -26,14 +27,19 @@ class Fault:
     match: str
     """A pattern, searched in `METHOD /path?query`."""
     do: str
-    """`status` answers `amount` with `body`; `reset` cuts both ways after `amount` bytes of the request's body, `cut_answer`
+    """`status` answers `amount` with `body`; `refuse` does so at sight of the head, reads on no byte and closes; `reset` cuts both ways after `amount` bytes of the request's body, `cut_answer`
     the answer after `amount` bytes; `lose_answer` lets the server do it and cuts before a byte of the answer; `flip` changes
-    the byte at `amount`; `stall` takes nothing after `amount` bytes, and says nothing; `slow` lets `amount` bytes a second through."""
+    the byte at `amount`; `stall` takes nothing after `amount` bytes, and says nothing; `delay` gives the answer after `amount` milliseconds; `retag` puts
+    another tag into it; `slow` lets `amount` bytes a second through."""
     amount: int = 0
     times: int = 1
     """How often; -1 is always."""
     skip: int = 0
     """How many that match pass unharmed before."""
+    unless: bytes = b"\0"
+    """What requests have in their heads that pass unharmed."""
+    pause: float = 0.0
+    """Seconds before an answer of the proxy's own."""
     body: bytes = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
     headers: tuple[str, ...] = ()
     done: int = 0
@@ -50,6 +56,8 @@ class Passed:
     """Bytes of its body that reached the server."""
     status: int = 0
     """What the server answered."""
+    head: bytes = b""
+    """The request's line and headers."""
 
 
 @dataclass
@@ -80,9 +88,9 @@ class Proxy:
     def count(self, match: str) -> int:
         return sum(bool(re.search(match, passed.line)) for passed in self.passed)
 
-    def _fault_for(self, line: str) -> Fault:
+    def _fault_for(self, line: str, head: bytes) -> Fault:
         for fault in self.faults:
-            if fault.times and re.search(fault.match, line):
+            if fault.times and re.search(fault.match, line) and fault.unless not in head:
                 if fault.skip:
                     fault.skip -= 1
                     continue
@@ -105,13 +113,13 @@ class Proxy:
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        fault = self._fault_for(f"{method} {path}")
+        fault = self._fault_for(f"{method} {path}", head)
         found = _LENGTH.search(head)
-        passed = Passed(f"{method} {path}", fault.do, int(found[1]) if found else 0)
+        passed = Passed(f"{method} {path}", fault.do, int(found[1]) if found else 0, head=head)
         self.passed.append(passed)
         if _EXPECTS.search(head):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if fault.do == "status":
+        if fault.do in ("status", "refuse"):
             await self._answer(reader, writer, fault, passed)
             return
         server, to_server = await asyncio.open_connection(*self.upstream)
@@ -126,7 +134,9 @@ class Proxy:
             to_server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, passed: Passed) -> None:
-        await reader.readexactly(passed.length)
+        if fault.do == "status":
+            await reader.readexactly(passed.length)
+        await asyncio.sleep(fault.pause)
         passed.status = fault.amount
         lines = [
             f"HTTP/1.1 {fault.amount} Said by the proxy",
@@ -136,6 +146,9 @@ class Proxy:
         ]
         writer.write("\r\n".join([*lines, "", ""]).encode() + fault.body)
         await writer.drain()
+        if fault.do == "refuse":
+            # What was not read makes the kernel reset the connection.
+            writer.transport.abort()
 
     async def _pass_body(
         self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, fault: Fault, passed: Passed
@@ -174,6 +187,10 @@ class Proxy:
         while piece := await server.read(PIECE):
             if not passed.status and piece.startswith(b"HTTP/1."):
                 passed.status = int(piece[9:12])
+                if fault.do == "delay":
+                    await asyncio.sleep(fault.amount / 1000)
+                if fault.do == "retag":
+                    piece = _TAG.sub(rb"\1of-another-kind\2", piece)
             if fault.do == "cut_answer" and said + len(piece) > fault.amount:
                 writer.write(piece[: fault.amount - said])
                 await writer.drain()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import vhpack
 from tests.engine.command import VHPACK, Ended, run
-from tests.upload.servers import Server
+from tests.upload.servers import Server, end_with_parent
 from vhpack import uploading
 from vhpack.runs import Destination
 
@@ -53,7 +54,7 @@ def around(server: Server, state: Path) -> dict[str, str]:
 
 
 def started(words: Sequence[str | bytes | Path], environment: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
-    """Start a command that will not end by itself in time."""
+    """Start a command that will not end by itself in time; it ends with the tests."""
     return subprocess.Popen(
         [os.fsencode(word) for word in words],
         cwd=cwd,
@@ -61,7 +62,16 @@ def started(words: Sequence[str | bytes | Path], environment: Mapping[str, str],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - it calls the kernel and nothing else
     )
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait for what is to come."""
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end, "it does not come that far"
+        time.sleep(0.01)
 
 
 def resume(environment: Mapping[str, str], cwd: Path) -> Ended:

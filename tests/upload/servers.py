@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import abc
+import base64
 import contextlib
+import hashlib
+import hmac
+import http.client
 import itertools
 import os
 import signal
@@ -20,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import without
+from tests.upload import blobs
 
 START_SECONDS = 60.0
 KEY, SECRET = "ACCESSKEY0001", "SECRETKEY0001"
@@ -100,7 +105,7 @@ class Server(abc.ABC):
                 stdout=log,
                 stderr=log,
                 env=environment,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls the kernel and nothing else
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - it calls the kernel and nothing else
             )
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
@@ -256,11 +261,78 @@ class Webdav(Server):
         return 0
 
 
-SERVERS: Mapping[str, type[Server]] = {"moto": Moto, "rclone": Rclone, "webdav": Webdav}
+class Azure(Server):
+    """Block blobs of the stand-in, read by another client."""
+
+    name = "azure"
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(Path(blobs.__file__)), str(self.port)]
+
+    def account(self) -> dict[str, str]:
+        return {"account_name": blobs.ACCOUNT, "account_key": blobs.KEY}
+
+    def ask(self, method: str) -> bytes:
+        """Make the container, or list it."""
+        path = f"/{blobs.ACCOUNT}/{self.bucket}"
+        signed = hmac.new(base64.b64decode(blobs.KEY), f"{method}{12 * chr(10)}/{blobs.ACCOUNT}{path}".encode(), hashlib.sha256)
+        authorization = f"SharedKey {blobs.ACCOUNT}:{base64.b64encode(signed.digest()).decode()}"
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
+            connection.request(method, path, headers={"Authorization": authorization, "Content-Length": "0"})
+            answer = connection.getresponse()
+            assert answer.status < 300, answer.status
+            return answer.read()
+
+    def make_bucket(self) -> None:
+        self.ask("PUT")
+
+    def store(self) -> Any:
+        from obstore.store import AzureStore
+
+        endpoint = f"{self.url}/{blobs.ACCOUNT}"
+        return AzureStore(
+            self.bucket,
+            endpoint=endpoint,
+            client_options={"allow_http": True},
+            account_name=blobs.ACCOUNT,
+            account_key=blobs.KEY,
+        )
+
+    def uri(self, key: str = "") -> str:
+        return f"azure://{self.bucket}/{key}"
+
+    def read(self, key: str) -> bytes | None:
+        import obstore
+
+        try:
+            content = obstore.get(self.store(), key).bytes().to_bytes()
+        except FileNotFoundError:
+            return None
+        assert isinstance(content, bytes)
+        return content
+
+    def names(self) -> list[str]:
+        return self.ask("GET").decode().splitlines()
+
+    def unfinished(self) -> int:
+        return 0
+
+    def options(self) -> dict[str, str]:
+        return {"endpoint": f"http://127.0.0.1:{self.via or self.port}/{blobs.ACCOUNT}", "allow_http": "true", **self.account()}
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "AZURE_STORAGE_ACCOUNT_NAME": blobs.ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": blobs.KEY,
+            "AZURE_STORAGE_ENDPOINT": self.options()["endpoint"],
+        }
 
 
-def _end_with_parent() -> None:
-    """Have the kernel kill this server when the tests are killed, which end nothing then."""
+SERVERS: Mapping[str, type[Server]] = {"moto": Moto, "rclone": Rclone, "webdav": Webdav, "azure": Azure}
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the tests are killed, which end nothing then."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

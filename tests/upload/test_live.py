@@ -89,6 +89,27 @@ def test_a_pattern_takes_sidecars_first(bucket: Server, out: Path) -> None:
     vhpack.wait_for_uploads(SECONDS)
 
 
+def test_what_is_no_file_is_named_and_what_is_not_complete_is_left_alone(bucket: Server, out: Path) -> None:
+    (out / "images/link").symlink_to("a.png")
+    os.mkfifo(out / "images/pipe")
+    (out / "images/.x.zip.abc.vhpack-staged").write_bytes(b"half")
+    vhpack.set_upload_destination(bucket.uri("run"))
+    with pytest.warns(vhpack.PackWarning, match=r"2 left out.*images/link.*images/pipe"):
+        vhpack.outputs().live_upload("images")
+    vhpack.wait_for_uploads(SECONDS)
+    assert sorted(bucket.names()) == sorted(f"run/{name}" for name in FILES if name.startswith("images/"))
+    assert not is_marked(out / "images/.x.zip.abc.vhpack-staged")
+
+
+def test_a_name_that_cannot_be_sent_keeps_no_other_from_it(bucket: Server, out: Path) -> None:
+    (out / os.fsdecode(b"images/bad\xff")).write_bytes(b"x")
+    vhpack.set_upload_destination(bucket.uri("run"))
+    vhpack.outputs().live_upload("images")
+    with pytest.raises(vhpack.BadDestinationError, match="not UTF-8"):
+        vhpack.wait_for_uploads(SECONDS)
+    assert len(bucket.names()) == 3
+
+
 def test_on_the_platform_it_is_the_platform_or_vhpack_and_never_both(
     bucket: Server, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

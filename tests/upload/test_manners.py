@@ -260,6 +260,23 @@ if __name__ == "__main__":
     assert (ended.out, site.arrived()) == ("0\n", True), ended
 
 
+def test_a_worker_whose_upload_failed_says_so_by_its_status(site: Site) -> None:
+    site.between.faults[:] = [Fault("^(PUT|POST) ", "status", 403, times=-1, body=b"<Error><Code>AccessDenied</Code></Error>")]
+    rest = """
+import multiprocessing
+def work():
+    vhpack.set_upload_destination(DESTINATION)
+    vhpack.outputs().live_upload("model.bin")
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join(60)
+print(process.exitcode, flush=True)
+os._exit(0)
+"""
+    ended = site.run(rest.replace("DESTINATION", repr(site.server.uri("worker"))))
+    assert ended.out == "begun\n120\n", ended
+
+
 def test_a_handle_of_the_parent_says_whose_it_is(site: Site) -> None:
     rest = """
 pid = os.fork()
@@ -267,8 +284,8 @@ if pid == 0:
     try:
         upload.state
     except vhpack.UploadError as error:
-        print("process" in str(error), flush=True)
+        print("process" in str(error), "process" in repr(upload), flush=True)
     os._exit(0)
 os.waitpid(pid, 0)
 """
-    assert site.run(rest).out == "begun\nTrue\n"
+    assert site.run(rest).out == "begun\nTrue True\n"

@@ -30,11 +30,11 @@ TEXT = b"a line that deflate knows by now\n"
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small files around one of 64 MiB that is stored, one that is deflated, and one that deflate would make longer."""
+    """Small files around one of 24 MiB that is stored, one that is deflated, and one that deflate would make longer."""
     root = tmp_path_factory.mktemp("tree")
     for number in range(300):
         (root / f"{number:03}.txt").write_bytes(b"%d\n" % number * number)
-    (root / "100-noise.bin").write_bytes(noise(64 * MIB, 1))
+    (root / "100-noise.bin").write_bytes(noise(24 * MIB, 1))
     (root / "200-text.txt").write_bytes(TEXT * (20 * MIB // len(TEXT)))
     (root / "250-noise.txt").write_bytes(noise(9 * MIB, 2))
     return root
@@ -82,7 +82,7 @@ def test_each_shard_arrives(s3: Server, outputs: Path, tree: Path) -> None:
 
 def test_a_pack_that_fails_leaves_nothing_there(s3: Server, outputs: Path) -> None:
     send_to(s3)
-    (outputs / "text.txt").write_bytes(os.urandom(MIB).hex().encode() * 60)
+    (outputs / "text.txt").write_bytes(os.urandom(MIB).hex().encode() * 24)
 
     def fail_when_parts_arrive(_: object) -> None:
         if s3.unfinished():
@@ -147,7 +147,7 @@ def parts_noted(state: Path) -> int:
 def test_a_killed_pack_is_finished_by_the_same_call_which_sends_no_part_twice(
     s3: Server, outputs: Path, state: Path, tmp_path: Path
 ) -> None:
-    text = os.urandom(MIB).hex().encode() * 60
+    text = os.urandom(MIB).hex().encode() * 24
     (outputs / "text.txt").write_bytes(text)
     environment = {**around(s3, state), "VH_OUTPUTS_DIR": str(outputs)}
     words = packing(s3, pack={"level": 12})

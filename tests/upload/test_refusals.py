@@ -15,8 +15,8 @@ import vhpack
 from tests.engine.command import VHPACK, run
 from tests.engine.trees import noise
 from tests.upload.proxy import Fault, Proxy, proxy
-from tests.upload.sending import MIB, PART, SECONDS, around, command, recorded, resume, send, sent, started
-from tests.upload.servers import Server
+from tests.upload.sending import MIB, PART, SECONDS, around, command, recorded, resume, send, sent, started, until
+from tests.upload.servers import Server, free_port
 from vhpack.runs import Destination
 
 CONTENT = noise(PART + MIB, 1)
@@ -27,20 +27,6 @@ DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Er
 def file(work: Path) -> Path:
     (work / "a.bin").write_bytes(CONTENT)
     return work / "a.bin"
-
-
-@pytest.fixture
-def moto(servers: Callable[[str], Server]) -> Server:
-    server = servers("moto")
-    server.new_bucket()
-    return server
-
-
-@pytest.fixture
-def rclone(servers: Callable[[str], Server]) -> Server:
-    server = servers("rclone")
-    server.new_bucket()
-    return server
 
 
 @pytest.fixture
@@ -130,6 +116,62 @@ def test_denied(server: Server, file: Path) -> None:
     assert server.read("a.bin") is None
 
 
+def test_a_refusal_that_comes_before_the_bytes_is_no_broken_network(server: Server, work: Path) -> None:
+    """The server answers at sight of the head and closes: what still comes is met by a reset, which may overtake the answer."""
+    content = noise(4 * MIB, 2)
+    (work / "a.bin").write_bytes(content)
+    with proxy(server, Fault("^PUT ", "refuse", 403, times=-1, body=DENIED)) as between:
+        failed(sent(server, work / "a.bin"), vhpack.UploadDeniedError, work / "a.bin")
+        assert between.count("^PUT ") <= 3
+    assert server.read("a.bin") is None
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "azure", "http"])
+def test_an_endpoint_where_nobody_listens_is_given_up(scheme: str, file: Path) -> None:
+    options = {"allow_http": "true", "endpoint": f"http://127.0.0.1:{free_port()}"} if scheme != "http" else {}
+    account = {
+        "s3": {"access_key_id": "a", "secret_access_key": "b"},
+        "gs": {"google_skip_signature": "true"},
+        "azure": {"account_name": "a", "skip_signature": "true"},
+    }
+    uri = f"http://127.0.0.1:{free_port()}/a.bin" if scheme == "http" else f"{scheme}://bucket/a.bin"
+    options |= {"give_up_seconds": "1", **account.get(scheme, {})}
+    (upload,) = vhpack.uploading.begin([(str(file), uri)], Destination(uri, options))
+    assert "refused" in failed(upload, vhpack.UnreachableError, file)
+
+
+def test_a_name_that_is_taken_stays_where_that_is_asked_for(server: Server, file: Path) -> None:
+    """Also on a server that takes no notice of the condition; the same content is no conflict."""
+    other = file.with_name("other.bin")
+    other.write_bytes(noise(200_000, 3))
+    for size in (PART + MIB, 200_000):
+        key = f"{size}.bin"
+        before, after = (file, other) if size > PART else (other, file)
+        assert sent(server, before, key, overwrite="false").wait()
+        failed(sent(server, after, key, overwrite="false"), vhpack.UploadExistsError, after)
+        assert server.read(key) == before.read_bytes()
+    assert sent(server, other, key, overwrite="false").skipped
+    assert server.unfinished() == 0
+
+
+def test_a_file_of_5_tib_is_planned_within_the_limits(moto: Server, work: Path) -> None:
+    """Planned only: its first parts meet a server that takes nothing."""
+    size = 5 << 40
+    (work / "huge.bin").touch()
+    os.truncate(work / "huge.bin", size)
+    with proxy(moto, Fault("^PUT ", "stall", 1000, times=-1)) as between:
+        (upload,) = send(moto, {"a.bin": work / "huge.bin"})
+        until(lambda: between.count("^PUT ") > 1)
+        parts = [passed.length for passed in between.passed if passed.line.startswith("PUT ")]
+        assert upload.bytes_total == size
+        upload.cancel()
+        with pytest.raises(vhpack.UploadCancelledError):
+            upload.wait(SECONDS)
+    assert all(-(-size // part) <= 10_000 and part <= 5 << 30 for part in parts)
+    assert (work / "huge.bin").stat().st_size == size
+    assert moto.unfinished() == 0
+
+
 def test_an_endpoint_that_is_down_is_tried_until_it_is_given_up(server: Server, file: Path) -> None:
     with proxy(server) as between:
         between.upstream = ("127.0.0.1", 1)
@@ -165,7 +207,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_a_file_that_changes_while_it_is_sent_is_never_published(server: Server, file: Path, change: str) -> None:
     with proxy(server, Fault("^PUT ", "slow", 4 * MIB, times=-1)) as between:
         (upload,) = send(server, {"a.bin": file})
-        _until(lambda: between.body_bytes() > 100_000)
+        until(lambda: between.body_bytes() > 100_000)
         CHANGES[change](file)
         assert upload._wait(SECONDS)
         if server.resumes or upload.state != "done":
@@ -185,7 +227,7 @@ def test_a_file_that_is_replaced_while_it_is_sent_is_sent_as_it_was(s3: Server, 
     (file.parent / "other").write_bytes(b"other")
     with proxy(s3, Fault("^PUT ", "slow", 4 * MIB, times=-1)) as between:
         (upload,) = send(s3, {"a.bin": file})
-        _until(lambda: between.body_bytes() > 100_000)
+        until(lambda: between.body_bytes() > 100_000)
         if change == "replaced":
             os.replace(file.parent / "other", file)
         else:
@@ -280,17 +322,10 @@ def _killed_halfway(between: Proxy, server: Server, file: Path, state: Path, fol
     between.passed.clear()
     environment = around(server, state)
     process = started(command(server, file, folder), environment, file.parent)
-    _until(lambda: any("partNumber=1&" in f"{passed.line}&" and passed.status for passed in between.passed))
+    until(lambda: any("partNumber=1&" in f"{passed.line}&" and passed.status for passed in between.passed))
     time.sleep(0.2)
     process.kill()
     process.communicate()
     between.faults.clear()
     assert server.read(f"{folder}/a.bin") is None
     return environment
-
-
-def _until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < until, "it does not come that far"
-        time.sleep(0.01)

@@ -108,6 +108,26 @@ def test_file_urls_are_local_paths(tmp_path: Path) -> None:
         prepared("file://elsewhere/a.csv").path()
 
 
+def test_a_pattern_may_be_a_file_url(tmp_path: Path) -> None:
+    fill("in/a b.txt", "in/c.txt", "in/d.csv")
+    assert found(f"file://{tmp_path.resolve()}/in/*.txt") == ["in/a b.txt", "in/c.txt"]
+
+
+def test_files_of_the_platform_may_have_file_urls(tmp_path: Path) -> None:
+    fill("a b.csv")
+    url = f"file://{tmp_path.resolve()}/a%20b.csv"
+    folder = Path(paths.get_config_path())
+    folder.mkdir(parents=True)
+    (folder / "inputs.json").write_text(json.dumps({"the-data": {"files": [{"name": "x.csv", "uri": url}]}}))
+    vhpack.prepare(step="train", default_inputs={"the-data": "none.csv"})
+    assert vhpack.inputs("the-data").path() == str(tmp_path.resolve() / "a b.csv")
+    os.unlink("a b.csv")
+    vhpack.reset()
+    vhpack.prepare(step="train", default_inputs={"the-data": "none.csv"})
+    with pytest.raises(vhpack.DownloadError, match="no such file"):
+        vhpack.inputs("the-data").path()
+
+
 def test_streams_are_files_to_read() -> None:
     fill("a.csv", "b.csv")
     streams = []

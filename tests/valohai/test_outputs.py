@@ -215,8 +215,10 @@ def test_live_upload_of_nothing_is_an_error_and_makes_nothing(filename: str, err
 def test_live_upload_of_what_lies_elsewhere_is_refused(out: Path, tmp_path: Path) -> None:
     fill(tmp_path, "model.bin")
     for name in (str(tmp_path / "model.bin"), "../model.bin"):
-        with pytest.raises(vhpack.OptionError, match="outside the outputs folder"):
-            vhpack.outputs().live_upload(name)
+        with pytest.raises(vhpack.UploadOutsideError, match="outside the outputs folder") as caught:
+            vhpack.outputs().live_upload(name, to="s3://bucket/run")
+        assert isinstance(caught.value, vhpack.OptionError)
+        assert (caught.value.path, caught.value.uri) == (str(tmp_path / "model.bin"), "s3://bucket/run")
     assert (tmp_path / "model.bin").stat().st_mode & 0o200
     assert left(out) == []
 

@@ -35,6 +35,7 @@ _TYPES = {
     "link": stat.S_IFLNK,
     "special": stat.S_IFCHR,
 }
+_MAGIC = frozenset("*?[")
 _FIELDS = ("name", "kind", "size", "packed", "codec", "mode", "mtime", "crc32", "link", "offset")
 
 _output = under("Output")
@@ -62,7 +63,7 @@ class _Wanted:
 @_output("--unsafe-limits", is_flag=True, help="Open what claims to be absurdly large, too.")
 @_output("-q", "--quiet", is_flag=True, help="Print names and errors only.")
 def list(**arguments: Any) -> int:  # noqa: A001, ANN401
-    """List the members of a zip or tar, or those that match a quoted GLOB, in the archive's order.
+    """List the members of a zip or tar, or those that match a quoted GLOB or lie in a folder of that name, in its order.
 
     * does not cross a /, ** does. Folders end with a /. A terminal gets control characters as escapes; files and pipes get
     names as they are.
@@ -75,7 +76,7 @@ def list(**arguments: Any) -> int:  # noqa: A001, ANN401
 
 def _list(wanted: _Wanted) -> int:
     with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits) as archive:
-        members = archive.members(wanted.globs or None)
+        members = _members(archive, wanted.globs)
         warnings = archive.warnings
     for warning in [] if wanted.quiet else warnings:
         screen.say(f"Warning: {screen.visible(warning)}")
@@ -90,6 +91,16 @@ def _list(wanted: _Wanted) -> int:
     else:
         _put_names(members)
     return 0
+
+
+def _members(archive: archives.Archive, globs: Sequence[str]) -> Sequence[Member]:
+    """The members that match, and all below the folders that are named."""
+    below = tuple(glob.removeprefix("./").rstrip("/") + "/" for glob in globs if _MAGIC.isdisjoint(glob))
+    if not below:
+        return archive.members(globs or None)
+    matching = {member.offset for member in archive.members(globs)}
+    everything = archive.members()
+    return [one for one in everything if one.offset in matching or one.name.removeprefix("./").startswith(below)]
 
 
 def _put_names(members: Sequence[Member]) -> None:

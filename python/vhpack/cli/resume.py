@@ -34,7 +34,7 @@ def resume(option: tuple[str, ...], json: bool, quiet: bool) -> int:
         uploads = uploading.resume(given)
         if not uploads:
             if json:
-                screen.put_json({"done": [], "failed": [], "seconds": 0.0})
+                screen.put_json({"done": [], "failed": [], "left_out": [], "seconds": 0.0})
             if not quiet:
                 screen.say(f"nothing to resume: no unfinished upload is recorded in {outbox.state_dir()}")
             return 0

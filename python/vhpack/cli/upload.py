@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from vhpack import destinations, env, finding, uploading
-from vhpack.cli import sending
+from vhpack import destinations, finding, uploading
+from vhpack.cli import screen, sending
 from vhpack.cli.sections import Command, under
 from vhpack.errors import OptionError
-
-if TYPE_CHECKING:
-    from vhpack.runs import Destination
 
 _EXAMPLES = """\b
 Examples:
@@ -25,37 +22,26 @@ Examples:
 """
 
 _what = under("What and where")
-_manner = under("Manner")
 _output = under("Output")
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Wanted(sending.Sending):
     """The command line, as click read it."""
 
     paths: tuple[str, ...]
-    to: str | None
     root: str | None
-    option: tuple[str, ...]
     remove_after: bool
-    memory: str | None
-    max_bps: str | None
-    stall: float | None
-    give_up: float | None
     json: bool
     quiet: bool
 
 
 @click.command(cls=Command, epilog=_EXAMPLES, short_help="Send files to object storage.")
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@_what("--to", metavar="URI", help="The folder: s3:// gs:// azure:// file:// http(s)://. [default: VHPACK_UPLOAD_URI]")
+@sending.where
 @_what("--root", metavar="DIR", help="Name files relative to DIR. [default: the named or common folder]")
-@_what("--option", metavar="NAME=VALUE", multiple=True, help="Of the server: endpoint, region, profile, part_size, ...")
 @_what("--remove-after", is_flag=True, help="Remove each file once it has arrived and is checked.")
-@_manner("--memory", metavar="SIZE", help="Bytes of files in memory. [default: 64MiB]")
-@_manner("--max-bps", metavar="SIZE", help="Bytes a second, all together. [default: no limit]")
-@_manner("--stall", type=float, metavar="SECONDS", help="Ask again when a server takes no byte so long. [default: 60]")
-@_manner("--give-up", type=float, metavar="SECONDS", help="Fail after so long without success. [default: 86400]")
+@sending.manner
 @_output("--json", is_flag=True, help="Print one JSON object on stdout.")
 @_output("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def upload(**arguments: Any) -> int:  # noqa: ANN401
@@ -70,28 +56,16 @@ def upload(**arguments: Any) -> int:  # noqa: ANN401
 
 
 def _upload(wanted: _Wanted) -> int:
-    destination = _destination(wanted)
-    files = [path for name in wanted.paths for path in finding.files(os.getcwd(), name)]
-    files = list(dict.fromkeys(files))
+    destination = wanted.destination()
+    found = [finding.files(os.getcwd(), name) for name in wanted.paths]
+    files = list(dict.fromkeys(path for one in found for path in one.files))
+    left_out = finding.Found(left_out=list(dict.fromkeys(path for one in found for path in one.left_out)))
     root = _root(wanted, files)
-    pairs = [(path, destinations.below(destination.uri, _name(path, root))) for path in files]
-    return sending.finished(
-        uploading.begin(pairs, destination, remove_after=wanted.remove_after), json=wanted.json, quiet=wanted.quiet
-    )
-
-
-def _destination(wanted: _Wanted) -> Destination:
-    options: dict[str, object] = {
-        "memory": wanted.memory,
-        "max_bps": wanted.max_bps,
-        "stall_seconds": wanted.stall,
-        "give_up_seconds": wanted.give_up,
-        **sending.read_options(wanted.option),
-    }
-    uri = wanted.to or env.read().upload_uri
-    if not uri:
-        raise click.UsageError("no destination: say --to URI, or set VHPACK_UPLOAD_URI")
-    return destinations.checked(uri, options)
+    pairs = destinations.pairs(files, [_name(path, root) for path in files], destination.uri)
+    begun = uploading.begin(pairs, destination, remove_after=wanted.remove_after)
+    if left_out.left_out:
+        screen.fail(f"Warning: {left_out.sentence()}")
+    return sending.finished(begun, json=wanted.json, quiet=wanted.quiet, left_out=left_out.left_out)
 
 
 def _root(wanted: _Wanted, files: list[str]) -> str:

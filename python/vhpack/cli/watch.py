@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vhpack import destinations, env, errors, outbox, sizes, uploading
+from vhpack import destinations, errors, outbox, sizes, uploading
 from vhpack.cli import screen, sending
 from vhpack.cli.sections import Command, under
 from vhpack.cli.signals import Stop, heard
@@ -35,39 +35,27 @@ _SAY_EVERY = 10.0  # seconds between lines about what is under way
 _APART = 5  # files that are named one by one when they arrive together
 _STAND_BY = 1.0  # seconds between two tries to take over from another watch
 
-_what = under("What and where")
 _when = under("When it ends")
-_manner = under("Manner")
 _output = under("Output")
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Wanted(sending.Sending):
     """The command line, as click read it."""
 
     folder: str
-    to: str | None
     finish: bool
     once: bool
-    option: tuple[str, ...]
-    memory: str | None
-    max_bps: str | None
-    stall: float | None
-    give_up: float | None
     json: bool
     quiet: bool
 
 
 @click.command(cls=Command, epilog=_EXAMPLES, short_help="Upload files as they become read-only.")
 @click.argument("folder", metavar="DIR")
-@_what("--to", metavar="URI", help="The folder: s3:// gs:// azure:// file:// http(s)://. [default: VHPACK_UPLOAD_URI]")
-@_what("--option", metavar="NAME=VALUE", multiple=True, help="Of the server: endpoint, region, profile, part_size, ...")
+@sending.where
 @_when("--finish", is_flag=True, help="At the end, mark and upload everything else that is there.")
 @_when("--once", is_flag=True, help="End when what is there now has been looked at and uploaded.")
-@_manner("--memory", metavar="SIZE", help="Bytes of files in memory. [default: 64MiB]")
-@_manner("--max-bps", metavar="SIZE", help="Bytes a second, all together. [default: no limit]")
-@_manner("--stall", type=float, metavar="SECONDS", help="Ask again when a server takes no byte so long. [default: 60]")
-@_manner("--give-up", type=float, metavar="SECONDS", help="Fail after so long without success. [default: 86400]")
+@sending.manner
 @_output("--json", is_flag=True, help="Print a JSON object for each file, and one at the end, a line each.")
 @_output("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def watch(**arguments: Any) -> int:  # noqa: ANN401
@@ -82,7 +70,8 @@ def watch(**arguments: Any) -> int:  # noqa: ANN401
 
 
 def _watch(wanted: _Wanted) -> int:
-    destination = _destination(wanted)
+    destination = wanted.destination()
+    _refuse_itself(wanted.folder, destination.uri)
     stop = click.get_current_context().find_object(Stop) or Stop()
     with heard(stop) as signals:
         watcher = _opened(wanted, destination, signals)
@@ -95,17 +84,16 @@ def _watch(wanted: _Wanted) -> int:
     return watching.close()
 
 
-def _destination(wanted: _Wanted) -> Destination:
-    uri = wanted.to or env.read().upload_uri
-    if not uri:
-        raise click.UsageError("no destination: say --to URI, or set VHPACK_UPLOAD_URI")
-    shared = {
-        "memory": wanted.memory,
-        "max_bps": wanted.max_bps,
-        "stall_seconds": wanted.stall,
-        "give_up_seconds": wanted.give_up,
-    }
-    return destinations.checked(uri, {**shared, **sending.read_options(wanted.option)})
+def _refuse_itself(folder: str, uri: str) -> None:
+    """Refuse to watch what the uploads themselves write into: each would be uploaded again for ever."""
+    if uri.startswith("file://"):
+        from urllib.parse import unquote
+
+        watched, there = os.path.realpath(folder), os.path.realpath(unquote(uri.removeprefix("file://")))
+        if os.path.commonpath([watched, there]) == watched:
+            raise errors.of_upload(
+                "bad_destination", f"{uri} lies in {folder}, which is watched; choose another", None, folder, uri
+            )
 
 
 def _opened(wanted: _Wanted, destination: Destination, signals: Heard) -> Watcher | None:
@@ -213,7 +201,7 @@ class _Watching:
     def _has_arrived(self, name: str, upload: Upload) -> bool:
         error = upload.error
         if error is None:
-            self.watcher.ended(os.fsencode(name), "done")
+            self._note(name, "done")
             self.failed.pop(name, None)
             self.uploaded += not upload.skipped
             self.same += upload.skipped
@@ -221,21 +209,29 @@ class _Watching:
             if self.wanted.json:
                 screen.put_json(sending.fields(upload))
             return True
-        if isinstance(error, errors.UploadSourceChangedError | errors.UploadSourceMissingError):
-            # Not complete after all, or gone: what bears the name now is looked at anew.
-            self.watcher.ended(os.fsencode(name), "changed")
+        has_gone = isinstance(error, errors.UploadSourceMissingError)
+        has_changed = has_gone or isinstance(error, errors.UploadSourceChangedError)
+        # Not complete after all, or gone: what bears the name now is looked at anew, but not for ever.
+        if has_changed and (self.watcher.ended(os.fsencode(name), "changed") or has_gone):
             self._say(f"{screen.visible(name)} changed while it was sent; it is looked at again")
             return False
         self._count_failure(name, error, upload)
         return False
 
     def _count_failure(self, name: str, error: errors.UploadError, upload: Upload | None = None) -> None:
-        self.watcher.ended(os.fsencode(name), "failed")
+        self._note(name, "failed")
         self.failed[name] = str(error)
         screen.fail(str(error))
         if self.wanted.json:
             told = {"path": name} if upload is None else sending.fields(upload)
             screen.put_json({**told, "error": sending.error_fields(error)})
+
+    def _note(self, name: str, how: Literal["done", "failed"]) -> None:
+        try:
+            self.watcher.ended(os.fsencode(name), how)
+        except errors.JournalError as error:
+            # The next watch looks for the file at the destination, and finds it there.
+            screen.fail(f"Warning: {error}")
 
     def _say(self, text: str) -> None:
         self.said = time.monotonic()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vhpack.yaml import fold
 from vhpack.yaml.expressions import Expressions
 from vhpack.yaml.memory import OURS
-from vhpack.yaml.names import EVERYTHING, NAMESPACES, READERS, Frame, bound_in, is_plain, parameters, reads_only
+from vhpack.yaml.names import EVERYTHING, READERS, Frame, bound_in, is_plain, parameters, reads_only
 from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Calls(Expressions):
 
     def _call_known(self, frame: int, node: ast.Call, name: str, arguments: Arguments) -> Value:
         module, _, short = name.rpartition(".")
-        if name in self.replaced:
+        if self.is_replaced(name):
             return self._unfollowed(node, arguments)
         if module in OURS and short == "prepare":
             self.prepare(frame, node, arguments)
@@ -136,14 +136,14 @@ class Calls(Expressions):
             owner, attribute = arguments.values
             if isinstance(owner, Known) and isinstance(attribute, Const) and isinstance(attribute.value, str):
                 return self.attribute(owner, attribute.value, node)
-            if isinstance(attribute, Const) and attribute.value in NAMESPACES:
-                self.forget(node, "any name may be set by way of it")
-        if name == "builtins.setattr" and len(arguments.values) > 1:
+        if name in ("builtins.setattr", "builtins.delattr") and len(arguments.values) > 1:
             owner, attribute = arguments.values[:2]
             if isinstance(owner, Known) and isinstance(attribute, Const):
                 self.replace_known(owner, str(attribute.value), node)
+            if isinstance(owner, Function):
+                self.lose_names(node)  # what it does when it is called may be anything
         if module == "builtins" and short in EVERYTHING and not (short == "vars" and arguments.values):
-            self.forget(node, f"{short}() may set any name")
+            self.may_set_anything(name, node)
         made = self._make(node, name, arguments) if arguments.lost is None else None
         return made or self._lost_call(node, name, arguments)
 
@@ -151,10 +151,16 @@ class Calls(Expressions):
         if name not in _SHALLOW:
             short = name.removeprefix("builtins.")
             reads = name in _READERS and (short not in READERS or reads_only(short, len(arguments.all())))
-            return unknown(node) if reads else self._unfollowed(node, arguments)
+            if not reads and name != "builtins.hasattr":
+                return self._unfollowed(node, arguments)
         lost = unknown(node)
         for value in arguments.all():
-            self.taint_inner(value, lost)
+            if isinstance(value, Function | Method) or (isinstance(value, Known) and name != "builtins.hasattr"):
+                # Whatever it reads, it may call what can be called: `key`, `default`, what `iter` goes through.
+                if name.removeprefix("builtins.") not in READERS:
+                    self.taint(value, lost)
+            elif name in _SHALLOW:
+                self.taint_inner(value, lost)
         return lost
 
     def _make(self, node: ast.Call, name: str, arguments: Arguments) -> Value | None:
@@ -169,9 +175,8 @@ class Calls(Expressions):
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
             return self._copied(node, values[0])
         if name == "importlib.import_module" and [*map(type, values)] == [Const]:
-            if self.plain(values[0]) == "__main__":
-                self.forget(node, "any name may be set by way of it")
-            return Known(str(self.plain(values[0])))
+            module = str(self.plain(values[0]))
+            return self.lose_names(node) if module == "__main__" else Known(module)
         if name in ("builtins.list", "builtins.tuple") and len(values) <= 1:
             return self._make_sequence(node, short, values)
         if name == "typing.cast" and len(values) == 2:  # noqa: PLR2004
@@ -184,7 +189,7 @@ class Calls(Expressions):
     def _make_constant(self, node: ast.Call, name: str, values: list[Value]) -> Value | None:
         short = name.rpartition(".")[2]
         if name in _PATHS:
-            return self.folded(node, values, lambda *pieces: fold.path(pieces))
+            return self.folded(node, values, lambda *pieces: fold.path(pieces, pure="Pure" in short))
         if name in ("os.path.join", "posixpath.join"):
             return self.folded(node, values, lambda *pieces: fold.join_path(pieces))
         if name in ("os.fspath", "os.fsdecode") and len(values) == 1:
@@ -311,12 +316,7 @@ class Calls(Expressions):
             return Const(None)
         if name == "copy":
             return self.box(dict(content))
-        if not all(isinstance(key, str) for key in content):
-            return None
-        keys: list[Value] = [Const(key) for key in content]
-        shown = {"keys": keys, "values": list(content.values())}
-        items = [Items(pair) for pair in zip(keys, content.values(), strict=True)]
-        return View(tuple(shown.get(name, items)))
+        return View(owner, name)
 
     def _entry(self, node: ast.Call, owner: Ref, name: str, key: Hashable, default: Value) -> Value | None:
         content = self.content(owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -95,7 +96,22 @@ def parse(name: str, text: str) -> Document:
     except (RecursionError, ValueError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise YamlError(f"{name}: this cannot be read: {said}") from None
+    except (LookupError, AttributeError, TypeError) as error:
+        # What PyYAML's own constructors raise for a tag whose value is none of its kind.
+        raise YamlError(f"{_tagged(name, text)}: this has a value that is not of the kind that its tag says ({error})") from None
     return Document(name, text, root, meaning, ended)
+
+
+def _tagged(name: str, text: str) -> str:
+    """Return the place of the first value with a tag of its own that cannot be read alone."""
+    pyyaml = require("yaml")
+    for token in pyyaml.parse(text, Loader=pyyaml.SafeLoader):
+        if isinstance(token, pyyaml.ScalarEvent) and token.tag is not None:
+            try:
+                pyyaml.safe_load(f"!<{token.tag}> {json.dumps(token.value)}")
+            except Exception:  # noqa: BLE001 - whatever it is, it is here
+                return f"{name}:{token.start_mark.line + 1}:{token.start_mark.column + 1}"
+    return name
 
 
 def _located(name: str, error: Any) -> str:  # noqa: ANN401

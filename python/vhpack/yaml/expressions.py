@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
+from vhpack.yaml.environments import quiet_shell
 from vhpack.yaml.memory import Memory, TooMuchError
-from vhpack.yaml.names import NAMESPACES, Frame, stored
+from vhpack.yaml.names import NAMESPACES, Frame, is_special, looks_up, stored
 from vhpack.yaml.values import (
     MOST_ELEMENTS,
     Attributes,
@@ -82,6 +83,8 @@ class Expressions(Memory, ABC):
     def evaluate(self, frame: int, node: ast.expr) -> Value:
         """Return what is known of an expression's value, its effects done."""
         self.spend(node)
+        if isinstance(node, ast.Call | ast.Attribute) and quiet_shell(node):
+            return unknown(node)
         self._depth += 1
         try:
             if self._depth > _DEEPEST:
@@ -110,6 +113,8 @@ class Expressions(Memory, ABC):
 
     def _constant(self, _: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Constant)  # noqa: S101
+        if isinstance(node.value, str) and node.value in NAMESPACES:
+            self.lose_names(node)
         return Const(node.value)
 
     def _name(self, frame: int, node: ast.expr) -> Value:
@@ -120,10 +125,16 @@ class Expressions(Memory, ABC):
         assert isinstance(node, ast.Attribute)  # noqa: S101
         return self.attribute(self.evaluate(frame, node.value), node.attr, node)
 
+    def note_attribute(self, owner: Value, name: object, node: ast.AST) -> None:
+        """Take note of an attribute that is more than one: what changes by way of it does so unseen."""
+        if name in NAMESPACES:
+            self.lose_names(node)
+        if isinstance(owner, Known) and isinstance(name, str) and is_special(name):
+            self.taint(owner, unknown(node))
+
     def attribute(self, owner: Value, name: str, node: ast.expr) -> Value:
         """Return an attribute of a value."""
-        if name in NAMESPACES:
-            self.forget(node, "any name may be set by way of it")
+        self.note_attribute(owner, name, node)
         if isinstance(owner, Known):
             return self._known_attribute(owner, name, node)
         content = self.content(owner) if isinstance(owner, Ref) else None
@@ -145,9 +156,9 @@ class Expressions(Memory, ABC):
 
     def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
         full = f"{owner.name}.{name}"
-        if full in _NAMESPACES:
-            self.forget(node, "any name may be set by way of it")
-        if full in self.replaced:
+        if full in _NAMESPACES or full.endswith(".get_ipython"):
+            return self.lose_names(node)
+        if self.is_replaced(full):
             return unknown(node, "it is replaced in this file")
         return Const(_CONSTANTS[full]) if full in _CONSTANTS else Known(full)
 
@@ -175,7 +186,7 @@ class Expressions(Memory, ABC):
 
     def folded(self, node: ast.expr, values: Sequence[Value], make: Callable[..., object]) -> Value:
         """Compute a constant from constants, or say why not; what cannot be folded may keep what goes into it."""
-        if not all(isinstance(value, Const | Items) and not isinstance(value, View) for value in values):
+        if not all(isinstance(value, Const | Items) for value in values):
             return self._lost(node, values)
         try:
             plain = [self.plain(value) for value in values]
@@ -244,7 +255,7 @@ class Expressions(Memory, ABC):
     def operate(self, node: ast.expr, operation: ast.operator, left: Value, right: Value) -> Value:
         """Return what an operator makes of two values."""
         self.spend(node)
-        one, other = self.elements(left), self.elements(right)
+        one, other = (None if isinstance(side, View) else self.elements(side) for side in (left, right))
         if isinstance(operation, ast.Add) and one is not None and other is not None and type(left) is type(right):
             items = [*one, *other]
             return self.tuple_of(items, node) if isinstance(left, Items) else self.list_of(items, node)
@@ -258,8 +269,20 @@ class Expressions(Memory, ABC):
         """Return the elements of a list or tuple that is known."""
         if isinstance(value, Items):
             return list(value.items)
+        if isinstance(value, View):
+            return self._shown(value)
         content = self.content(value) if isinstance(value, Ref) else None
         return list(content) if isinstance(content, list) else None
+
+    def _shown(self, view: View) -> list[Value] | None:
+        """Return what a dict's view goes through now."""
+        content = self.content(view.of)
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            return None
+        keys: list[Value] = [Const(key) for key in content]
+        if view.kind == "items":
+            return [Items(pair) for pair in zip(keys, content.values(), strict=True)]
+        return keys if view.kind == "keys" else list(content.values())
 
     def _multiplied(self, node: ast.expr, left: Value, right: Value) -> Value:
         items, times = (left, right) if self.elements(left) is not None else (right, left)
@@ -329,6 +352,9 @@ class Expressions(Memory, ABC):
 
     def _compare(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Compare)  # noqa: S101
+        if isinstance(node.ops[0], ast.In | ast.NotIn) and len(node.ops) == 1 and looks_up(node.comparators[0]):
+            self.evaluate(frame, node.left)
+            return unknown(node)
         values = [self.evaluate(frame, child) for child in (node.left, node.comparators[0])]
         values += [self.maybe(frame, child) for child in node.comparators[1:]]  # which are reached only while all is true
         if len(values) == 2 and isinstance(node.ops[0], ast.In | ast.NotIn) and isinstance(values[0], Const):  # noqa: PLR2004

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vhpack.errors import PackOSError, YamlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME = "valohai.yaml"
 
@@ -88,9 +93,10 @@ def replace(path: str, old: str | None, new: str) -> None:
     try:
         mode = os.stat(target).st_mode & 0o777 if old is not None else None
         _write(staged, new.encode("utf-8"), mode)
-        if text_of(path) != old:
-            raise YamlError(f"{path}: this was changed by someone else meanwhile; run the command again")
-        os.replace(staged, target)
+        with _alone(os.path.dirname(target)):
+            if text_of(path) != old:
+                raise YamlError(f"{path}: this was changed by someone else meanwhile; run the command again")
+            os.replace(staged, target)
         _sync(os.path.dirname(target))
     except OSError as error:
         raise PackOSError(error.errno, f"cannot write {path}: {error.strerror}", path) from None
@@ -107,6 +113,18 @@ def _write(path: str, content: bytes, mode: int | None) -> None:
         file.write(content)
         file.flush()
         os.fsync(number)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Keep others who replace a file of this folder waiting, where the file system has locks."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def _sync(folder: str) -> None:

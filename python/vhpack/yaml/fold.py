@@ -89,6 +89,12 @@ PATH_ATTRIBUTES: Final = frozenset({"name", "stem", "suffix", "parent"})
 PATH_METHODS: Final = frozenset({"joinpath", "as_posix", "with_suffix", "with_name"})
 
 
+class PosixPath(PurePosixPath):
+    """What `pathlib.Path` is on the platform, of that name wherever it is shown."""
+
+    __slots__ = ()
+
+
 class CannotFoldError(Exception):
     """A value could be computed, but not within bounds."""
 
@@ -213,10 +219,10 @@ def _refuse_text(values: Sequence[object]) -> None:
         raise CannotFoldError("it is too long")
 
 
-def path(values: Sequence[object]) -> PurePath:
-    """Return `Path(...)`, as it is on the platform."""
+def path(values: Sequence[object], *, pure: bool = False) -> PurePath:
+    """Return `Path(...)`, or `PurePath(...)`, as it is on the platform."""
     _refuse_text(values)
-    found = PurePosixPath(*values)  # type: ignore[arg-type]
+    found = (PurePosixPath if pure else PosixPath)(*values)  # type: ignore[arg-type]
     bounded(found)
     return found
 

@@ -11,8 +11,10 @@ import builtins
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vhpack.yaml.names import NAMESPACES, READERS, Frame, Uses, environment_of, shadowed, uses_of
-from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, same, unknown
+from vhpack.yaml.environments import environment_of
+from vhpack.yaml.names import ANYTHING, EVERYTHING, NAMESPACES, READERS, Frame, mangle, mentions, shadowed
+from vhpack.yaml.uses import Uses, uses_of
+from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
 if TYPE_CHECKING:
     import ast
@@ -59,6 +61,10 @@ class State:
         """Delete a name, if it is there."""
         self._mine(frame).pop(name, None)
 
+    def shared(self, frame: int) -> int:
+        """Return how many names are copied when one of a frame is set."""
+        return 0 if frame in self._own else len(self.names.get(frame, {}))
+
     def _mine(self, frame: int) -> dict[str, Value]:
         if frame not in self._own:
             self.names[frame] = dict(self.names.get(frame, {}))
@@ -74,6 +80,16 @@ class State:
 def is_ours(value: Value | None) -> bool:
     """Say whether a value is vhpack, or its `prepare`."""
     return isinstance(value, Known) and value.name.partition(".")[0] in OURS
+
+
+def canonical(name: str) -> str:
+    """Return the one name of what Python has under two."""
+    return f"os.path{name[9:]}" if name == "posixpath" or name.startswith("posixpath.") else name
+
+
+def _around(name: str) -> list[str]:
+    """Return the names of all that something is in: `os` and `os.path` of `os.path.join`."""
+    return [name[:at] for at, char in enumerate(name) if char == "."]
 
 
 class Memory:
@@ -98,6 +114,13 @@ class Memory:
         """Functions and constants of modules that the file sets to something else, by their full names."""
         self.environment: set[str] | None = set()
         """Variables of the environment that the file sets; None: any of them."""
+        self._lent: set[str] = set()
+        """Modules and what is in them, by full names, that something unknown has: it may set attributes of them."""
+        self._changed_inside: set[str] = set()
+        """What has attributes that the file sets."""
+        self._forgetting = False
+        self.sets_name = False
+        """Whether a class of the file is told of classes that hold its instances, and may change them."""
         self._readers = READERS
         self._anything: Unknown | None = None
         """Why any name of the module may be set at any time."""
@@ -138,6 +161,8 @@ class Memory:
             if name in known.elsewhere:
                 return known.elsewhere[name]
             mine = name in known.own if known.kind == "function" else name in self.state.names.get(at, {})
+            if first and not mine and known.kind == "class" and name in known.own:
+                return MODULE  # a class's own name that is not set yet is none of the function around it
             if known.parent is None or (mine and (first or known.kind != "class")):
                 return at
             at, first = known.parent, False
@@ -162,19 +187,28 @@ class Memory:
 
     def look_ahead(self, body: list[ast.stmt]) -> None:
         """Take note of what holds for the whole of a file: what it shadows, and what it sets of the environment."""
+        mangle(body)
         self._readers = READERS - shadowed(body)
         self.environment = environment_of(body)
+        self.sets_name = mentions(body, "__set_name__")
 
     def replace_known(self, owner: Known, name: str, node: ast.AST) -> None:
         """Take note of something of a module that is set to something else."""
-        self.replaced.add(f"{owner.name}.{name}")
+        full = canonical(f"{owner.name}.{name}")
+        self.replaced.add(full)
+        self._changed_inside.update(_around(full))
         if is_ours(owner) and name == "prepare":
             self.handed_on.append(node)
 
+    def is_replaced(self, name: str) -> bool:
+        """Say whether something of a module, or its attributes, may be another than Python's own."""
+        full = canonical(name)
+        return full in self.replaced or full in self._changed_inside or not self._lent.isdisjoint(_around(full))
+
     def _builtin(self, home: int, node: ast.Name) -> Value:
-        if node.id in NAMESPACES or f"builtins.{node.id}" in self.replaced:
-            self.forget(node, "any name may be set by way of it")
-            return unknown(node)
+        changed = self._changing(home, node)
+        if changed is not None:
+            return changed
         if home == MODULE and node.id == "__name__":
             return Const("__main__")
         if home == MODULE and node.id in _BUILTIN and self._starred is None:
@@ -182,6 +216,17 @@ class Memory:
         if self._starred is not None:
             return Unknown(node, self._starred, "it may be imported here")
         return unknown(node, "it is not set before this line")
+
+    def _changing(self, home: int, node: ast.Name) -> Unknown | None:
+        """Return why a name that is not set is none of Python's own functions as it knows them."""
+        if node.id == ANYTHING or self.is_replaced(f"builtins.{node.id}"):
+            self.forget(node, "any name may be set by way of it")
+            return unknown(node)
+        if node.id in NAMESPACES or node.id == "get_ipython":
+            return self.lose_names(node)
+        if self._anything is not None and home == MODULE and node.id != "__name__":
+            return self._anything.seen_at(node)
+        return None
 
     def _unstable_value(self, home: int, node: ast.Name, value: Value) -> Unknown | None:
         key = (home, node.id)
@@ -216,6 +261,7 @@ class Memory:
 
     def _bind(self, home: int, name: str, value: Value, node: ast.AST) -> None:
         self._note((home, name), node)
+        self.spend(node, self.state.shared(home) >> 3)
         self.state.put(home, name, value)
         if (home, name) in self._touched:
             # A function that runs unseen reaches the value by this name from now on, whatever its other names are.
@@ -275,8 +321,10 @@ class Memory:
             reached = waiting.pop()
             if isinstance(reached, Function):
                 self.escape(reached, why.root)
-            elif isinstance(reached, Known) and is_ours(reached) and reached.name.endswith(".prepare"):
-                self.handed_on.append(why.root)
+            elif isinstance(reached, Known):
+                self._taint_known(reached, why)
+            elif isinstance(reached, View):
+                self.taint_inner(reached.of, why)
             elif isinstance(reached, Ref):
                 content = self.state.boxes.get(reached.box)
                 if content is not None and not isinstance(content, Unknown):
@@ -285,8 +333,20 @@ class Memory:
             else:
                 waiting.extend(self._held(reached))
 
+    def _taint_known(self, value: Known, why: Unknown) -> None:
+        if is_ours(value):
+            if value.name.endswith(".prepare"):
+                self.handed_on.append(why.root)
+            return
+        if value.name != "os.environ":  # whose variables are looked after by name
+            self._lent.add(canonical(value.name))
+        if value.name.removeprefix("builtins.") in EVERYTHING:
+            self.may_set_anything(value.name, why.root)
+
     def taint_inner(self, value: Value, why: Unknown) -> None:
         """Take what a value holds, now or later, as handed to something unknown, the value itself as only read."""
+        if isinstance(value, View):
+            value = value.of
         if isinstance(value, Ref):
             self._watched.setdefault(value.box, why)
         for reached in self._held(value):
@@ -322,9 +382,12 @@ class Memory:
         for name, node in uses.rebound.items():
             why = unknown(node, f"a function that may be called at any time sets {name!r}")
             self._unstable[self.home(function.frame, name), name] = why
-        for names, whole in ((uses.inner, False), (uses.whole, True)):
+        for names, whole in ((uses.inner, False), (uses.called, True), (uses.whole, True)):
             for name, node in names.items():
-                self._touch(self.home(function.frame, name), name, node, whole=whole)
+                home = self.home(function.frame, name)
+                if names is uses.called and isinstance(self.state.names.get(home, {}).get(name), Known):
+                    continue  # a module does not change by its functions
+                self._touch(home, name, node, whole=whole)
 
     def _touch(self, home: int, name: str, node: ast.AST, *, whole: bool) -> None:
         why = unknown(node, f"a function that may be called at any time uses {name!r}")
@@ -353,6 +416,7 @@ class Memory:
                 changed |= self._join_contents(box, mine, content, unknown(node, why))
         for frame, names in other.names.items():
             mine_names = self.state.names.get(frame, {})
+            self.spend(node, 0 if mine_names is names else len(names) >> 3)
             for name in {**mine_names, **names} if mine_names is not names else ():
                 changed |= self._join_names(frame, name, names.get(name), unknown(node, why))
         # Boxes that the other side made do not count: each round of a loop makes others.
@@ -405,15 +469,34 @@ class Memory:
 
     def forget(self, node: ast.AST, why: str, *, only: int | None = None, boxes: bool = True) -> None:
         """Take all names (of one frame) as set to something unknown, but for vhpack's own."""
+        if self._forgetting:
+            return
+        self._forgetting = True
         reason = unknown(node, why)
         for frame, names in list(self.state.names.items()):
             for name, value in list(names.items()):
                 if (only is None or frame == only) and not is_ours(value):
-                    self.taint(value, reason)
+                    if not isinstance(value, Known):
+                        self.taint(value, reason)
                     self._bind(frame, name, reason, node)
         if boxes:
             for box in self.state.boxes:
                 self.replace(Ref(box), reason, node)
+        self._forgetting = False
+
+    def lose_names(self, node: ast.AST) -> Unknown:
+        """Take all names as set to something unknown, now and, those of the module, at any time from now on."""
+        lost = unknown(node, "any name may be set by way of it")
+        self._anything = self._anything or lost
+        self.forget(node, lost.why)
+        return lost
+
+    def may_set_anything(self, name: str, node: ast.AST) -> None:
+        """Take `exec` and its like as called; what gives the names of a module as a dict may be kept."""
+        short = name.rpartition(".")[2]
+        if short in ("globals", "locals", "vars", "__import__"):
+            self.lose_names(node)
+        self.forget(node, f"{short}() may set any name")
 
     def import_all(self, node: ast.AST) -> None:
         """Take all names, builtins among them, as set by `from ... import *`."""

@@ -1,4 +1,4 @@
-"""Names and scopes: which function, class or module a name belongs to, and what a function may do to those around it."""
+"""Names and scopes: which function, class or module a name belongs to, and what may reach it in other ways."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ READERS: Final = frozenset(
 # ... but for those that with several arguments may give one back, or keep it.
 _OF_ONE: Final = frozenset({"sum", "type"})
 # What reaches the names of a module, or of a function that runs, past this file.
-NAMESPACES: Final = frozenset({"__globals__", "__builtins__", "f_globals", "f_locals", "f_back"})
-EVERYTHING: Final = frozenset({"exec", "eval", "globals", "locals", "vars", "__import__"})
-READING_METHODS: Final = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
-_PREPARE_ARGUMENTS: Final = frozenset({"default_parameters", "default_inputs"})
+NAMESPACES: Final = frozenset(
+    [
+        *("__globals__", "__builtins__", "f_globals", "f_locals", "f_back", "gi_frame", "cr_frame", "ag_frame", "tb_frame"),
+        *("__code__", "__defaults__", "__kwdefaults__", "__closure__", "cell_contents"),  # or makes a function another one
+    ]
+)
+ANYTHING: Final = "__anything__"
+"""What a line that is no Python is read as where it may set any name, once."""
+EVERYTHING: Final = frozenset({"exec", "eval", "globals", "locals", "vars", "__import__", ANYTHING})
+_HARMLESS: Final = frozenset({"__name__", "__version__", "__file__", "__doc__", "__path__", "__class__", "__init__"})
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,6 @@ class Frame:
     """Of a function: the names that it binds."""
     elsewhere: dict[str, int] = field(default_factory=dict)
     """Names declared `global` or `nonlocal`, and the frames that they live in."""
-
-
-@dataclass
-class Uses:
-    """What a function does to names of the scopes around it, if it is called at a time that nobody can tell."""
-
-    rebound: dict[str, ast.AST] = field(default_factory=dict)
-    """Names that it sets."""
-    whole: dict[str, ast.AST] = field(default_factory=dict)
-    """Names whose value it hands on or changes."""
-    inner: dict[str, ast.AST] = field(default_factory=dict)
-    """Names whose value it reads elements of."""
-    anything: ast.AST | None = None
-    """Where it may set any name."""
 
 
 def parameters(node: Definition) -> list[str]:
@@ -72,6 +64,55 @@ def bound_in(node: Definition) -> tuple[frozenset[str], dict[str, ast.AST], dict
         elif isinstance(inner, ast.Nonlocal):
             around.update(dict.fromkeys(inner.names, inner))
     return frozenset(bound - set(outer) - set(around)), outer, around
+
+
+def declared(node: ast.AST) -> tuple[set[str], set[str]]:
+    """Return the names that a scope declares `global` and `nonlocal`."""
+    own = [*_own_nodes(node)]
+    return (
+        {name for inner in own if isinstance(inner, ast.Global) for name in inner.names},
+        {name for inner in own if isinstance(inner, ast.Nonlocal) for name in inner.names},
+    )
+
+
+def is_special(name: str) -> bool:
+    """Say whether an attribute belongs to Python, and may change what has it, as `__dict__` and `__setattr__` do."""
+    return name.startswith("__") and name.endswith("__") and name not in _HARMLESS
+
+
+def looks_up(node: ast.expr) -> bool:
+    """Say whether an expression is `globals()` or `sys.modules`, of which `in` only looks whether a name is there."""
+    if isinstance(node, ast.Call) and not node.args and not node.keywords:
+        return isinstance(node.func, ast.Name) and node.func.id in ("globals", "locals", "vars", "dir")
+    return isinstance(node, ast.Attribute) and node.attr == "modules" and isinstance(node.value, ast.Name)
+
+
+def mentions(body: list[ast.stmt], word: str) -> bool:
+    """Say whether a file has a name, an attribute, a definition or a text of this word anywhere."""
+    fields = ("name", "attr", "id", "value")
+    return any(getattr(node, where, None) == word for node in ast.walk(ast.Module(body, [])) for where in fields)
+
+
+def mangle(body: list[ast.stmt]) -> None:
+    """Give private names in classes (`__x`) the ones that Python gives them (`_C__x`), in the tree itself."""
+    waiting: list[tuple[ast.AST, str]] = [(node, "") for node in body]
+    while waiting:
+        node, owner = waiting.pop()
+        inner = node.name.lstrip("_") if isinstance(node, ast.ClassDef) else owner
+        inside = {id(child) for child in node.body} if isinstance(node, ast.ClassDef) else set()
+        waiting += [(child, inner if id(child) in inside else owner) for child in ast.iter_child_nodes(node)]
+        if not owner or isinstance(node, ast.keyword):
+            continue
+        for field_name in ("id", "attr", "name", "asname", "arg", "rest"):
+            found = getattr(node, field_name, None)
+            if isinstance(found, str):
+                setattr(node, field_name, _mangled(found, owner))
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            node.names = [_mangled(name, owner) for name in node.names]
+
+
+def _mangled(name: str, owner: str) -> str:
+    return f"_{owner}{name}" if name.startswith("__") and not name.endswith("__") and "." not in name else name
 
 
 def is_plain(node: Definition) -> bool:
@@ -118,13 +159,6 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         yield node.rest
 
 
-def uses_of(node: Definition, readers: frozenset[str] = READERS) -> Uses:
-    """Return what a function does to names around it, whatever its arguments are."""
-    uses = Uses()
-    _Reader(uses, frozenset(), readers).enter(node)
-    return uses
-
-
 def reads_only(name: str, count: int) -> bool:
     """Return whether a builtin function keeps no hold on so many arguments.
 
@@ -146,100 +180,6 @@ def shadowed(body: list[ast.stmt]) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
             return READERS
     return READERS & found
-
-
-def environment_of(body: list[ast.stmt]) -> set[str] | None:
-    """Return the variables of the environment that a file may set anywhere; None: any."""
-    found: set[str] = set()
-    for node in ast.walk(ast.Module(body, [])):
-        place: ast.expr | None = None
-        name: ast.expr | None = None
-        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            place, name = node.value, node.slice
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SETTING:
-            place, name = (node.func if node.func.attr == "putenv" else node.func.value), node.args[0] if node.args else None
-        elif isinstance(node, ast.AugAssign):
-            place = node.target
-        if place is None or _last_word(place) not in ("environ", "putenv"):
-            continue
-        if not isinstance(name, ast.Constant):
-            return None
-        found.add(str(name.value))
-    return found
-
-
-_SETTING: Final = frozenset({"setdefault", "update", "pop", "clear", "putenv"})
-
-
-def _last_word(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-class _Reader:
-    def __init__(self, uses: Uses, own: frozenset[str], readers: frozenset[str]) -> None:
-        self._uses = uses
-        self._own = own
-        self._readers = readers
-
-    def enter(self, node: Definition) -> None:
-        """Read a function's body, whose own names hide those around it."""
-        own, outer, around = bound_in(node)
-        inside = _Reader(self._uses, (self._own - set(outer) - set(around)) | own, self._readers)
-        for name, where in {**outer, **around}.items():
-            if name not in self._own:
-                self._uses.rebound.setdefault(name, where)
-        for child in node.body if isinstance(node.body, list) else [node.body]:
-            inside.read(child)
-
-    def read(self, node: ast.AST, *, touch: Literal["whole", "inner", "none"] = "whole") -> None:
-        """Read a node whose value its parent changes or hands on, reads elements of, or only looks at."""
-        if isinstance(node, ast.Name):
-            self._name(node, touch)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            self.enter(node)
-            self._all([*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)])
-        elif isinstance(node, ast.Call):
-            self._call(node)
-        elif isinstance(node, ast.Subscript | ast.Attribute):
-            if isinstance(node, ast.Attribute) and (node.attr in NAMESPACES or node.attr == "modules"):
-                self._uses.anything = node
-            self.read(node.value, touch="inner" if isinstance(node.ctx, ast.Load) else "whole")
-            if isinstance(node, ast.Subscript):
-                self.read(node.slice, touch="none")
-        elif isinstance(node, ast.BinOp | ast.Compare | ast.FormattedValue | ast.UnaryOp):
-            self._all(ast.iter_child_nodes(node), touch="inner")
-        elif isinstance(node, ast.If | ast.While):
-            self.read(node.test, touch="none")
-            self._all([*node.body, *node.orelse])
-        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
-            self.read(node.iter, touch="inner")
-            self._all(child for child in ast.iter_child_nodes(node) if child is not node.iter)
-        else:
-            self._all(ast.iter_child_nodes(node))
-
-    def _name(self, node: ast.Name, touch: Literal["whole", "inner", "none"]) -> None:
-        if node.id in EVERYTHING or node.id in NAMESPACES:
-            self._uses.anything = node
-        if touch != "none" and node.id not in self._own:
-            (self._uses.whole if touch == "whole" else self._uses.inner).setdefault(node.id, node)
-
-    def _all(self, nodes: object, *, touch: Literal["whole", "inner"] = "whole") -> None:
-        for node in nodes:  # type: ignore[attr-defined]
-            self.read(node, touch=touch)
-
-    def _call(self, node: ast.Call) -> None:
-        called = node.func
-        if isinstance(called, ast.Attribute):
-            self.read(called.value, touch="inner" if called.attr in READING_METHODS else "whole")
-        else:
-            self.read(called)
-        count = len(node.args) + len(node.keywords)
-        reads = isinstance(called, ast.Name) and called.id in self._readers and reads_only(called.id, count)
-        for argument in node.args:
-            self.read(argument, touch="none" if reads else "whole")
-        for keyword in node.keywords:
-            shown = reads or keyword.arg in _PREPARE_ARGUMENTS
-            self.read(keyword.value, touch="none" if shown else "inner" if keyword.arg is None else "whole")
 
 
 def mentioning(body: list[ast.stmt], words: frozenset[str]) -> set[int]:

@@ -97,15 +97,17 @@ _ENVIRONMENT: Final = frozenset({"dotenv", "env", "set_env"})
 # In a cell of one line they are magics without `%`, too, also where the line would be Python, as `store -r` is.
 _SETTING: Final = frozenset({"edit", "load", "macro", "pylab", "rerun", "reset", "reset_selective", "run", "store"})
 _BARE_SETTING: Final = frozenset({"pylab", "reset"})
-_BARE = re.compile(r"(?P<name>\w+)(?P<rest>[ \t]+(?![=,(\[])[^\r\n]*)?(?P<end>\s*)")
+_BARE = re.compile(r"(?P<name>\w+)(?:[ \t]+(?![ \t=,(\[])(?P<rest>[^\r\n]*))?")
 _SETS = re.compile(r"(?:--?[\w-]+=)?(?P<name>[^\W\d]\w*)")
 _INTO = re.compile(r"(?P<name>[^\W\d]\w*)\s*<<")
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?:\s*=|\s+\S).*")
 _ASSIGNED = re.compile(r"(?P<left>[^=!<>%#'\"]*[^=!<>%#'\"\s])\s*=\s*(?P<escape>!{1,2}|%)(?P<rest>.*)", re.DOTALL)
 _HELP = re.compile(r"\s*%{0,2}[\w.*\[\]'\"]+\?{1,2}\s*(#.*)?")
-_UNKNOWN: Final = "get_ipython().run_magic()"
-_ANYTHING: Final = "globals()"
-_ANY_VARIABLE: Final = f"get_ipython().environ[get_ipython()] = {_UNKNOWN}"
+_UNKNOWN: Final = "__magic__()"
+_ANYTHING: Final = "__anything__"
+_ANY_VARIABLE: Final = f"__magic__.environ[__magic__] = {_UNKNOWN}"
+_EXPANDED = re.compile(r"\{[^{}]*\(")  # IPython evaluates what stands in braces; what has no call does nothing
+_EARLIER = re.compile(r"_{1,3}|_\d+|Out|_oh")  # what an earlier cell's last expression gave
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,14 @@ def _source(found: object) -> str:
 def python(source: str) -> str:
     r"""Return a cell's source as Python: every line keeps its number, and what stays keeps its column.
 
-    Magics and shell lines become calls of `get_ipython()`, and those that may set names a call that may set any.
+    Magics and shell lines become `pass`, or calls of `__magic__`, and `__anything__` where they may set any name.
 
     Example:
         >>> from vhpack.yaml.notebook import python
         >>> print(python("%matplotlib inline\n!pip install x\nfiles = !ls\nx = 1"))
         pass
         pass
-        files = get_ipython().run_magic()
+        files = __magic__()
         x = 1
     """
     said = _without_percent(source)
@@ -190,23 +192,27 @@ def _is_python(source: str) -> bool:
 
 def _without_percent(source: str) -> str | None:
     """Return a cell of one line that is a magic without its `%` in Python's words, else None."""
-    found = _BARE.fullmatch(source)
+    text = source.rstrip()
+    end = source[len(text) :]
+    found = _BARE.fullmatch(text)
     if found is None:
         return None
-    name, rest = found["name"], (found["rest"] or "").strip()
+    name, rest = found["name"], found["rest"] or ""
     if name in _SETTING and (rest or name in _BARE_SETTING):
-        return _ANYTHING + found["end"]
+        return _ANYTHING + end
     known = name == "time" or name in _QUIET or name in _ENVIRONMENT
-    return _line_magic(f"{name} {rest}") + found["end"] if known and rest and not _is_python(source) else None
+    return _line_magic(f"{name} {rest}") + end if known and rest and not _is_python(source) else None
 
 
 def _cell_magic(lines: list[str], first: int) -> str:
     name, _, rest = lines[first][2:].partition(" ")
     name = name.strip()
+    if _EXPANDED.search(lines[first]):
+        return "\n".join([*([""] * first), _ANYTHING, *([""] * (len(lines) - first - 1))])
     above, below = [""] * first, lines[first + 1 :]
     if name in _RUNS_PYTHON:
         kept = [found["name"] for found in map(_SETS.fullmatch, rest.split()) if found] if name == "capture" else []
-        if any(re.search(rf"\b{kept_name}\b", line) for kept_name in kept for line in below):
+        if not set(kept).isdisjoint(re.findall(r"\w+", "\n".join(below))):
             # What the cell sets by that name is replaced when it ends.
             return "\n".join([*above, _ANYTHING, *([""] * len(below))])
         return "\n".join([*above, _unknown(kept), *_Lines(below).translated()])
@@ -243,8 +249,11 @@ class _Lines:
                 found.append(line)
                 continue
             found.append(said)
+            begun = len(found) - 1
             while self._lines[len(found) - 1].endswith("\\") and len(found) < len(self._lines):
                 found.append("")  # a magic's line goes on, too
+            if said.strip().startswith("pass") and _EXPANDED.search("".join(self._lines[begun : len(found)])):
+                found[begun] = said.replace("pass", _ANYTHING, 1)
         return found
 
     def _pass(self, line: str) -> None:
@@ -296,6 +305,8 @@ def _translated(line: str) -> str | None:
 
 def _outcome(escape: str, command: str) -> str:
     """Return what the right side of `x = !command` or `x = %magic` is worth in Python's words."""
+    if _EXPANDED.search(command):
+        return _ANYTHING
     magic, _, rest = command.strip().partition(" ")
     if escape == "%" and magic in _ENVIRONMENT:
         return _environment(rest) or _UNKNOWN
@@ -307,6 +318,8 @@ def _line_magic(text: str) -> str:
     if name == "time" and rest.strip():
         # As far to the right as it was.
         return f"0;{' ' * (len(text) - len(rest) - 1)}{rest}"
+    if _EXPANDED.search(rest):
+        return _ANYTHING
     if name in _ENVIRONMENT:
         return _environment(rest if name != "dotenv" else "{}") or "pass"
     return "pass" if name.lstrip("%") in _QUIET else _ANYTHING
@@ -317,4 +330,16 @@ def _environment(text: str) -> str:
     if "$" in text or "{" in text:
         return _ANY_VARIABLE  # of a name, or to a value, that is put in first
     found = _VARIABLE.fullmatch(text.strip())
-    return f"get_ipython().environ[{found['name']!r}] = {_UNKNOWN}" if found else ""
+    return f"__magic__.environ[{found['name']!r}] = {_UNKNOWN}" if found else ""
+
+
+def keep_results(bodies: list[list[ast.stmt]]) -> None:
+    """Hand what the cells' expressions give to something unknown, if the notebook has a name for it: `_`, `Out[3]`."""
+    names = {node.id for body in bodies for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Name)}
+    if not any(map(_EARLIER.fullmatch, names)):
+        return
+    for body in bodies:
+        for node in body:
+            if isinstance(node, ast.Expr):
+                kept = ast.Call(ast.copy_location(ast.Name("__magic__", ast.Load()), node.value), [node.value], [])
+                node.value = ast.copy_location(kept, node.value)

@@ -133,12 +133,13 @@ def _parsed(path: str, content: bytes, reading: Reading) -> tuple[Source, list[a
     followed = [line for _, lines, _ in cells for line in lines]
     magics = frozenset(number for number, (line, was) in enumerate(zip(followed, shown, strict=True), 1) if line != was)
     source = Source(path, tuple(shown), dict(enumerate(places, 1)), magics)
-    body: list[ast.stmt] = []
+    bodies: list[list[ast.stmt]] = []
     before = 0
     for _, lines, _ in cells:
-        body += _tree(source, "\n".join(lines), before, reading)
+        bodies.append(_tree(source, "\n".join(lines), before, reading))
         before += len(lines)
-    return source, body
+    notebook.keep_results(bodies)
+    return source, [node for body in bodies for node in body]
 
 
 def _decoded(content: bytes) -> str:

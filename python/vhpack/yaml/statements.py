@@ -6,11 +6,12 @@ import ast
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from vhpack.yaml.calls import Calls, ends
+from vhpack.yaml.calls import ends
+from vhpack.yaml.definitions import Definitions, expression_at
 from vhpack.yaml.managers import lets_through
 from vhpack.yaml.memory import MODULE, OURS, State, is_ours
-from vhpack.yaml.names import Frame, mentioning, stored
-from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Ref, Unknown, same, unknown
+from vhpack.yaml.names import mentioning, stored
+from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Items, Known, Ref, Unknown, same, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -19,29 +20,27 @@ if TYPE_CHECKING:
 
 _MOST_ROUNDS = 12  # of a loop until nothing changes any more; names go from known to unknown, once
 _TRY: Final = tuple(kind for kind in (ast.Try, getattr(ast, "TryStar", None)) if kind is not None)
-_NOT_PACKAGES: Final = frozenset({"prepare_impl"})
-_PLAIN_DECORATORS: Final = frozenset({"dataclasses.dataclass"})
 
 
-class Statements(Calls):
+class Statements(Definitions):
     """Follows statements."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loops: list[list[tuple[bool, State]]] = []
         """For each loop that runs, the states in its middle in which it is left (true) or begun again."""
-        self._definitions: list[Function] = []
         self._kinds_of_statement: dict[type[ast.stmt], Callable[[int, ast.stmt], bool]] = {
             ast.Expr: self._expression,
             ast.Assign: self._assign,
             ast.AnnAssign: self._assign_annotated,
             ast.AugAssign: self._assign_augmented,
             ast.Delete: self._delete,
-            ast.Import: self._import,
-            ast.ImportFrom: self._import_from,
-            ast.FunctionDef: self._function,
-            ast.AsyncFunctionDef: self._function,
-            ast.ClassDef: self._class,
+            ast.Import: self.import_modules,
+            ast.ImportFrom: self.import_names,
+            ast.FunctionDef: self.define,
+            ast.AsyncFunctionDef: self.define,
+            ast.ClassDef: self.define_class,
+            ast.Assert: self._assert,
             ast.Return: self._return,
             ast.Raise: self._raise,
             ast.Break: self._leave,
@@ -65,7 +64,7 @@ class Statements(Calls):
         return True
 
     def _other(self, frame: int, node: ast.stmt) -> bool:
-        """Follow a statement that only evaluates (`assert`), or of a later Python: what it sets is unknown."""
+        """Follow a statement that only evaluates, or of a later Python: what it sets is unknown."""
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
                 self.evaluate(frame, child)
@@ -80,6 +79,13 @@ class Statements(Calls):
         self.evaluate(frame, node.value)
         called = self._called(frame, node.value)
         return called is None or not ends(called)
+
+    def _assert(self, frame: int, node: ast.stmt) -> bool:
+        assert isinstance(node, ast.Assert)  # noqa: S101
+        truth = self.truth(self.evaluate(frame, node.test))
+        if node.msg is not None and truth is not True:
+            self.maybe(frame, node.msg)
+        return True
 
     def _called(self, frame: int, node: ast.expr) -> Value | None:
         """Return what an expression calls, if looking at it again has no effects: a name, or names with dots."""
@@ -99,13 +105,8 @@ class Statements(Calls):
         assert isinstance(node, ast.AnnAssign)  # noqa: S101
         if node.value is not None:
             self.assign(frame, node.target, self.evaluate(frame, node.value))
-        self._annotation(frame, node.annotation)
+        self.annotation(frame, node.annotation)
         return True
-
-    def _annotation(self, frame: int, node: ast.expr | None) -> None:
-        """Evaluate an annotation that may do something, if Python does."""
-        if node is not None and any(isinstance(inner, ast.Call | ast.NamedExpr) for inner in ast.walk(node)):
-            self.maybe(frame, node)
 
     def _assign_augmented(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.AugAssign)  # noqa: S101
@@ -113,8 +114,8 @@ class Statements(Calls):
             # What the target does would be done twice.
             for inner in ast.iter_child_nodes(node.target):
                 if isinstance(inner, ast.expr):
-                    self._hidden(self.evaluate(frame, inner), node)
-            self._hidden(self.evaluate(frame, node.value), node)
+                    self.hidden(self.evaluate(frame, inner), node)
+            self.hidden(self.evaluate(frame, node.value), node)
             return True
         read = ast.copy_location(_as_read(node.target), node.target)
         before, places = self.evaluate(frame, read), self._places(frame, node.target)
@@ -122,11 +123,11 @@ class Statements(Calls):
         if not all(map(same, places, self._places(frame, node.target))):
             # Python changes what stood there before; the target means something else by now.
             for value in (*places, *self._places(frame, node.target), before, added):
-                self._hidden(value, node)
+                self.hidden(value, node)
             return True
         content = self.content(before) if isinstance(before, Ref) else None
         if content is None or isinstance(content, Unknown | Attributes):
-            self.assign(frame, node.target, self.operate(_expression_at(node), node.op, before, added))
+            self.assign(frame, node.target, self.operate(expression_at(node), node.op, before, added))
             return True
         assert isinstance(before, Ref)  # noqa: S101
         self._change_in_place(before, node, added)
@@ -162,17 +163,12 @@ class Statements(Calls):
         elif isinstance(target, ast.Tuple | ast.List):
             self._assign_several(frame, target.elts, value, target)
         elif isinstance(target, ast.Starred):
-            self.assign(frame, target.value, self._hidden(value, target))
+            self.assign(frame, target.value, self.hidden(value, target))
         elif isinstance(target, ast.Attribute):
             self._assign_attribute(self.evaluate(frame, target.value), target, value)
         elif isinstance(target, ast.Subscript):
             owner = self.evaluate(frame, target.value)
             self._assign_element(frame, owner, target, value)
-
-    def _hidden(self, value: Value, node: ast.AST) -> Unknown:
-        lost = unknown(node)
-        self.taint(value, lost)
-        return value if isinstance(value, Unknown) else lost
 
     def _assign_several(self, frame: int, targets: Sequence[ast.expr], value: Value, node: ast.expr) -> None:
         items = self.elements(value)
@@ -180,7 +176,7 @@ class Statements(Calls):
             items = [Const(letter, value.assumed) for letter in value.value[: len(targets) + 1]]
         plain = not any(isinstance(target, ast.Starred) for target in targets)
         if items is None or len(items) != len(targets) or not plain:
-            lost = self._hidden(value, node)
+            lost = self.hidden(value, node)
             items = [lost] * len(targets)
         for target, item in zip(targets, items, strict=True):
             self.assign(frame, target, item)
@@ -190,15 +186,16 @@ class Statements(Calls):
         if isinstance(owner, Ref) and isinstance(content, Attributes):
             self.replace(owner, Attributes({**content, target.attr: value}), target)
             return
+        self.note_attribute(owner, target.attr, target)
         if isinstance(owner, Known):
             self.replace_known(owner, target.attr, target)
-        lost = self._hidden(value, target)
+        lost = self.hidden(value, target)
         self.taint(owner, lost)
 
     def _assign_element(self, frame: int, owner: Value, target: ast.Subscript, value: Value) -> None:
+        where = self._key_of(frame, target)
         content = self.content(owner) if isinstance(owner, Ref) else None
-        where = None if isinstance(target.slice, ast.Slice) else self.key(self.evaluate(frame, target.slice), target)
-        if isinstance(owner, Ref) and not isinstance(where, Unknown) and where is not None:
+        if isinstance(owner, Ref) and not isinstance(where, Unknown):
             if isinstance(content, dict) and not isinstance(content, Attributes) and len(content) < MOST_ELEMENTS:
                 self.replace(owner, {**content, where: value}, target)
                 return
@@ -207,8 +204,13 @@ class Statements(Calls):
                 changed[where] = value
                 self.replace(owner, changed, target)
                 return
-        lost = self._hidden(value, target)
+        lost = self.hidden(value, target)
         self.taint(owner, where if isinstance(where, Unknown) else lost)
+
+    def _key_of(self, frame: int, target: ast.Subscript) -> Hashable | Unknown:
+        """Evaluate what stands in brackets, which may change what stands before them."""
+        key = self.evaluate(frame, target.slice)
+        return unknown(target) if isinstance(target.slice, ast.Slice) else self.key(key, target)
 
     def _delete(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.Delete)  # noqa: S101
@@ -218,87 +220,20 @@ class Statements(Calls):
             elif isinstance(target, ast.Subscript):
                 self._delete_element(frame, target)
             elif isinstance(target, ast.Attribute):
-                self._hidden(self.evaluate(frame, target.value), target)
+                owner = self.evaluate(frame, target.value)
+                self.note_attribute(owner, target.attr, target)
+                self.hidden(owner, target)
         return True
 
     def _delete_element(self, frame: int, target: ast.Subscript) -> None:
         owner = self.evaluate(frame, target.value)
+        where = self._key_of(frame, target)
         content = self.content(owner) if isinstance(owner, Ref) else None
-        where = None if isinstance(target.slice, ast.Slice) else self.key(self.evaluate(frame, target.slice), target)
         if isinstance(owner, Ref) and isinstance(content, dict) and not isinstance(where, Unknown) and where in content:
             left: dict[Hashable, Value] = {key: value for key, value in content.items() if key != where}
             self.replace(owner, left, target)
         else:
-            self._hidden(owner, target)
-
-    # Imports
-
-    def _import(self, frame: int, node: ast.stmt) -> bool:
-        assert isinstance(node, ast.Import)  # noqa: S101
-        for alias in node.names:
-            self._note_main(alias.name, node)
-            name = alias.name if alias.asname else alias.name.partition(".")[0]
-            self.bind(frame, alias.asname or name, Known(name), node)
-        return True
-
-    def _import_from(self, frame: int, node: ast.stmt) -> bool:
-        assert isinstance(node, ast.ImportFrom)  # noqa: S101
-        module = "." * node.level + (node.module or "")
-        self._note_main(module, node)
-        for alias in node.names:
-            if alias.name != "*":
-                self.bind(
-                    frame, alias.asname or alias.name, self.attribute(Known(module), alias.name, _expression_at(node)), node
-                )
-            elif module in OURS or module == "typing":
-                for name in _public(module):
-                    self.bind(frame, name, Known(f"{module}.{name}"), node)
-            else:
-                self.import_all(node)
-        return True
-
-    def _note_main(self, module: str, node: ast.AST) -> None:
-        if module == "__main__":
-            self.forget(node, "any name may be set by way of it")
-
-    # Definitions
-
-    def _function(self, frame: int, node: ast.stmt) -> bool:
-        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101
-        function = Function(node, self.outer(frame), self.defaults(frame, node.args))
-        self._definitions.append(function)
-        self.capture(function.frame)
-        value: Value = function
-        for decorator in reversed(node.decorator_list):
-            self._hidden(self.evaluate(frame, decorator), decorator)  # which is called with what it decorates
-            value = unknown(node, "it is decorated")
-        for argument in (*ast.walk(node.args), ast.arg("", node.returns)):
-            self._annotation(frame, argument.annotation if isinstance(argument, ast.arg) else None)
-        if value is not function:
-            self.escape(function, node)
-        self.bind(frame, node.name, value, node)
-        return True
-
-    def _class(self, frame: int, node: ast.stmt) -> bool:
-        assert isinstance(node, ast.ClassDef)  # noqa: S101
-        bases = [self.evaluate(frame, base) for base in (*node.bases, *(keyword.value for keyword in node.keywords))]
-        decorators = [self.evaluate(frame, decorator) for decorator in node.decorator_list]
-        outer = {name: MODULE for child in node.body if isinstance(child, ast.Global) for name in child.names}
-        inner = self.open(Frame("class", frame, elsewhere=outer))
-        self.run(inner, node.body)
-        held = self.state.names.pop(inner)
-        for value in held.values():
-            if isinstance(value, Function):
-                self.escape(value, node)
-        plain = all(isinstance(base, Known) and base.name == "builtins.object" for base in bases)
-        known = all(isinstance(value, Known) and value.name in _PLAIN_DECORATORS for value in decorators)
-        made: Value = self.box(Attributes(held))
-        if not plain or not known:
-            lost = unknown(node, "a class that others had a hand in")
-            for value in (made, *bases, *decorators):
-                self.taint(value, lost)
-        self.bind(frame, node.name, made, node)
-        return True
+            self.hidden(owner, target)
 
     # Ends
 
@@ -349,7 +284,7 @@ class Statements(Calls):
 
     def _match(self, frame: int, node: ast.stmt) -> bool:
         assert isinstance(node, ast.Match)  # noqa: S101
-        self._hidden(self.evaluate(frame, node.subject), node.subject)
+        self.hidden(self.evaluate(frame, node.subject), node.subject)
         otherwise = self.copied(node)
         after: list[State] = []
         for case in node.cases:
@@ -377,7 +312,7 @@ class Statements(Calls):
             called = self._called(frame, item.context_expr)
             unsure |= not isinstance(called, Known) or not lets_through(called.name)
             if item.optional_vars is not None:
-                self.assign(frame, item.optional_vars, self._hidden(value, item.context_expr))
+                self.assign(frame, item.optional_vars, self.hidden(value, item.context_expr))
         if not unsure:
             return self.run(frame, node.body)
         interrupted, through = self._interrupted(frame, node, node.body)
@@ -434,6 +369,9 @@ class Statements(Calls):
             leaves = self._loops[-1]
             leaves[leaves_before:] = [(ends, self._passed(frame, state, parts)) for ends, state in leaves[leaves_before:]]
         self.state = after
+        if any(isinstance(inner, ast.Return | ast.Break | ast.Continue) for end in parts.finalbody for inner in ast.walk(end)):
+            # What fails may end there, what the body had not done yet left undone.
+            self.join(self._anywhere(before, since, node), node, "it depends on where this fails")
         return self.run(frame, parts.finalbody) and reached
 
     def _passed(self, frame: int, state: State, parts: ast.Try) -> State:
@@ -539,7 +477,7 @@ class Statements(Calls):
         end = len(self.log)
         concerned = mentioning(body, frozenset((*OURS, "prepare")))
         final = self.state
-        waiting = self._definitions
+        waiting = self.definitions
         for function in waiting:
             if id(function.node) not in self.followed and id(function.node) not in self.escaped:
                 self.touch(function)
@@ -562,15 +500,6 @@ class Statements(Calls):
         self.finish(body)
 
 
-def _public(module: str) -> list[str]:
-    """Return the names that `from module import *` sets."""
-    import typing
-
-    import vhpack
-
-    return typing.__all__ if module == "typing" else [*vhpack.__all__, "Pipeline", "triggers"]
-
-
 def _as_read(target: ast.expr) -> ast.expr:
     if isinstance(target, ast.Name):
         return ast.copy_location(ast.Name(target.id, ast.Load()), target)
@@ -578,11 +507,6 @@ def _as_read(target: ast.expr) -> ast.expr:
         return ast.copy_location(ast.Attribute(target.value, target.attr, ast.Load()), target)
     assert isinstance(target, ast.Subscript)  # noqa: S101
     return ast.copy_location(ast.Subscript(target.value, target.slice, ast.Load()), target)
-
-
-def _expression_at(node: ast.stmt) -> ast.expr:
-    """Return an expression that stands where a statement does, to be pointed at."""
-    return ast.copy_location(ast.Constant(None), node)
 
 
 def _word(node: ast.AST) -> str:

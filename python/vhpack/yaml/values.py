@@ -51,15 +51,18 @@ class Items:
 
 
 @dataclass(frozen=True)
-class View(Items):
-    """What a dict's `items()`, `keys()` or `values()` goes through: no tuple, but as good as one in a loop."""
-
-
-@dataclass(frozen=True)
 class Ref:
     """A list, a dict or a class: what it holds stands in the state, since it may change and have several names."""
 
     box: int
+
+
+@dataclass(frozen=True)
+class View:
+    """What a dict's `items()`, `keys()` or `values()` shows: whatever the dict holds when it is looked at."""
+
+    of: Ref
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Unknown:
         return Unknown(node, self.root, self.why)
 
 
-Value: TypeAlias = Const | Items | Ref | Known | Method | Function | Unknown
+Value: TypeAlias = Const | Items | Ref | View | Known | Method | Function | Unknown
 
 
 class Attributes(dict["Hashable", "Value"]):

@@ -212,8 +212,7 @@ impl Archive {
 
     fn contains(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
         let name = name_bytes(name)?;
-        let found = py.detach(|| self.0.find(&name)).map_err(|error| exception(py, &error))?;
-        Ok(found.is_some_and(|member| member.is_file()))
+        py.detach(|| self.0.contains(&name)).map_err(|error| exception(py, &error))
     }
 
     fn read<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {

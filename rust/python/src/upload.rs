@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use vhpack_core::{Follower, Growing};
-use vhpack_upload::{GrowingSource, Options, OptionsByScheme, Renewable, Settings, State, UploadError};
+use vhpack_upload::{Given, GrowingSource, Options, OptionsByScheme, Renewable, Settings, State, UploadError};
 
 use crate::convert;
 
@@ -148,8 +149,11 @@ impl Upload {
                 return Ok(true);
             }
             py.check_signals()?;
-            if let Some(renewal) = &self.renewal {
-                renewal.renew(py)?;
+            if let Some(Err(error)) = self.renewal.as_ref().map(|renewal| renewal.renew(py))
+                && !error.is_instance_of::<PyException>(py)
+            {
+                // Ctrl-C. What a profile cannot give now it may give later; until then the server's refusals say enough.
+                return Err(error);
             }
             if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
                 return Ok(false);
@@ -159,6 +163,10 @@ impl Upload {
 
     fn cancel(&self) {
         self.inner.cancel();
+    }
+
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        self.renewal.as_ref().map_or(Ok(()), |renewal| renewal.renew(py))
     }
 
     fn __repr__(&self) -> String {
@@ -174,21 +182,32 @@ impl Upload {
 /// The process's uploader. Its threads are never joined: at the end of the process they are simply gone, as after a crash, and
 /// in a forked child they never were.
 #[pyclass(module = "vhpack._vhpack", frozen)]
-pub(crate) struct Uploader(ManuallyDrop<vhpack_upload::Uploader>);
+pub(crate) struct Uploader {
+    engine: ManuallyDrop<vhpack_upload::Uploader>,
+    /// One for each callable: uploads with the same keys share connections and lanes.
+    renewals: Mutex<Vec<Arc<Renewal>>>,
+}
 
 impl Uploader {
     fn here(&self) -> PyResult<&vhpack_upload::Uploader> {
-        if self.0.is_ours() {
-            return Ok(&self.0);
+        if self.engine.is_ours() {
+            return Ok(&self.engine);
         }
         Err(pyo3::exceptions::PyRuntimeError::new_err(
             "this uploader belongs to the process that was forked; make another one here",
         ))
     }
-}
 
-fn renewal(py: Python<'_>, callable: Option<Py<PyAny>>) -> PyResult<Option<Arc<Renewal>>> {
-    callable.map(|callable| Renewal::new(py, callable).map(Arc::new)).transpose()
+    fn renewal(&self, py: Python<'_>, callable: Option<Py<PyAny>>) -> PyResult<Option<Arc<Renewal>>> {
+        let Some(callable) = callable else { return Ok(None) };
+        let known = || self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known().iter().find(|renewal| renewal.callable.is(&callable)) {
+            return Ok(Some(Arc::clone(same)));
+        }
+        let made = Arc::new(Renewal::new(py, callable)?);
+        known().push(Arc::clone(&made));
+        Ok(Some(made))
+    }
 }
 
 #[pymethods]
@@ -201,7 +220,7 @@ impl Uploader {
         };
         let settings =
             Settings { state_dir, memory, max_bps, stall: seconds(stall_seconds), give_up: seconds(give_up_seconds) };
-        Self(ManuallyDrop::new(vhpack_upload::Uploader::new(settings)))
+        Self { engine: ManuallyDrop::new(vhpack_upload::Uploader::new(settings)), renewals: Mutex::default() }
     }
 
     #[pyo3(signature = (path, uri, options, *, credentials=None, remove_after=false, supersede=true))]
@@ -220,7 +239,7 @@ impl Uploader {
         remove_after: bool,
         supersede: bool,
     ) -> PyResult<Upload> {
-        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
+        let (uploader, renewal) = (self.here()?, self.renewal(py, credentials)?);
         let keys = renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys));
         let begun = py.detach(|| uploader.start(&path, uri, &options, keys, remove_after, supersede));
         begun.map(|inner| Upload { inner, renewal }).map_err(|error| exception(py, &error, Some(&path), Some(uri)))
@@ -239,22 +258,28 @@ impl Uploader {
         vhpack_upload::Uploader::check(&uri, &options).map_err(|error| exception(py, &error, None, Some(&uri)))?;
         let follow =
             Follow { uploader: slf.clone().unbind(), target, uri, options, keys: None, begun: Mutex::default() };
-        let renewal = renewal(py, credentials)?;
+        let renewal = slf.get().renewal(py, credentials)?;
         let keys = renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys));
         Ok(Following { follow: Arc::new(Follow { keys, ..follow }), renewal })
     }
 
-    #[pyo3(signature = (options=OptionsByScheme::new(), *, credentials=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "what is converted from Python is owned")]
+    #[pyo3(signature = (*, beneath=OptionsByScheme::new(), above=OptionsByScheme::new(), credentials=None))]
     fn resume(
         &self,
         py: Python<'_>,
-        options: OptionsByScheme,
+        beneath: OptionsByScheme,
+        above: OptionsByScheme,
         credentials: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Upload>> {
-        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
-        let taken = py.detach(|| uploader.resume(&options, renewal.as_ref().map(|renewal| &renewal.keys)));
+        let (uploader, renewal) = (self.here()?, self.renewal(py, credentials)?);
+        let given = Given { beneath, above, credentials: renewal.as_ref().map(|renewal| Arc::clone(&renewal.keys)) };
+        let taken = py.detach(|| uploader.resume(&given));
         Ok(taken.into_iter().map(|inner| Upload { inner, renewal: renewal.clone() }).collect())
+    }
+
+    fn close(&self) -> PyResult<()> {
+        self.here()?.close();
+        Ok(())
     }
 
     fn records<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -276,20 +301,20 @@ impl Uploader {
         records.into_iter().map(one).collect()
     }
 
-    #[pyo3(signature = (*, older_than, dry_run, options=OptionsByScheme::new(), credentials=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "what is converted from Python is owned")]
+    #[pyo3(signature = (*, older_than, dry_run, beneath=OptionsByScheme::new(), above=OptionsByScheme::new(), credentials=None))]
     fn sweep<'py>(
         &self,
         py: Python<'py>,
         older_than: f64,
         dry_run: bool,
-        options: OptionsByScheme,
+        beneath: OptionsByScheme,
+        above: OptionsByScheme,
         credentials: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let (uploader, renewal) = (self.here()?, renewal(py, credentials)?);
+        let (uploader, renewal) = (self.here()?, self.renewal(py, credentials)?);
+        let given = Given { beneath, above, credentials: renewal.map(|renewal| Arc::clone(&renewal.keys)) };
         let older_than = Duration::try_from_secs_f64(older_than.max(0.0)).unwrap_or(Duration::MAX);
-        let swept =
-            py.detach(|| uploader.sweep(older_than, dry_run, &options, renewal.as_ref().map(|renewal| &renewal.keys)));
+        let swept = py.detach(|| uploader.sweep(older_than, dry_run, &given));
         let one = |swept: vhpack_upload::Swept| {
             let dict = PyDict::new(py);
             dict.set_item("uri", swept.uri)?;
@@ -341,7 +366,7 @@ impl Follower for Follow {
     fn follow(&self, archive: Arc<Growing>) {
         let name = archive.path().file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
         let source = Arc::new(GrowingSource::new(archive));
-        let begun = self.uploader.get().0.follow(source, &self.uri_of(&name), &self.options, self.keys.clone());
+        let begun = self.uploader.get().engine.follow(source, &self.uri_of(&name), &self.options, self.keys.clone());
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
     }
 }

@@ -40,7 +40,7 @@ impl Watcher {
         let ready = self.with(py, |inner| inner.ready(most, patience));
         ready.into_iter().map(|ready| (ready.path.into_os_string(), ready.size)).collect()
     }
-    fn ended(&self, py: Python<'_>, path: Vec<u8>, how: &str) -> PyResult<()> {
+    fn ended(&self, py: Python<'_>, path: Vec<u8>, how: &str) -> PyResult<bool> {
         let how = match how {
             "done" => Ended::Done,
             "failed" => Ended::Failed,

@@ -2,7 +2,7 @@
 //! when the process was killed is not forgotten. A line when it is asked for, a line when it is done; no syncing, since a list that
 //! a power cut takes is of files that a power cut left unsent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use crate::destination::{Options, without_secrets};
 use crate::error::Result;
 use crate::journal::{self, Journal, path_value, value_path};
+use crate::source::Identity;
+use crate::transfer::record::{time_value, value_time};
 use crate::transfer::token;
 
 /// The end of such lists' names.
@@ -20,51 +22,88 @@ pub(crate) const SUFFIX: &str = ".asked.v1.jsonl";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub path: PathBuf,
+    /// How long it was, and when it was written last: another under its name is not what was asked for.
+    pub state: Option<(u64, i128)>,
     pub uri: String,
     pub options: Options,
     pub remove_after: bool,
     pub created: u64,
 }
 
-/// The list of this process.
+impl Asked {
+    /// What is another about the file that bears the name now; `None` where nothing is, or nothing was noted. That it is missing
+    /// is told by whoever opens it.
+    pub fn differs(&self) -> Option<String> {
+        let now = Identity::of(&crate::disk::metadata(&self.path).ok()?);
+        let (size, mtime) = self.state?;
+        if now.size != size {
+            Some(format!("it has {} bytes, and had {size}", now.size))
+        } else if now.mtime != mtime {
+            Some("it was written to since".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
+/// Lines in one file: ten thousand bytes each still make a file that is read back whole.
+const SHEET: u64 = 5_000;
+
+/// One file of a list.
+struct Sheet {
+    journal: Journal,
+    open: HashSet<u64>,
+    /// The first number that is none of its own any more.
+    end: u64,
+}
+
+/// The list of this process, in sheets: each goes when all that it names is done.
 #[derive(Default)]
 pub(crate) struct AskedList {
-    journal: Option<Journal>,
-    open: usize,
+    /// By their first numbers.
+    sheets: BTreeMap<u64, Sheet>,
     next: u64,
 }
 
 impl AskedList {
     /// Write down what was asked for; the number by which `done` knows it.
     pub fn add(&mut self, state_dir: &Path, asked: &Asked) -> Result<u64> {
-        if self.journal.is_none() {
+        if self.sheets.last_key_value().is_none_or(|(_, sheet)| sheet.end <= self.next) {
             journal::make_folder(state_dir)?;
             // A name that nobody has: a list is never appended to by a second process.
             let place = state_dir.join(format!("{}-{}{SUFFIX}", std::process::id(), token()));
-            self.journal = Journal::open(place)?.ok().map(|(journal, _)| journal);
+            if let Ok((journal, _)) = Journal::open(place)? {
+                self.sheets.insert(self.next, Sheet { journal, open: HashSet::new(), end: self.next + SHEET });
+            }
         }
-        self.next += 1;
-        if let Some(journal) = &mut self.journal {
+        let number = self.next;
+        if let Some(mut sheet) = self.sheets.last_entry() {
             let record = json!({
-                "t": "asked", "n": self.next, "path": path_value(&asked.path), "uri": asked.uri,
+                "t": "asked", "n": number, "path": path_value(&asked.path), "uri": asked.uri,
+                "size": asked.state.map(|(size, _)| size), "mtime": time_value(asked.state.map(|(_, mtime)| mtime)),
                 "options": without_secrets(&asked.options), "remove_after": asked.remove_after, "created": asked.created,
             });
-            journal.append(&record, false)?;
+            sheet.get_mut().journal.append(&record, false)?;
+            sheet.get_mut().open.insert(number);
         }
-        self.open += 1;
-        Ok(self.next)
+        self.next += 1;
+        Ok(number)
     }
 
     /// It needs not be remembered any more.
     pub fn done(&mut self, number: u64) {
-        self.open -= 1;
-        if self.open > 0 {
-            if let Some(journal) = &mut self.journal {
-                // Not written down, it is sent again, found to be there, and skipped.
-                let _ = journal.append(&json!({ "t": "done", "n": number }), false);
-            }
-        } else if let Some(journal) = self.journal.take() {
-            journal.remove();
+        let Some((first, sheet)) = self.sheets.range_mut(..=number).next_back() else { return };
+        if !sheet.open.remove(&number) {
+            return;
+        }
+        if !sheet.open.is_empty() {
+            // Not written down, it is sent again, found to be there, and skipped.
+            let _ = sheet.journal.append(&done(number), false);
+            return;
+        }
+        let first = *first;
+        if let Some(sheet) = self.sheets.remove(&first) {
+            sheet.journal.remove();
         }
     }
 }
@@ -74,8 +113,13 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What is left of a list.
-pub(crate) fn left(records: &[Value]) -> Vec<Asked> {
+/// One of a list needs not be remembered any more.
+pub(crate) fn done(number: u64) -> Value {
+    json!({ "t": "done", "n": number })
+}
+
+/// What is left of a list, by number.
+pub(crate) fn left(records: &[Value]) -> Vec<(u64, Asked)> {
     let mut open = BTreeMap::new();
     for record in records {
         match (record["t"].as_str(), record["n"].as_u64()) {
@@ -90,7 +134,7 @@ pub(crate) fn left(records: &[Value]) -> Vec<Asked> {
             _ => {}
         }
     }
-    open.into_values().collect()
+    open.into_iter().collect()
 }
 
 fn read(record: &Value) -> Option<Asked> {
@@ -98,6 +142,7 @@ fn read(record: &Value) -> Option<Asked> {
         record["options"].as_object()?.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
     Some(Asked {
         path: value_path(&record["path"])?,
+        state: record["size"].as_u64().zip(value_time(&record["mtime"])),
         uri: record["uri"].as_str()?.to_owned(),
         options: options.collect::<Option<_>>()?,
         remove_after: record["remove_after"].as_bool()?,
@@ -115,6 +160,7 @@ mod tests {
         let mut list = AskedList::default();
         let asked = |name: &str| Asked {
             path: PathBuf::from(name),
+            state: Some((3, 1_700_000_000_123_456_789)),
             uri: format!("s3://bucket/{name}"),
             options: Options::from([
                 ("region".to_owned(), "x".to_owned()),
@@ -129,10 +175,11 @@ mod tests {
         let place = crate::disk::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         let (records, alive) = journal::look(&place).unwrap();
         assert!(alive);
-        let left = left(&records);
+        let left: Vec<Asked> = left(&records).into_iter().map(|(_, asked)| asked).collect();
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].path.to_str().unwrap(), left[0].options.len()), ("b c\u{fc}\n", 1));
-        list.done(2);
+        assert_eq!(left[0].state, Some((3, 1_700_000_000_123_456_789)));
+        list.done(first + 1);
         assert!(!place.exists());
     }
 }

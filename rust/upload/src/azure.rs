@@ -13,19 +13,43 @@ use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredentialProvid
 use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::body::Range;
-use crate::checksum::{Digesting, Digests, Wanted, base64};
+use crate::checksum::{Digests, Wanted, base64};
 use crate::destination::{Destination, bad};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::meter::Meter;
 use crate::plan::Limits;
-use crate::s3::{plain, quickly};
+use crate::s3::{no_option, plain, quickly, refuse_plain};
 use crate::sign;
 use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
-use crate::wire::{Answer, Payload, Wire};
+use crate::wire::{Answer, Payload, Span, Wire, spanning};
 use crate::xml;
 
 /// What the emulator's only account is called.
 const EMULATED: &str = "devstoreaccount1";
+
+/// Options that would change what our own requests say, and do not, are refused rather than passed over.
+fn is_heeded(key: AzureConfigKey) -> bool {
+    use AzureConfigKey as Key;
+    matches!(
+        key,
+        Key::AccountName
+            | Key::AccessKey
+            | Key::ClientId
+            | Key::ClientSecret
+            | Key::AuthorityId
+            | Key::AuthorityHost
+            | Key::SasKey
+            | Key::Token
+            | Key::UseEmulator
+            | Key::Endpoint
+            | Key::MsiEndpoint
+            | Key::ObjectId
+            | Key::MsiResourceId
+            | Key::FederatedTokenFile
+            | Key::UseAzureCli
+            | Key::SkipSignature
+    )
+}
 
 /// A container, and who we are to it.
 pub(crate) struct Container {
@@ -39,7 +63,7 @@ pub(crate) struct Container {
 impl Container {
     pub fn new(destination: &Destination, wire: Wire) -> Result<Self> {
         let (retry, options) = quickly();
-        let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&destination.bucket);
+        let mut builder = MicrosoftAzureBuilder::new().with_container_name(&destination.bucket);
         builder = builder.with_retry(retry).with_client_options(options);
         let mut endpoint = None;
         for (name, value) in destination.own_options() {
@@ -47,10 +71,12 @@ impl Container {
                 "endpoint" => endpoint = Some(value.to_owned()),
                 "ca_bundle" | "allow_http" => {}
                 _ => {
-                    let unknown = |_| {
-                        bad(format!("`{name}` is no option of azure://; see the documentation of upload destinations"))
-                    };
-                    builder = builder.with_config(name.parse::<AzureConfigKey>().map_err(unknown)?, value);
+                    let key = name
+                        .parse::<AzureConfigKey>()
+                        .ok()
+                        .filter(|key| is_heeded(*key))
+                        .ok_or_else(|| no_option(name, "azure"))?;
+                    builder = builder.with_config(key, value);
                 }
             }
         }
@@ -66,6 +92,7 @@ impl Container {
                 format!("https://{account}.blob.core.windows.net")
             }
         });
+        refuse_plain(Some(&endpoint), destination)?;
         let anonymous = on(AzureConfigKey::SkipSignature);
         let credentials = if anonymous {
             None
@@ -139,16 +166,7 @@ impl Azure {
         let url = if query.is_empty() { self.url.clone() } else { format!("{}?{query}", self.url) };
         let (url, headers) = self.container.authorize(&method, &url, headers).await?;
         let meter = meter.unwrap_or_else(|| Arc::new(Meter::new(Arc::default())));
-        let sent = self.container.wire.send(method, &url, headers, payload, meter).await;
-        let answer = sent.map_err(|mut fault| {
-            if fault.class == Class::Again {
-                fault.error.message = format!(
-                    "cannot upload to `{}`: {}; check the endpoint and the network",
-                    self.uri, fault.error.message
-                );
-            }
-            fault
-        })?;
+        let answer = self.container.wire.send(method, &url, headers, payload, meter, &self.uri).await?;
         match self.fault(&answer) {
             Some(fault) => Err(fault),
             None => Ok(answer),
@@ -241,7 +259,7 @@ impl Target for Azure {
     async fn head(&self) -> Result<Option<Remote>, Fault> {
         match self.ask(Method::HEAD, "", HeaderMap::new(), Payload::Bytes(Bytes::new()), None).await {
             Ok(answer) => Ok(Some(Remote {
-                size: answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or_default(),
+                size: answer.length(),
                 token: answer.header("x-ms-meta-vhpack_upload").map(str::to_owned),
                 // The MD5 that a blob of one PUT has, as other stores' tags.
                 tag: answer.header("content-md5").and_then(|text| {
@@ -322,15 +340,12 @@ impl Target for Azure {
         Ok(())
     }
 
-    async fn read_back(&self) -> Result<u64, Fault> {
-        let (url, headers) = self.container.authorize(&Method::GET, &self.url, HeaderMap::new()).await?;
-        let mut digesting = Digesting::new(Wanted::default());
-        let meter = Arc::new(Meter::new(Arc::default()));
-        let status = self.container.wire.read(&url, headers, meter, &mut |bytes| digesting.update(bytes)).await?;
-        let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::new(), digests: None };
-        match self.fault(&answer) {
+    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
+        let (url, headers) = self.container.authorize(&Method::GET, &self.url, spanning(span)).await?;
+        let (status, crc64) = self.container.wire.read(&url, headers, span, &self.uri).await?;
+        match self.fault(&Answer::of(status)) {
             Some(fault) => Err(fault),
-            None => Ok(digesting.finish().crc64),
+            None => Ok(crc64),
         }
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -36,6 +37,15 @@ pub(crate) struct Range {
     /// What they are known to be. A body whose bytes turn out to be others breaks off before its last piece, so that no server
     /// ever takes a mix for a whole.
     pub known: Option<u64>,
+    /// The request before this one broke off: leave the server a moment to refuse before any byte goes out.
+    pub held: bool,
+}
+
+impl Range {
+    /// Bytes of a source of which nothing is known yet.
+    pub fn new(source: &Arc<dyn Source>, offset: u64, length: u64) -> Self {
+        Self { source: Arc::clone(source), offset, length, bytes: None, known: None, held: false }
+    }
 }
 
 type Reading = JoinHandle<io::Result<(Bytes, Digesting)>>;
@@ -54,7 +64,8 @@ pub(crate) struct RangeBody {
 }
 
 impl RangeBody {
-    pub fn new(range: Range, wanted: Wanted, meter: Arc<Meter>, bucket: Arc<Bucket>) -> Self {
+    /// `hold` is how long nothing goes out at first.
+    pub fn new(range: Range, wanted: Wanted, hold: Option<Duration>, meter: Arc<Meter>, bucket: Arc<Bucket>) -> Self {
         let left = range.length;
         let mut body = Self {
             range,
@@ -64,7 +75,7 @@ impl RangeBody {
             left,
             meter,
             bucket,
-            pause: None,
+            pause: hold.map(|hold| Box::pin(tokio::time::sleep(hold))),
             digests: Arc::default(),
         };
         match &body.range.bytes {

@@ -11,6 +11,8 @@ use crate::sign::Keys;
 pub struct Renewable {
     keys: Mutex<Keys>,
     wanted: AtomicBool,
+    /// They were refused without a word, as HEAD refuses, and may be good all the same.
+    suspected: AtomicBool,
 }
 
 fn read(options: &Options) -> Result<Keys> {
@@ -22,22 +24,25 @@ fn read(options: &Options) -> Result<Keys> {
             "the credentials have no access_key_id or no secret_access_key; check the profile",
         )
     };
-    Ok(Keys {
-        id: one(["access_key_id", "aws_access_key_id"]).ok_or_else(missing)?,
-        secret: one(["secret_access_key", "aws_secret_access_key"]).ok_or_else(missing)?,
-        token: one(["session_token", "aws_session_token"]),
-    })
+    let id = one(["access_key_id", "aws_access_key_id"]).ok_or_else(missing)?;
+    let secret = one(["secret_access_key", "aws_secret_access_key"]).ok_or_else(missing)?;
+    Ok(Keys::new(&id, &secret, one(["session_token", "aws_session_token"]).as_deref()))
 }
 
 impl Renewable {
     /// The first keys, named as the options of S3 are.
     pub fn new(options: &Options) -> Result<Self> {
-        Ok(Self { keys: Mutex::new(read(options)?), wanted: AtomicBool::new(false) })
+        Ok(Self { keys: Mutex::new(read(options)?), wanted: AtomicBool::new(false), suspected: AtomicBool::new(false) })
     }
 
     /// Newer keys.
     pub fn renew(&self, options: &Options) -> Result<()> {
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = read(options)?;
+        let new = read(options)?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if *keys != new {
+            self.suspected.store(false, Relaxed);
+            *keys = new;
+        }
         self.wanted.store(false, Relaxed);
         Ok(())
     }
@@ -45,6 +50,11 @@ impl Renewable {
     /// Whether the server refused these.
     pub fn wanted(&self) -> bool {
         self.wanted.load(Relaxed)
+    }
+
+    /// Whether to ask for others after a refusal without a word: once for each pair of keys.
+    pub(crate) fn suspect(&self) -> bool {
+        !self.suspected.swap(true, Relaxed)
     }
 
     pub(crate) fn want(&self) {

@@ -22,7 +22,7 @@ pub(crate) enum Scheme {
 const COMMON: [&str; 3] = ["part_size", "concurrency", "overwrite"];
 
 /// What tells of secrets; such options are never written down.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 14] = [
     "key",
     "secret",
     "token",
@@ -33,7 +33,9 @@ const SECRETS: [&str; 12] = [
     "credential",
     "service_account",
     "signature",
-    "parts",
+    "part_urls",
+    "complete_url",
+    "abort_url",
     "profile",
 ];
 
@@ -120,6 +122,11 @@ impl Destination {
         format!("{:?} {} {}", self.scheme, self.bucket, options.join("\n"))
     }
 
+    /// Whether addresses were signed for this one use: they are secrets, and of no use to another process.
+    pub fn is_signed(&self) -> bool {
+        self.scheme == Scheme::Http && (self.options.contains_key("part_urls") || self.key.contains('?'))
+    }
+
     /// The file of a file:// URI.
     pub fn file(&self) -> PathBuf {
         PathBuf::from(&self.key)
@@ -138,6 +145,21 @@ fn check(uri: &str, scheme: Scheme, bucket: &str, key: &str) -> Result<()> {
             "`{uri}` names no bucket; say {}://bucket/name",
             uri.split(':').next().unwrap_or("s3")
         )));
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'$' | b':');
+    if matches!(scheme, Scheme::S3 | Scheme::Gs | Scheme::Azure) && !bucket.bytes().all(is_name) {
+        return Err(bad(format!(
+            "`{bucket}` in `{uri}` can be no bucket's name; say SCHEME://BUCKET/NAME, and options apart"
+        )));
+    }
+    if scheme == Scheme::Http && bucket.contains('@') {
+        let host = bucket.rsplit('@').next().unwrap_or_default();
+        return Err(bad(format!(
+            "the address of {host} has an account in it, which would be shown wherever it is told; give it as header:Authorization"
+        )));
+    }
+    if scheme == Scheme::Http && key.contains('#') {
+        return Err(bad(format!("`{uri}` has a #, behind which servers see nothing; write it %23")));
     }
     if key.is_empty() || key.ends_with('/') {
         return Err(bad(format!("`{uri}` names no object; add a name behind the last slash")));
@@ -201,6 +223,9 @@ mod tests {
     #[test]
     fn what_names_no_object_is_refused() {
         for uri in [
+            "s3://bucket?region=x/name",
+            "https://host/run#7/name",
+            "https://user:word@host/name",
             "s3://",
             "s3:///name",
             "s3://bucket",
@@ -230,10 +255,16 @@ mod tests {
             "region",
             "part_size",
             "endpoint",
+            "endpoint_url_sts",
+            "part_urls",
+            "complete_url",
         ]
         .map(|name| (name.to_owned(), "x".to_owned()))
         .into();
         let kept = without_secrets(&all);
-        assert_eq!(kept.keys().map(String::as_str).collect::<Vec<_>>(), ["endpoint", "part_size", "region"]);
+        assert_eq!(
+            kept.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["endpoint", "endpoint_url_sts", "part_size", "region"]
+        );
     }
 }

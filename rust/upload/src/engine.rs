@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::asked::{self, Asked, AskedList};
 use crate::azure::{Azure, Container};
+use crate::body;
 use crate::credentials::Renewable;
 use crate::destination::{Destination, Options, Scheme, bad};
 use crate::error::{Result, UploadError, UploadErrorKind};
@@ -57,14 +58,17 @@ const UNIT: u64 = 4096;
 /// Requests under way at one destination, unless told otherwise.
 const LANES: usize = 16;
 
-/// Uploads begun and not ended; the others wait as a name and a path.
+/// Uploads to one destination that are begun and not ended; the others wait as a name and a path.
 const AT_ONCE: usize = 64;
 
-/// Uploads in parts at once: each has a journal open.
+/// Those of them in parts: each has a journal open.
 const LARGE_AT_ONCE: usize = 8;
 
-/// From this size on a look at the target costs little beside what it may save.
-const LOOK_FIRST: u64 = 256 << 10;
+/// Whole files that are read at once to be compared: each keeps one of the threads that may block, and bodies need those, too.
+const HASHED_AT_ONCE: usize = 2;
+
+/// Threads that read, write and look names up; they end when there is nothing to do.
+const BLOCKING_THREADS: usize = 12;
 
 /// What uploads to one bucket share.
 #[derive(Clone)]
@@ -75,6 +79,7 @@ struct Endpoint {
     wire: Option<Wire>,
 }
 
+/// What waits for one destination. One that is down must not keep the others' uploads waiting, so each has its own.
 #[derive(Default)]
 struct Queue {
     small: VecDeque<Waiting>,
@@ -85,6 +90,8 @@ struct Queue {
 
 struct Waiting {
     upload: Arc<Upload>,
+    /// Which queue it stands in.
+    endpoint: String,
     destination: Destination,
     source: Option<Arc<dyn Source>>,
     credentials: Option<Arc<Renewable>>,
@@ -101,13 +108,20 @@ type Active = (Arc<Upload>, Option<Identity>);
 pub(crate) struct Shared {
     pub settings: Settings,
     pub bucket: Arc<Bucket>,
-    memory: Arc<Semaphore>,
+    /// Half of the memory is for bytes that wait for a lane, half for requests that have one: of one for both, all might be held by
+    /// those that wait for lanes, and all lanes by those that wait for memory.
+    in_hand: Arc<Semaphore>,
+    under_way: Arc<Semaphore>,
+    /// How much either half has.
     units: u32,
+    hashing: Semaphore,
     endpoints: Mutex<HashMap<String, Endpoint>>,
-    queue: Mutex<Queue>,
+    queues: Mutex<HashMap<String, Queue>>,
     /// The upload that each target has now.
     active: Mutex<HashMap<String, Active>>,
     asked: Mutex<AskedList>,
+    /// By target, the numbers of those that failed and are still on that list.
+    unfinished: Mutex<HashMap<String, Vec<u64>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -115,19 +129,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Wait for leave to hold so many bytes; more than there are in all counts as all.
-    pub async fn memory(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units);
-        Arc::clone(&self.memory).acquire_many_owned(units).await.ok()
+    /// Wait for leave to hold so many bytes before there is a request; more than there are in all counts as all.
+    pub async fn in_hand(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.in_hand).acquire_many_owned(self.units_of(bytes)).await.ok()
     }
 
-    /// Whether to look at the target before sending. Of many small files none is looked at: a look takes as long as sending one.
-    pub fn may_skip(&self, length: u64) -> bool {
-        length > LOOK_FIRST || lock(&self.queue).small.is_empty()
+    /// Wait for leave to have a request with a body of so many bytes under way.
+    pub async fn under_way(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.under_way).acquire_many_owned(self.units_of(bytes.min(body::MEMORY))).await.ok()
+    }
+
+    fn units_of(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units)
+    }
+
+    /// Whether small files wait for a destination: then one listing tells of many what a look at each would.
+    pub fn many_wait(&self, endpoint: &str) -> bool {
+        lock(&self.queues).get(endpoint).is_some_and(|queue| !queue.small.is_empty())
+    }
+
+    /// Wait for leave to read a whole file.
+    pub async fn hashing(&self) -> Option<SemaphorePermit<'_>> {
+        self.hashing.acquire().await.ok()
     }
 
     fn endpoint(&self, destination: &Destination, credentials: Option<&Arc<Renewable>>) -> Result<Endpoint> {
-        let key = format!("{} {}", destination.endpoint(), credentials.map_or(0, |one| Arc::as_ptr(one) as usize));
+        let key = endpoint_key(destination, credentials);
         let mut endpoints = lock(&self.endpoints);
         if let Some(endpoint) = endpoints.get(&key) {
             return Ok(endpoint.clone());
@@ -150,7 +177,9 @@ impl Shared {
             }
             Scheme::Azure => container = Some(Arc::new(Container::new(destination, wire()?)?)),
         }
-        let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES)));
+        // Copies to files keep a thread each, also while they wait for the bandwidth that was allowed.
+        let most = if destination.scheme == Scheme::File { BLOCKING_THREADS / 3 } else { usize::MAX };
+        let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES).min(most)));
         let endpoint = Endpoint { lanes, store, container, wire: plain };
         endpoints.insert(key, endpoint.clone());
         Ok(endpoint)
@@ -179,6 +208,11 @@ impl Shared {
     }
 }
 
+/// What uploads with the same credentials to one server share.
+fn endpoint_key(destination: &Destination, credentials: Option<&Arc<Renewable>>) -> String {
+    format!("{} {}", destination.endpoint(), credentials.map_or(0, |one| Arc::as_ptr(one) as usize))
+}
+
 /// The uploader of a process. Its threads begin with the first upload.
 pub struct Uploader {
     shared: Arc<Shared>,
@@ -192,16 +226,19 @@ const LARGE: u64 = 8 << 20;
 impl Uploader {
     /// Nothing is begun yet.
     pub fn new(settings: Settings) -> Self {
-        let units = u32::try_from(settings.memory / UNIT).unwrap_or(u32::MAX >> 3).clamp(1, u32::MAX >> 3);
+        let units = u32::try_from(settings.memory / 2 / UNIT).unwrap_or(u32::MAX >> 3).clamp(1, u32::MAX >> 3);
         let shared = Shared {
             bucket: Arc::new(Bucket::new(settings.max_bps)),
-            memory: Arc::new(Semaphore::new(units as usize)),
+            in_hand: Arc::new(Semaphore::new(units as usize)),
+            under_way: Arc::new(Semaphore::new(units as usize)),
             units,
+            hashing: Semaphore::new(HASHED_AT_ONCE),
             settings,
             endpoints: Mutex::default(),
-            queue: Mutex::default(),
+            queues: Mutex::default(),
             active: Mutex::default(),
             asked: Mutex::default(),
+            unfinished: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Mutex::new(None), pid: std::process::id() }
     }
@@ -221,8 +258,20 @@ impl Uploader {
         remove_after: bool,
         supersede: bool,
     ) -> Result<Arc<Upload>> {
-        let identity = crate::disk::metadata(path).ok().map(|meta| Identity::of(&meta));
-        self.enqueue(path, None, identity, uri, options, credentials, remove_after, supersede)
+        self.enqueue(path, None, uri, options, options, credentials, remove_after, supersede)
+    }
+
+    /// The same for another process, whose list says `recorded`: what this one is told beside that is not for the next to find.
+    pub(crate) fn take_over(
+        &self,
+        path: &Path,
+        uri: &str,
+        options: &Options,
+        recorded: &Options,
+        credentials: Option<Arc<Renewable>>,
+        remove_after: bool,
+    ) -> Result<Arc<Upload>> {
+        self.enqueue(path, None, uri, options, recorded, credentials, remove_after, false)
     }
 
     /// Whether a destination makes sense, without asking it.
@@ -239,7 +288,15 @@ impl Uploader {
         credentials: Option<Arc<Renewable>>,
     ) -> Result<Arc<Upload>> {
         let path = source.path().to_owned();
-        self.enqueue(&path, Some(source), None, uri, options, credentials, false, true)
+        self.enqueue(&path, Some(source), uri, options, options, credentials, false, true)
+    }
+
+    /// End its threads, and leave what failed to whoever resumes it; nothing may be under way.
+    pub fn close(&self) {
+        if let Some(runtime) = lock(&self.runtime).take() {
+            runtime.shutdown_background();
+        }
+        *lock(&self.shared.asked) = AskedList::default();
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
@@ -252,9 +309,17 @@ impl Uploader {
         handle.block_on(work(&self.shared))
     }
 
-    fn note(&self, path: &Path, uri: &str, options: &Options, remove_after: bool) -> Result<u64> {
+    fn note(
+        &self,
+        path: &Path,
+        identity: Option<Identity>,
+        uri: &str,
+        options: &Options,
+        remove_after: bool,
+    ) -> Result<u64> {
         let asked = Asked {
             path: path.to_owned(),
+            state: identity.map(|identity| (identity.size, identity.mtime)),
             uri: uri.to_owned(),
             options: options.clone(),
             remove_after,
@@ -279,14 +344,16 @@ impl Uploader {
         &self,
         path: &Path,
         source: Option<Arc<dyn Source>>,
-        identity: Option<Identity>,
         uri: &str,
         options: &Options,
+        recorded: &Options,
         credentials: Option<Arc<Renewable>>,
         remove_after: bool,
         supersede: bool,
     ) -> Result<Arc<Upload>> {
         let destination = Destination::parse(uri, options)?;
+        let meta = if source.is_some() { None } else { crate::disk::metadata(path).ok() };
+        let identity = meta.map(|meta| Identity::of(&meta));
         // Another process, which may have another working folder, has to find it.
         let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
@@ -312,18 +379,43 @@ impl Uploader {
             active.insert(uri.to_owned(), (Arc::clone(&upload), identity));
             before.map(|(before, _)| before)
         };
-        // An archive that grows is remembered by whoever packs it, and by its journal.
-        let number = if growing { None } else { Some(self.note(path, uri, options, remove_after)?) };
-        let waiting =
-            Waiting { upload: Arc::clone(&upload), destination, source, credentials, remove_after, after, number };
+        // An archive that grows is remembered by whoever packs it, and by its journal; what is signed for one use, by nobody.
+        let is_noted = !growing && !destination.is_signed();
+        let noted = if is_noted { self.note(path, identity, uri, recorded, remove_after).map(Some) } else { Ok(None) };
+        let prepared = noted.and_then(|number| Ok((number, self.handle()?)));
+        let (number, handle) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Nobody will bring it to its end: the next call for this target must not wait for it.
+                end(&self.shared, uri, &upload, Err(error.clone()));
+                return Err(error);
+            }
+        };
+        let endpoint = endpoint_key(&destination, credentials.as_ref());
+        let shared = Arc::downgrade(&self.shared);
+        upload.set_forget(move || {
+            if let Some((shared, number)) = shared.upgrade().zip(number) {
+                lock(&shared.asked).done(number);
+            }
+        });
+        let waiting = Waiting {
+            upload: Arc::clone(&upload),
+            endpoint: endpoint.clone(),
+            destination,
+            source,
+            credentials,
+            remove_after,
+            after,
+            number,
+        };
         {
-            let mut queue = lock(&self.shared.queue);
+            let mut queues = lock(&self.shared.queues);
+            let queue = queues.entry(endpoint.clone()).or_default();
             let line = if size > LARGE { &mut queue.large } else { &mut queue.small };
             line.push_back(waiting);
         }
-        let handle = self.handle()?;
         let _inside = handle.enter();
-        pump(&self.shared);
+        pump(&self.shared, &endpoint);
         Ok(upload)
     }
 }
@@ -331,7 +423,7 @@ impl Uploader {
 fn make_runtime() -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(5))
         .thread_name("vhpack-up")
         .enable_all()
@@ -347,10 +439,11 @@ fn make_runtime() -> Result<Runtime> {
 }
 
 /// Begin what may begin. Small files first: they are over before a large one notices.
-fn pump(shared: &Arc<Shared>) {
+fn pump(shared: &Arc<Shared>, endpoint: &str) {
     loop {
         let (waiting, large) = {
-            let mut queue = lock(&shared.queue);
+            let mut queues = lock(&shared.queues);
+            let Some(queue) = queues.get_mut(endpoint) else { return };
             if queue.running >= AT_ONCE {
                 return;
             }
@@ -366,25 +459,31 @@ fn pump(shared: &Arc<Shared>) {
         };
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
+            let endpoint = waiting.endpoint.clone();
             run(&shared, waiting).await;
-            {
-                let mut queue = lock(&shared.queue);
+            if let Some(queue) = lock(&shared.queues).get_mut(&endpoint) {
                 queue.running -= 1;
                 queue.running_large -= usize::from(large);
             }
-            pump(&shared);
+            pump(&shared, &endpoint);
         });
     }
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, destination, source, credentials, remove_after, after, number } = waiting;
+    let Waiting { upload, endpoint, destination, source, credentials, remove_after, after, number } = waiting;
     let uri = destination.uri.clone();
+    if !upload.begin() {
+        // Cancelled while it waited; that is told already.
+        end(shared, &uri, &upload, Ok(()));
+        return;
+    }
     let outcome = match shared.place(&destination, credentials.as_ref()) {
         Ok((target, lanes)) => {
             let job = Job {
                 shared: Arc::clone(shared),
                 upload: Arc::clone(&upload),
+                endpoint,
                 destination,
                 target,
                 lanes,
@@ -396,17 +495,26 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
         }
         Err(error) => Err(error),
     };
-    // What the next process may still bring to its end stays on the list.
-    let unfinished = outcome.as_ref().is_err_and(|error| transfer::may_go_on(error.kind));
-    if let Some(number) = number.filter(|_| !unfinished) {
-        lock(&shared.asked).done(number);
+    let mut unfinished = lock(&shared.unfinished);
+    if outcome.as_ref().is_err_and(|error| transfer::is_still_wanted(error.kind)) {
+        // What the next process may still bring to its end stays on the list.
+        unfinished.entry(uri.clone()).or_default().extend(number);
+    } else {
+        let earlier = unfinished.remove(&uri).unwrap_or_default();
+        let mut asked = lock(&shared.asked);
+        number.into_iter().chain(earlier).for_each(|number| asked.done(number));
     }
+    drop(unfinished);
+    end(shared, &uri, &upload, outcome);
+}
+
+/// Bring an upload to its end; last of all, since whoever waits for it is to find nothing left to be done.
+fn end(shared: &Shared, uri: &str, upload: &Arc<Upload>, outcome: Result<()>) {
     {
         let mut active = lock(&shared.active);
-        if active.get(&uri).is_some_and(|(now, _)| Arc::ptr_eq(now, &upload)) {
-            active.remove(&uri);
+        if active.get(uri).is_some_and(|(now, _)| Arc::ptr_eq(now, upload)) {
+            active.remove(uri);
         }
     }
-    // Last: whoever waits for it finds nothing left to be done.
     upload.finish(outcome);
 }

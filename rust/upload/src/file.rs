@@ -18,9 +18,10 @@ use crate::meter::{Bucket, Meter};
 use crate::plan::Limits;
 use crate::source::read_exact;
 use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
+use crate::wire::Span;
 
 /// The end of dot-names.
-const SUFFIX: &str = ".vhpart";
+pub(crate) const SUFFIX: &str = ".vhpart";
 
 pub(crate) struct FileTarget {
     uri: String,
@@ -147,18 +148,19 @@ impl FileTarget {
         Self::blocking(work).await.map_err(|error| self.failed("finish", &error))
     }
 
-    async fn crc_of(&self, path: PathBuf) -> io::Result<(u64, u64)> {
+    async fn crc_of(&self, path: PathBuf, span: Span) -> io::Result<(u64, u64)> {
         let work = move || {
             let file = crate::disk::open(path)?;
             let mut digesting = Digesting::new(Wanted::default());
             let mut buffer = vec![0; PIECE as usize];
-            let mut done = 0;
+            let mut at = span.start;
             loop {
-                match file.read_at(&mut buffer, done)? {
-                    0 => return Ok((done, digesting.finish().crc64)),
+                let most = PIECE.min(span.end - at) as usize;
+                match file.read_at(&mut buffer[..most], at)? {
+                    0 => return Ok((at - span.start, digesting.finish().crc64)),
                     read => {
                         digesting.update(&buffer[..read]);
-                        done += read as u64;
+                        at += read as u64;
                     }
                 }
             }
@@ -219,7 +221,7 @@ impl Target for FileTarget {
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
         match crate::disk::metadata(&self.path) {
-            Ok(meta) => Ok(Some(Remote { size: meta.len(), ..Remote::default() })),
+            Ok(meta) => Ok(Some(Remote { size: Some(meta.len()), ..Remote::default() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("look at", &error)),
         }
@@ -232,10 +234,20 @@ impl Target for FileTarget {
             Ok(_) => self.publish(staged.clone()).await,
             Err(fault) => Err(fault),
         };
-        if published.is_err() {
-            let _ = crate::disk::remove_file(staged);
+        match published {
+            Ok(()) => Ok(Taken { tag: String::new(), digests: known }),
+            // Another process took it for what a killed one had left; it is written again.
+            Err(fault)
+                if fault.error.kind == UploadErrorKind::NoSuchBucket
+                    && crate::disk::metadata(self.folder()).is_ok_and(|folder| folder.is_dir()) =>
+            {
+                Err(Fault { class: Class::Again, ..fault })
+            }
+            Err(fault) => {
+                let _ = crate::disk::remove_file(staged);
+                Err(fault)
+            }
         }
-        published.map(|()| Taken { tag: String::new(), digests: known })
     }
 
     async fn create(&self, token: &str) -> Result<String, Fault> {
@@ -293,7 +305,7 @@ impl Target for FileTarget {
             _ => self.failed("finish", &error),
         })?;
         // A power cut may have taken parts that a killed process had written: what is published is what was read again.
-        let found = self.crc_of(staged.clone()).await.map_err(|error| self.failed("read", &error))?;
+        let found = self.crc_of(staged.clone(), 0..u64::MAX).await.map_err(|error| self.failed("read", &error))?;
         if found != (length, whole) {
             return Err(Fault::new(
                 Class::BadPart,
@@ -312,8 +324,8 @@ impl Target for FileTarget {
         }
     }
 
-    async fn read_back(&self) -> Result<u64, Fault> {
-        let found = self.crc_of(self.path.clone()).await;
+    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
+        let found = self.crc_of(self.path.clone(), span.cloned().unwrap_or(0..u64::MAX)).await;
         found.map(|(_, crc64)| crc64).map_err(|error| self.failed("read", &error))
     }
 

@@ -5,11 +5,12 @@
 //! are not believed are sent again. The lock on the file says whether its process lives.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
@@ -20,8 +21,11 @@ use crate::error::{Result, UploadError, UploadErrorKind};
 /// The version that is written, and the only one that is read.
 const VERSION: u64 = 1;
 
-/// Ten thousand parts of 200 bytes, and as much again for parts that were sent twice; longer journals are not ours.
+/// Fifty thousand parts of 200 bytes, or five thousand files with the longest names, and as much again; longer files are not ours.
 const LONGEST: u64 = 64 << 20;
+
+/// No record of ours is longer.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// Descriptors of locked files: a forked child has to close them, or it would hold the locks for as long as it lives.
 static LOCKED: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
@@ -42,7 +46,7 @@ fn failed(path: &Path, attempt: &str, cause: &io::Error) -> UploadError {
         UploadErrorKind::Journal,
         &attempt,
         cause,
-        "free some space, or set VHPACK_STATE_DIR to a folder on another disk",
+        "free some space, or set VHPACK_STATE_DIR to a folder of yours on another disk",
     )
 }
 
@@ -67,15 +71,17 @@ pub(crate) fn make_folder(state_dir: &Path) -> Result<()> {
 impl Journal {
     /// Open and lock; what it holds comes with it. `Err(Busy)` inside where another process has it.
     pub fn open(path: PathBuf) -> Result<Result<(Self, Vec<Value>), Busy>> {
+        let mut records = Vec::new();
+        let opened = Self::open_each(path, LONGEST, |record| records.push(record))?;
+        Ok(opened.map(|journal| (journal, records)))
+    }
+
+    /// The same, each record handed over as it is read: a file of up to `longest` bytes need not be in memory.
+    pub fn open_each(path: PathBuf, longest: u64, mut each: impl FnMut(Value)) -> Result<Result<Self, Busy>> {
         loop {
-            let open = OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .custom_flags(libc_nofollow())
-                .open(&path);
-            let mut file = open.map_err(|cause| failed(&path, "open", &cause))?;
+            let open =
+                OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(careful()).open(&path);
+            let mut file = open.and_then(|file| ours(file, &path)).map_err(|cause| failed(&path, "open", &cause))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(Busy)),
                 // A file system without locks cannot say; two processes with one target are then told apart by their tokens alone.
@@ -86,12 +92,17 @@ impl Journal {
             if !same_file(&file, &path) {
                 continue;
             }
-            let lines = read(&mut file).map_err(|cause| failed(&path, "read", &cause))?;
-            let (lines, good) = parse(&lines);
+            let length = file.metadata().map_err(|cause| failed(&path, "read", &cause))?.len();
+            if length > longest {
+                let message =
+                    format!("the journal `{}` is longer than any that vhpack writes; remove it", path.display());
+                return Err(UploadError::new(UploadErrorKind::Journal, message));
+            }
+            let good = read_each(&mut file, longest, &mut each).map_err(|cause| failed(&path, "read", &cause))?;
             file.set_len(good).map_err(|cause| failed(&path, "cut the torn end of", &cause))?;
             let slot =
                 LOCKED.iter().position(|slot| slot.compare_exchange(-1, file.as_raw_fd(), Relaxed, Relaxed).is_ok());
-            return Ok(Ok((Self { path, file, slot }, lines)));
+            return Ok(Ok(Self { path, file, slot }));
         }
     }
 
@@ -124,8 +135,44 @@ impl Drop for Journal {
     }
 }
 
-fn libc_nofollow() -> i32 {
-    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits() as i32
+/// Neither what a link leads to nor what keeps its reader waiting is a journal.
+fn careful() -> i32 {
+    use rustix::fs::OFlags;
+    (OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32
+}
+
+/// A journal says which files to send and to remove: it is believed only if nobody else can have written it.
+fn ours(file: File, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = file.metadata()?;
+    let refused = |why: &str| Err(io::Error::other(why.to_owned()));
+    if !meta.is_file() {
+        return refused("it is no regular file");
+    }
+    let open_to = |mode: u32| mode & 0o022;
+    if meta.uid() == rustix::process::geteuid().as_raw() && open_to(meta.mode()) == 0 {
+        return Ok(file);
+    }
+    // Some file systems have one owner, or one mode, for all: then it is the one that a file of ours has there.
+    let (uid, mode) = owner_of_a_new_file(path.parent().unwrap_or(Path::new(".")))?;
+    if meta.uid() != uid {
+        return refused("it belongs to another user");
+    }
+    if open_to(meta.mode()) & !open_to(mode) != 0 {
+        return refused("others may write to it");
+    }
+    Ok(file)
+}
+
+fn owner_of_a_new_file(folder: &Path) -> io::Result<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    // A name that no other thread or process takes meanwhile; were one left behind, the next would have another.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let probe = folder.join(format!(".probe-{}-{now}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(careful()).open(&probe)?;
+    let meta = made.metadata();
+    crate::disk::remove_file(probe)?;
+    meta.map(|meta| (meta.uid(), meta.mode()))
 }
 
 fn same_file(file: &File, path: &Path) -> bool {
@@ -141,11 +188,18 @@ pub(crate) fn locked_in_child() -> Vec<i32> {
     LOCKED.iter().map(|slot| slot.swap(-1, Relaxed)).filter(|fd| *fd >= 0).collect()
 }
 
-fn read(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Hand over the records up to the first that cannot be believed; how many bytes they take.
+fn read_each(file: &mut File, longest: u64, each: &mut impl FnMut(Value)) -> io::Result<u64> {
     file.rewind()?;
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let mut lines = BufReader::new(file.take(longest));
+    let (mut line, mut good) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        let Some(record) = record_of(&line) else { return Ok(good) };
+        each(record);
+        good += line.len() as u64;
+    }
 }
 
 fn line(record: &Value) -> String {
@@ -154,31 +208,25 @@ fn line(record: &Value) -> String {
     format!("{text}\t{crc:08x}\n")
 }
 
-/// The records up to the first that cannot be believed, and how many bytes they take.
-pub(crate) fn parse(bytes: &[u8]) -> (Vec<Value>, u64) {
-    let (mut records, mut good) = (Vec::new(), 0);
-    for text in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let Some((json, crc)) =
-            text.strip_suffix(b"\n").and_then(|text| text.split_at_checked(text.len().checked_sub(9)?))
-        else {
-            break;
-        };
-        let sum = of(json, Wanted { crc32c: true, ..Wanted::default() }).crc32c.unwrap_or_default();
-        if crc != format!("\t{sum:08x}").as_bytes() {
-            break;
-        }
-        let Ok(record) = serde_json::from_slice(json) else { break };
-        records.push(record);
-        good += text.len() as u64;
+/// The record of a line; `None` where it is torn, or lies.
+fn record_of(line: &[u8]) -> Option<Value> {
+    let text = line.strip_suffix(b"\n")?;
+    let (json, crc) = text.split_at_checked(text.len().checked_sub(9)?)?;
+    let sum = of(json, Wanted { crc32c: true, ..Wanted::default() }).crc32c.unwrap_or_default();
+    if crc != format!("\t{sum:08x}").as_bytes() {
+        return None;
     }
-    (records, good)
+    serde_json::from_slice(json).ok()
 }
 
 /// The records of a journal that may belong to another process, and whether that lives.
 pub(crate) fn look(path: &Path) -> io::Result<(Vec<Value>, bool)> {
-    let mut file = OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path)?;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(careful()).open(path).and_then(|file| ours(file, path))?;
     let alive = flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK);
-    Ok((parse(&read(&mut file)?).0, alive))
+    let mut records = Vec::new();
+    read_each(&mut file, LONGEST, &mut |record| records.push(record))?;
+    Ok((records, alive))
 }
 
 /// A path in a record: as text where it is, as hexadecimal digits where it is not.
@@ -207,6 +255,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse(bytes: &[u8]) -> (Vec<Value>, u64) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let mut records = Vec::new();
+        let good = read_each(&mut file, LONGEST, &mut |record| records.push(record)).unwrap();
+        (records, good)
+    }
+
+    #[test]
+    fn what_others_may_have_written_is_not_believed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), "s3://bucket/x");
+        let Ok((mut journal, _)) = Journal::open(place.clone()).unwrap() else { panic!("it is free") };
+        journal.append(&json!({ "t": "begin" }), false).unwrap();
+        drop(journal);
+        assert_eq!(look(&place).unwrap().0.len(), 1);
+        let open = File::options().read(true).open(&place).unwrap();
+        open.set_permissions(std::fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(look(&place).is_err());
+        assert!(Journal::open(place).is_err());
+        let pipe = folder.path().join("0.v1.jsonl");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert!(look(&pipe).is_err(), "a pipe keeps its reader waiting");
+    }
 
     proptest! {
         #[test]

@@ -48,5 +48,5 @@ pub fn descriptors_to_close_in_child() -> Vec<i32> {
 pub use error::{Result, UploadError, UploadErrorKind};
 pub use growing::GrowingSource;
 pub use source::{Extent, FileSource, Identity, Source};
-pub use sweep::{OptionsByScheme, Record, Swept};
+pub use sweep::{Given, OptionsByScheme, Record, Swept};
 pub use upload::{State, Upload};

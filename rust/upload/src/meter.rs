@@ -32,6 +32,11 @@ impl Meter {
         }
     }
 
+    /// For the same bytes once more.
+    pub fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.total))
+    }
+
     pub fn touch(&self) {
         self.moved.store(self.began.elapsed().as_millis() as u64, Relaxed);
     }
@@ -93,7 +98,7 @@ impl Bucket {
 
     /// How much to send at once: less at low rates, so that it flows.
     pub fn frame(&self, most: usize) -> usize {
-        self.rate.map_or(most, |rate| (rate as usize / 16).clamp(1024, most))
+        self.rate.map_or(most, |rate| (rate as usize / 16).max(1024).min(most))
     }
 
     /// Take `bytes`, or hear how long to wait before asking again.

@@ -25,22 +25,25 @@ const CREDENTIALS_TRIES: u32 = 5;
 pub(crate) struct Patience {
     give_up: Duration,
     stall: Duration,
-    well: Mutex<Instant>,
+    /// When the first request since the last that went well was made that failed. Between requests hours may pass, where what
+    /// is sent has to be made first.
+    failing: Mutex<Option<Instant>>,
 }
 
 impl Patience {
     pub fn new(give_up: Duration, stall: Duration) -> Self {
-        Self { give_up, stall, well: Mutex::new(Instant::now()) }
+        Self { give_up, stall, failing: Mutex::new(None) }
     }
 
     fn well(&self) {
-        *self.well.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A place that has never answered is given up soon: its address is wrong more often than its network is down.
-    fn over(&self, answered: bool) -> bool {
+    /// Whether a request that was made at `asked` and failed is the last. A place that has never answered is given up soon: its
+    /// address is wrong more often than its network is down.
+    fn over(&self, asked: Instant, answered: bool) -> bool {
         let limit = if answered { self.give_up } else { self.give_up.min(self.stall * 2) };
-        self.well.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > limit
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(asked).elapsed() > limit
     }
 }
 
@@ -54,6 +57,14 @@ fn pause(tries: u32) -> Duration {
     full / 2 + full.mul_f64((random() % 1024) as f64 / 2048.0)
 }
 
+/// What a request may know of those before it that asked the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    pub tries: u32,
+    /// The last one ended without an answer.
+    pub broke_off: bool,
+}
+
 /// Ask until there is an answer that repeating does not change, or patience is over.
 pub(crate) async fn until_answered<T, F, A>(
     lanes: &Lanes,
@@ -62,13 +73,14 @@ pub(crate) async fn until_answered<T, F, A>(
     mut ask: F,
 ) -> Result<T, Fault>
 where
-    F: FnMut(u32) -> A,
+    F: FnMut(Before) -> A,
     A: Future<Output = Result<T, Fault>>,
 {
-    let (mut tries, mut corrupt, mut refused) = (0, 0, 0);
+    let (mut before, mut corrupt, mut refused) = (Before::default(), 0, 0);
     loop {
         let lane = lanes.enter().await;
-        let outcome = ask(tries).await;
+        let asked = Instant::now();
+        let outcome = ask(before).await;
         drop(lane);
         let fault = match outcome {
             Ok(answer) => {
@@ -86,16 +98,18 @@ where
             Class::Again | Class::Busy | Class::Credentials => {}
             _ => return Err(fault),
         }
-        corrupt += u32::from(fault.error.kind == UploadErrorKind::Corrupt);
+        // Nor are answers that make no sense, such as a captive portal's.
+        corrupt += u32::from(matches!(fault.error.kind, UploadErrorKind::Corrupt | UploadErrorKind::Rejected));
         refused += u32::from(fault.class == Class::Credentials);
-        if corrupt == CORRUPT_TRIES || refused == CREDENTIALS_TRIES || patience.over(lanes.answered()) {
+        if corrupt == CORRUPT_TRIES || refused == CREDENTIALS_TRIES || patience.over(asked, lanes.answered()) {
             return Err(Fault { class: Class::Final, ..fault });
         }
         if fault.class == Class::Busy || fault.error.kind == UploadErrorKind::Stalled {
             lanes.busy(fault.wait);
         }
         upload.set_trouble(Some(fault.error.message));
-        tokio::time::sleep(pause(tries).max(fault.wait.unwrap_or_default())).await;
-        tries += 1;
+        tokio::time::sleep(pause(before.tries).max(fault.wait.unwrap_or_default())).await;
+        let broke_off = !fault.answered && fault.error.kind == UploadErrorKind::Unreachable;
+        before = Before { tries: before.tries + 1, broke_off };
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-pub(crate) use self::store::{Store, plain, quickly};
+pub(crate) use self::store::{Store, no_option, plain, quickly, refuse_plain};
 use crate::body::Range;
 use crate::checksum::{Digests, Wanted, base64, hex};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::plan::Limits;
 use crate::sign;
 use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
-use crate::wire::{Answer, Payload};
+use crate::wire::{Answer, Payload, Span};
 use crate::xml;
 
 /// One object of a bucket.
@@ -146,6 +146,12 @@ impl Target for S3 {
         self.store.proof
     }
 
+    async fn may_be_there(&self) -> bool {
+        let folder = self.key.rfind('/').map_or("", |end| &self.key[..=end]);
+        let listing = self.store.listing(folder, &self.uri).await;
+        listing.as_ref().is_none_or(|names| names.contains(&self.key))
+    }
+
     async fn head(&self) -> Result<Option<Remote>, Fault> {
         let mut headers = HeaderMap::new();
         if !self.store.google() {
@@ -255,8 +261,8 @@ impl Target for S3 {
         }
     }
 
-    async fn read_back(&self) -> Result<u64, Fault> {
-        self.store.read_back(&self.path, &self.uri).await
+    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
+        self.store.read_back(&self.path, span, &self.uri).await
     }
 
     async fn stale(&self) -> Result<Vec<Stale>, Fault> {
@@ -275,6 +281,8 @@ impl Target for S3 {
                     other => other?,
                 };
             let texts = xml::inside(&answer.body);
+            // By the server's own clock: ours may be another.
+            let now = answer.header("date").and_then(sign::http_date).unwrap_or_else(SystemTime::now);
             for upload in xml::each(&texts, "Upload") {
                 let text = |name: &str| upload.iter().find(|(at, _)| *at == name).map(|(_, text)| (*text).to_owned());
                 let (Some(key), Some(id)) = (text("Key"), text("UploadId")) else { continue };
@@ -282,7 +290,6 @@ impl Target for S3 {
                     continue;
                 }
                 let begun = text("Initiated").and_then(|text| sign::iso_date(&text));
-                let now = SystemTime::now();
                 all.push(Stale { id, age: begun.map(|begun| now.duration_since(begun).unwrap_or_default()) });
             }
             let next = |name: &str| xml::first(&texts, name).unwrap_or_default().to_owned();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::checksum::{hex, hmac, sha256};
 
@@ -20,6 +20,17 @@ pub(crate) struct Keys {
     pub token: Option<String>,
 }
 
+impl Keys {
+    /// Files of secrets end with a line's end, which is none of the secret's.
+    pub fn new(id: &str, secret: &str, token: Option<&str>) -> Self {
+        Self {
+            id: id.trim().to_owned(),
+            secret: secret.trim().to_owned(),
+            token: token.map(|token| token.trim().to_owned()),
+        }
+    }
+}
+
 /// What a request is about, as far as it is signed.
 pub(crate) struct Request<'a> {
     pub method: &'a str,
@@ -32,18 +43,27 @@ pub(crate) struct Request<'a> {
 }
 
 /// Add the headers that sign a request; `headers` are all signed, too.
-pub(crate) fn sign(headers: &mut HeaderMap, request: &Request<'_>, keys: &Keys, region: &str, now: SystemTime) {
+///
+/// # Errors
+/// A key, a token or the region has characters that no header may have; nothing must be sent without them.
+pub(crate) fn sign(
+    headers: &mut HeaderMap,
+    request: &Request<'_>,
+    keys: &Keys,
+    region: &str,
+    now: SystemTime,
+) -> Result<(), InvalidHeaderValue> {
     let (day, time) = stamp(now);
-    let mut add = |name: &'static str, value: &str| {
-        if let Ok(mut value) = HeaderValue::from_str(value) {
-            value.set_sensitive(name == "x-amz-security-token");
-            headers.insert(HeaderName::from_static(name), value);
-        }
+    let mut add = |name: &'static str, value: &str| -> Result<(), InvalidHeaderValue> {
+        let mut value = HeaderValue::from_str(value)?;
+        value.set_sensitive(name == "x-amz-security-token");
+        headers.insert(HeaderName::from_static(name), value);
+        Ok(())
     };
-    add("x-amz-date", &time);
-    add("x-amz-content-sha256", request.payload);
+    add("x-amz-date", &time)?;
+    add("x-amz-content-sha256", request.payload)?;
     if let Some(token) = &keys.token {
-        add("x-amz-security-token", token);
+        add("x-amz-security-token", token)?;
     }
     let mut signed: Vec<(String, String)> = headers
         .iter()
@@ -66,10 +86,10 @@ pub(crate) fn sign(headers: &mut HeaderMap, request: &Request<'_>, keys: &Keys, 
     let signature = hex(&hmac(&key, text.as_bytes()));
     let value =
         format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", keys.id);
-    if let Ok(mut value) = HeaderValue::from_str(&value) {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
+    let mut value = HeaderValue::from_str(&value)?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    Ok(())
 }
 
 /// A query as it is signed and sent: sorted, everything but letters, digits and `-._~` encoded.
@@ -169,7 +189,7 @@ mod tests {
             token: None,
         };
         let now = http_date("Fri, 24 May 2013 00:00:00 GMT").unwrap();
-        sign(&mut headers, &request, &keys, "us-east-1", now);
+        sign(&mut headers, &request, &keys, "us-east-1", now).unwrap();
         let value = headers[AUTHORIZATION].to_str().unwrap();
         assert!(value.ends_with("f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"), "{value}");
         assert_eq!(headers["x-amz-date"], "20130524T000000Z");

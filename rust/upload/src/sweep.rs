@@ -1,10 +1,11 @@
 //! What earlier processes left: looked at, taken over, or cleaned away.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::asked;
+use crate::asked::{self, Asked};
 use crate::credentials::Renewable;
 use crate::destination::{Destination, Options};
 use crate::engine::Uploader;
@@ -19,7 +20,8 @@ use crate::upload::Upload;
 pub struct Record {
     /// The journal's file.
     pub journal: PathBuf,
-    /// `sending` while its process lives, `interrupted` when it does not, `unreadable` where it is none of ours.
+    /// `sending` while its process lives, `interrupted` when it does not, `given up` where only its parts are left to be removed,
+    /// `unreadable` where it is none of ours.
     pub state: &'static str,
     /// Where the upload goes.
     pub uri: String,
@@ -37,6 +39,22 @@ pub struct Record {
     pub error: Option<String>,
 }
 
+impl Record {
+    fn unreadable(journal: PathBuf) -> Self {
+        Self {
+            journal,
+            state: "unreadable",
+            uri: String::new(),
+            path: PathBuf::new(),
+            bytes_sent: 0,
+            bytes_total: None,
+            alive: false,
+            created: 0.0,
+            error: None,
+        }
+    }
+}
+
 /// An unfinished upload on a server, and what became of it.
 #[derive(Debug, Clone)]
 pub struct Swept {
@@ -52,8 +70,46 @@ pub struct Swept {
     pub error: Option<String>,
 }
 
-/// Options for resuming and sweeping, by scheme: journals hold no secrets.
+/// How long a server gets to forget an upload. One that does not is not asked again for the next.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Options by scheme.
 pub type OptionsByScheme = std::collections::BTreeMap<String, Options>;
+
+/// Options for resuming and sweeping, since journals hold no secrets: those that the environment has, beneath the journals' own, and those
+/// that were given, above them; and the keys of a profile.
+#[derive(Default)]
+pub struct Given {
+    /// What holds where a journal says nothing.
+    pub beneath: OptionsByScheme,
+    /// What holds whatever a journal says.
+    pub above: OptionsByScheme,
+    /// For S3.
+    pub credentials: Option<Arc<Renewable>>,
+}
+
+impl Given {
+    fn options(&self, uri: &str, theirs: &Options) -> Options {
+        let scheme = scheme_of(uri);
+        let mut options = self.beneath.get(scheme).cloned().unwrap_or_default();
+        options.extend(theirs.clone());
+        options.extend(self.above.get(scheme).cloned().unwrap_or_default());
+        options
+    }
+
+    fn keys(&self, uri: &str) -> Option<Arc<Renewable>> {
+        self.credentials.as_ref().filter(|_| scheme_of(uri) == "s3").cloned()
+    }
+}
+
+fn scheme_of(uri: &str) -> &str {
+    match uri.split("://").next().unwrap_or_default() {
+        "az" | "abfs" | "abfss" => "azure",
+        "https" => "http",
+        "s3a" => "s3",
+        other => other,
+    }
+}
 
 fn journals(state_dir: &Path) -> Vec<PathBuf> {
     names(state_dir, |name| name.ends_with(".v1.jsonl") && !name.ends_with(asked::SUFFIX))
@@ -69,19 +125,6 @@ fn names(state_dir: &Path, ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = paths.filter(|path| ours(&path.to_string_lossy())).collect();
     found.sort();
     found
-}
-
-fn merged(uri: &str, theirs: &Options, given: &OptionsByScheme) -> Options {
-    let scheme = uri.split("://").next().unwrap_or_default();
-    let scheme = match scheme {
-        "az" | "abfs" | "abfss" => "azure",
-        "https" => "http",
-        "s3a" => "s3",
-        other => other,
-    };
-    let mut options = given.get(scheme).cloned().unwrap_or_default();
-    options.extend(theirs.clone());
-    options
 }
 
 enum Found {
@@ -117,17 +160,7 @@ impl Uploader {
     pub fn records(&self) -> Vec<Record> {
         let mut found = Vec::new();
         for path in journals(self.state_dir()) {
-            let mut record = Record {
-                journal: path.clone(),
-                state: "unreadable",
-                uri: String::new(),
-                path: PathBuf::new(),
-                bytes_sent: 0,
-                bytes_total: None,
-                alive: false,
-                created: 0.0,
-                error: None,
-            };
+            let mut record = Record::unreadable(path.clone());
             match find(&path) {
                 Found::Empty => continue,
                 Found::Unreadable(alive, why) => {
@@ -135,7 +168,11 @@ impl Uploader {
                     record.error = Some(format!("the journal `{}` cannot be used: {why}; remove it", path.display()));
                 }
                 Found::Ours(remembered, alive) => {
-                    record.state = if alive { "sending" } else { "interrupted" };
+                    record.state = match (alive, remembered.given_up) {
+                        (true, _) => "sending",
+                        (false, true) => "given up",
+                        (false, false) => "interrupted",
+                    };
                     record.bytes_sent = remembered.parts.values().map(|part| part.length).sum();
                     record.bytes_total = remembered.total;
                     record.alive = alive;
@@ -146,11 +183,20 @@ impl Uploader {
             }
             found.push(record);
         }
+        let mut known: HashSet<String> = found.iter().map(|record| record.uri.clone()).collect();
         for path in lists(self.state_dir()) {
-            let Ok((records, alive)) = journal::look(&path) else { continue };
-            for asked in asked::left(&records) {
+            let (records, alive) = match journal::look(&path) {
+                Ok(looked) => looked,
+                Err(error) => {
+                    let why = crate::error::reason(&error);
+                    let error = Some(format!("the list `{}` cannot be used: {why}; remove it", path.display()));
+                    found.push(Record { error, ..Record::unreadable(path) });
+                    continue;
+                }
+            };
+            for (_, asked) in asked::left(&records) {
                 // What has begun has a journal that tells more.
-                if found.iter().any(|record| record.uri == asked.uri) {
+                if !known.insert(asked.uri.clone()) {
                     continue;
                 }
                 found.push(Record {
@@ -170,8 +216,9 @@ impl Uploader {
     }
 
     /// Take over every upload whose process is dead. Archives that were still growing wait for the call that packs them again.
-    pub fn resume(&self, given: &OptionsByScheme, credentials: Option<&Arc<Renewable>>) -> Vec<Arc<Upload>> {
-        let mut taken = Vec::new();
+    pub fn resume(&self, given: &Given) -> Vec<Arc<Upload>> {
+        let mut taken: Vec<Arc<Upload>> = Vec::new();
+        let mut silent = HashSet::new();
         for path in journals(self.state_dir()) {
             match find(&path) {
                 Found::Ours(_, true) | Found::Unreadable(true, _) => {}
@@ -181,9 +228,31 @@ impl Uploader {
                         journal.remove();
                     }
                 }
+                Found::Ours(remembered, false) if remembered.given_up => {
+                    if self.abort(&remembered, given, &mut silent).is_ok()
+                        && let Ok(Ok((journal, _))) = Journal::open(path)
+                    {
+                        journal.remove();
+                    }
+                }
+                Found::Ours(remembered, false) if scheme_of(&remembered.uri) == "http" => {
+                    let message = format!(
+                        "`{}` was sent to addresses that were signed for it, which are not recorded: upload it again to new ones",
+                        remembered.path.display()
+                    );
+                    let error = UploadError::new(UploadErrorKind::BadDestination, message);
+                    taken.push(failed(&remembered.uri, &remembered.path, error));
+                }
                 Found::Ours(remembered, false) => {
-                    let Remembered { uri, path, options, remove_after, .. } = &remembered;
-                    taken.extend(self.take_over(uri, path, options, *remove_after, given, credentials));
+                    let asked = Asked {
+                        state: remembered.total.zip(remembered.mtime),
+                        path: remembered.path,
+                        uri: remembered.uri,
+                        options: remembered.options,
+                        remove_after: remembered.remove_after,
+                        created: remembered.created as u64,
+                    };
+                    taken.extend(self.go_on(&asked, given));
                 }
                 Found::Unreadable(false, why) => {
                     let message = format!(
@@ -194,58 +263,72 @@ impl Uploader {
                 }
             }
         }
+        let mut known: HashSet<String> = taken.iter().map(|upload| upload.uri().to_owned()).collect();
         for path in lists(self.state_dir()) {
             // Locked while it is taken over, so that of two processes that resume one gets each file.
-            let Ok(Ok((list, records))) = Journal::open(path) else { continue };
-            for asked in asked::left(&records) {
-                if taken.iter().any(|upload| upload.uri() == asked.uri) {
+            let (mut list, records) = match Journal::open(path.clone()) {
+                Ok(Ok(opened)) => opened,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    taken.push(failed("", &path, error));
                     continue;
                 }
-                self.clear_staged(&asked);
-                taken.extend(self.take_over(
-                    &asked.uri,
-                    &asked.path,
-                    &asked.options,
-                    asked.remove_after,
-                    given,
-                    credentials,
-                ));
+            };
+            let left = asked::left(&records);
+            self.clear_staged(&left);
+            let mut kept = false;
+            for (number, asked) in &left {
+                let begun = if known.insert(asked.uri.clone()) { self.go_on(asked, given) } else { None };
+                // What could not even be begun is on no other list.
+                if begun.as_ref().is_some_and(|upload| upload.error().is_some()) {
+                    kept = true;
+                } else {
+                    let _ = list.append(&asked::done(*number), false);
+                }
+                taken.extend(begun);
             }
-            list.remove();
+            if !kept {
+                list.remove();
+            }
         }
         taken
     }
 
-    /// What a process that was killed while it wrote a small file left beside the target; one in parts has a journal.
-    fn clear_staged(&self, asked: &asked::Asked) {
-        if !asked.uri.starts_with("file:")
-            || crate::disk::metadata(journal::place(self.state_dir(), &asked.uri)).is_ok()
-        {
-            return;
-        }
-        let Ok(destination) = Destination::parse(&asked.uri, &asked.options) else { return };
-        // What cannot be removed now is found by the next that looks.
-        let _ = self.block_on(async |shared| {
-            let (target, _) = shared.place(&destination, None)?;
-            for stale in target.stale().await.unwrap_or_default() {
-                let _ = target.abort(&stale.id).await;
+    /// What a process that was killed while it wrote small files left beside their targets; one in parts has a journal.
+    fn clear_staged(&self, left: &[(u64, Asked)]) {
+        // Few folders have any, and are many files' own.
+        let mut staging: HashMap<PathBuf, bool> = HashMap::new();
+        for (_, asked) in left.iter().filter(|(_, asked)| asked.uri.starts_with("file:")) {
+            let Ok(destination) = Destination::parse(&asked.uri, &asked.options) else { continue };
+            let folder = destination.file().parent().map(Path::to_owned).unwrap_or_default();
+            let has_any = *staging
+                .entry(folder)
+                .or_insert_with_key(|folder| !names(folder, |name| name.ends_with(crate::file::SUFFIX)).is_empty());
+            if !has_any || crate::disk::metadata(journal::place(self.state_dir(), &asked.uri)).is_ok() {
+                continue;
             }
-            Ok(())
-        });
+            // What cannot be removed now is found by the next that looks.
+            let _ = self.block_on(async |shared| {
+                let (target, _) = shared.place(&destination, None)?;
+                for stale in target.stale().await.unwrap_or_default() {
+                    let _ = target.abort(&stale.id).await;
+                }
+                Ok(())
+            });
+        }
     }
 
-    fn take_over(
-        &self,
-        uri: &str,
-        path: &Path,
-        options: &Options,
-        remove_after: bool,
-        given: &OptionsByScheme,
-        credentials: Option<&Arc<Renewable>>,
-    ) -> Option<Arc<Upload>> {
-        let options = merged(uri, options, given);
-        let credentials = credentials.filter(|_| uri.starts_with("s3")).cloned();
-        match self.start(path, uri, &options, credentials, remove_after, false) {
+    fn go_on(&self, asked: &Asked, given: &Given) -> Option<Arc<Upload>> {
+        let Asked { uri, path, options, remove_after, .. } = asked;
+        if let Some(other) = asked.differs() {
+            let message = format!(
+                "`{}` is not what was to be sent to `{uri}` any more: {other}; upload it again, or have `vhpack uploads --sweep` give it up",
+                path.display()
+            );
+            return Some(failed(uri, path, UploadError::new(UploadErrorKind::SourceChanged, message)));
+        }
+        let all = given.options(uri, options);
+        match self.take_over(path, uri, &all, options, given.keys(uri), *remove_after) {
             Ok(upload) => Some(upload),
             // It is being uploaded by this very process.
             Err(error) if error.kind == UploadErrorKind::Exists => None,
@@ -254,14 +337,8 @@ impl Uploader {
     }
 
     /// Abort what dead processes left on servers and nobody will finish, if it is older than `older_than`.
-    pub fn sweep(
-        &self,
-        older_than: Duration,
-        dry_run: bool,
-        given: &OptionsByScheme,
-        credentials: Option<&Arc<Renewable>>,
-    ) -> Result<Vec<Swept>> {
-        let mut swept = Vec::new();
+    pub fn sweep(&self, older_than: Duration, dry_run: bool, given: &Given) -> Result<Vec<Swept>> {
+        let (mut swept, mut silent) = (Vec::new(), HashSet::new());
         for path in journals(self.state_dir()) {
             let Found::Ours(remembered, false) = find(&path) else { continue };
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -277,9 +354,7 @@ impl Uploader {
                 error: None,
             };
             if !dry_run {
-                let options = merged(&remembered.uri, &remembered.options, given);
-                let credentials = credentials.filter(|_| remembered.uri.starts_with("s3")).cloned();
-                match self.abort(&remembered, &options, credentials) {
+                match self.abort(&remembered, given, &mut silent) {
                     Ok(()) => {
                         found.aborted = true;
                         if let Ok(Ok((journal, _))) = Journal::open(path) {
@@ -294,8 +369,9 @@ impl Uploader {
         if !dry_run {
             for path in lists(self.state_dir()) {
                 let Ok(Ok((list, records))) = Journal::open(path) else { continue };
-                let now = asked::now();
-                if asked::left(&records).iter().all(|asked| now.saturating_sub(asked.created) >= older_than.as_secs()) {
+                let (now, left) = (asked::now(), asked::left(&records));
+                if left.iter().all(|(_, asked)| now.saturating_sub(asked.created) >= older_than.as_secs()) {
+                    self.clear_staged(&left);
                     list.remove();
                 }
             }
@@ -303,20 +379,33 @@ impl Uploader {
         Ok(swept)
     }
 
-    fn abort(&self, remembered: &Remembered, options: &Options, credentials: Option<Arc<Renewable>>) -> Result<()> {
-        let destination = Destination::parse(&remembered.uri, options)?;
+    /// `silent` are the servers that have not answered: scheme and bucket.
+    fn abort(&self, remembered: &Remembered, given: &Given, silent: &mut HashSet<String>) -> Result<()> {
+        let uri = &remembered.uri;
+        let server = uri.split('/').take(3).collect::<Vec<_>>().join("/");
+        let no_answer = || UploadError::new(UploadErrorKind::Stalled, "the server does not answer; try again later");
+        if silent.contains(&server) {
+            return Err(no_answer());
+        }
+        let (options, credentials) = (given.options(uri, &remembered.options), given.keys(uri));
+        let destination = Destination::parse(uri, &options)?;
         self.block_on(async move |shared| {
             let (target, _) = shared.place(&destination, credentials.as_ref())?;
             let work = async {
                 match &remembered.id {
                     Some(id) => target.abort(id).await,
-                    None => abort_nameless(&*target, remembered.created, "").await.map(|_| ()),
+                    None => abort_nameless(&*target, remembered.created, &remembered.token, "").await.map(drop),
                 }
             };
-            match tokio::time::timeout(Duration::from_secs(60), work).await {
-                Ok(outcome) => outcome.map_err(|fault| fault.error),
-                Err(_) => {
-                    Err(UploadError::new(UploadErrorKind::Stalled, "the server does not answer; try again later"))
+            match tokio::time::timeout(ANSWERS_WITHIN, work).await {
+                Ok(Err(fault)) if fault.answered => Err(fault.error),
+                Ok(Ok(())) => Ok(()),
+                silence => {
+                    silent.insert(server);
+                    Err(silence.map_or_else(
+                        |_| no_answer(),
+                        |outcome| outcome.map_or_else(|fault| fault.error, |()| no_answer()),
+                    ))
                 }
             }
         })

@@ -10,6 +10,7 @@ use crate::checksum::{Digests, Wanted};
 use crate::error::{Fault, Result};
 use crate::meter::Meter;
 use crate::plan::Limits;
+use crate::wire::Span;
 use std::sync::Arc;
 
 /// How the server's word is tested that it has what was sent.
@@ -26,7 +27,8 @@ pub(crate) enum Proof {
 /// What stands at the target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Remote {
-    pub size: u64,
+    /// Where the server says it.
+    pub size: Option<u64>,
     pub tag: Option<String>,
     /// Of the whole object, as the server computed it.
     pub crc64: Option<u64>,
@@ -84,6 +86,11 @@ pub(crate) trait Target: Send + Sync {
     /// How answers are tested here.
     fn proof(&self) -> Proof;
 
+    /// Whether something may stand at the target, as far as can be told for many at a time.
+    async fn may_be_there(&self) -> bool {
+        true
+    }
+
     /// What stands at the target now; `None` if nothing does.
     async fn head(&self) -> Result<Option<Remote>, Fault>;
 
@@ -112,8 +119,8 @@ pub(crate) trait Target: Send + Sync {
     /// Forget the parts.
     async fn abort(&self, upload: &str) -> Result<(), Fault>;
 
-    /// CRC-64 of what stands at the target, read back.
-    async fn read_back(&self) -> Result<u64, Fault>;
+    /// CRC-64 of what stands at the target, or of a span of that, read back.
+    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault>;
 
     /// Unfinished uploads to just this target, whoever began them.
     async fn stale(&self) -> Result<Vec<Stale>, Fault>;

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::parts::abort_nameless;
 use crate::body::{self, PIECE, Range};
 use crate::checksum::{Digests, Wanted, hex};
-use crate::destination::Destination;
+use crate::destination::{Destination, Scheme};
 use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
 use crate::journal::Journal;
 use crate::lanes::Lanes;
 use crate::meter::Meter;
 use crate::plan;
-use crate::retry::{Patience, random, until_answered};
+use crate::retry::{Before, Patience, random, until_answered};
 use crate::source::{Extent, FileSource, Source, read_exact};
 use crate::target::{Part, Proof, Target};
 use crate::upload::{State, Upload};
@@ -27,13 +28,24 @@ use crate::upload::{State, Upload};
 /// How often a growing source is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Files that go by one request are hashed before; those above this size a few at a time.
+const LONG: u64 = 64 << 20;
+
 /// How often an upload begins anew: when the server has forgotten it, or has parts that we did not send.
 const RESTARTS: u32 = 3;
+
+/// How long the server gets to forget an upload that is given up.
+const ABORTING: Duration = Duration::from_secs(20);
+
+/// How long an upload that is cancelled while the server makes an object of it may still become done.
+const COMPLETING: Duration = Duration::from_secs(10);
 
 /// Everything about one upload.
 pub(crate) struct Job {
     pub shared: Arc<Shared>,
     pub upload: Arc<Upload>,
+    /// Which queue it stood in.
+    pub endpoint: String,
     pub destination: Destination,
     pub target: Box<dyn Target>,
     pub lanes: Arc<Lanes>,
@@ -63,44 +75,67 @@ pub(crate) struct Transfer<'a> {
 pub(crate) struct Live {
     pub id: Option<String>,
     pub journal: Option<Journal>,
+    /// An upload is being begun, and whether it was nobody knows yet: when that began, and its token.
+    pub beginning: Option<(f64, String)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an upload that failed like this is left to `resume`; what cannot go on where it stopped would only cost money.
-pub(crate) fn may_go_on(kind: UploadErrorKind) -> bool {
-    use UploadErrorKind::{Denied, Journal, NoCredentials, Stalled, Unreachable};
-    matches!(kind, Unreachable | Stalled | Denied | NoCredentials | Journal)
+/// Whether the parts of an upload that failed like this are left to `resume`; where it cannot go on, they would only cost money.
+fn may_go_on(kind: UploadErrorKind) -> bool {
+    use UploadErrorKind::{BadDestination, Denied, Journal, NoCredentials, NoSuchBucket, Stalled, Unreachable};
+    matches!(kind, Unreachable | Stalled | Denied | NoCredentials | NoSuchBucket | BadDestination | Journal)
+}
+
+/// Whether a file that failed like this stays on the list of what was asked for: whatever is wrong with the destination may be put right.
+pub(crate) fn is_still_wanted(kind: UploadErrorKind) -> bool {
+    use UploadErrorKind::{Cancelled, Corrupt, Exists, SourceChanged, SourceMissing, TooLarge, UnknownScheme};
+    !matches!(kind, Cancelled | SourceChanged | SourceMissing | TooLarge | Exists | Corrupt | UnknownScheme)
 }
 
 /// Run a job to its end, and clean up behind it.
 pub(crate) async fn run(job: Job) -> Result<()> {
     let live = Arc::new(Mutex::new(Live::default()));
-    let outcome = tokio::select! {
-        outcome = go(&job, Arc::clone(&live)) => outcome,
-        () = job.upload.cancelled() => {
-            Err(UploadError::new(UploadErrorKind::Cancelled, format!("the upload to `{}` was cancelled", job.destination.uri)))
-        }
+    let mut work = Box::pin(go(&job, Arc::clone(&live)));
+    let mut outcome = tokio::select! {
+        outcome = &mut work => Some(outcome),
+        () = job.upload.cancelled() => None,
     };
-    if let Err(error) = &outcome {
-        let keep = may_go_on(error.kind);
-        let Live { id, journal } = std::mem::take(&mut *lock(&live));
-        if !keep {
-            let aborted = match &id {
-                Some(id) => {
-                    matches!(tokio::time::timeout(Duration::from_secs(20), job.target.abort(id)).await, Ok(Ok(())))
-                }
-                None => true,
-            };
-            // A journal that stays tells `sweep` what to abort.
-            if let Some(journal) = journal.filter(|_| aborted) {
-                journal.remove();
-            }
-        }
+    if outcome.is_none() && matches!(job.upload.state(), State::Completing | State::Verifying) {
+        // The server may be at it already: then it is not cancelled, but done.
+        outcome = tokio::time::timeout(COMPLETING, &mut work).await.ok();
+    }
+    drop(work);
+    let outcome = outcome.unwrap_or_else(|| Err(job.upload.cancellation()));
+    if let Err(error) = &outcome
+        && !may_go_on(error.kind)
+    {
+        let live = std::mem::take(&mut *lock(&live));
+        give_up(&job, live).await;
     }
     outcome
+}
+
+/// Have the server forget what there is of an upload. A journal that has to stay says that nobody is to go on with it, and tells
+/// `sweep` what to abort.
+async fn give_up(job: &Job, live: Live) {
+    let Live { id, journal, beginning } = live;
+    let Some(mut journal) = journal else { return };
+    // First of all: should this process be killed now, nobody resumes it.
+    let _ = journal.append(&record::given_up(), false);
+    let abort = async {
+        match (&id, &beginning) {
+            (Some(id), _) => job.target.abort(id).await.map(|()| true),
+            // One that the server has not begun yet is found by whoever looks later.
+            (None, Some((created, token))) => abort_nameless(&*job.target, *created, token, "").await,
+            (None, None) => Ok(true),
+        }
+    };
+    if matches!(tokio::time::timeout(ABORTING, abort).await, Ok(Ok(true))) {
+        journal.remove();
+    }
 }
 
 async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
@@ -113,6 +148,11 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
         Some(source) => Arc::clone(source),
         None => Arc::new(FileSource::open(job.upload.path())?),
     };
+    if is_itself(job, &*source) {
+        let message =
+            format!("`{}` is the file itself that is to be uploaded; choose another folder", job.destination.uri);
+        return Err(UploadError::new(UploadErrorKind::BadDestination, message));
+    }
     let settings = &job.shared.settings;
     let patience = Patience::new(settings.give_up, settings.stall);
     let flag = || AtomicBool::new(false);
@@ -122,6 +162,14 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
         transfer.remove().await?;
     }
     Ok(())
+}
+
+/// Whether the destination is a name of the very file that is sent: by a link or another mount, names alone do not tell.
+fn is_itself(job: &Job, source: &dyn Source) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let there = (job.destination.scheme == Scheme::File).then(|| crate::disk::metadata(job.destination.file()));
+    let (Some(Ok(there)), Some(here)) = (there, source.identity()) else { return false };
+    (there.dev(), there.ino()) == (here.dev, here.ino)
 }
 
 impl Transfer<'_> {
@@ -134,7 +182,11 @@ impl Transfer<'_> {
         // What is no larger than a part goes by one request; a growing source shows only at its end which it is.
         loop {
             match self.source.extent() {
-                Extent::Complete(length) if length <= part_size => return self.single(length).await,
+                Extent::Complete(length) if length <= part_size => {
+                    self.single(length).await?;
+                    self.give_up_older().await;
+                    return Ok(());
+                }
                 Extent::Complete(_) => break,
                 // The first part itself may be ready last: a zip's large member has its header completed at its end.
                 Extent::Growing(sealed) if sealed > part_size => break,
@@ -175,7 +227,7 @@ impl Transfer<'_> {
         Arc::new(Meter::new(Arc::clone(&self.job.upload.sent)))
     }
 
-    async fn ask<T, A: Future<Output = Result<T, Fault>>>(&self, ask: impl FnMut(u32) -> A) -> Result<T, Fault> {
+    async fn ask<T, A: Future<Output = Result<T, Fault>>>(&self, ask: impl FnMut(Before) -> A) -> Result<T, Fault> {
         until_answered(&self.job.lanes, &self.patience, &self.job.upload, ask).await
     }
 
@@ -183,32 +235,57 @@ impl Transfer<'_> {
     async fn single(&self, length: u64) -> Result<(), Fault> {
         let (upload, target) = (&self.job.upload, &self.job.target);
         upload.set_total(length);
-        let _memory = self.job.shared.memory(length.min(body::MEMORY)).await;
+        let many = self.job.shared.many_wait(&self.job.endpoint);
+        let look = !many || !self.job.destination.overwrite || target.may_be_there().await;
+        // Before anything is held in memory: a place that does not answer is asked for long.
+        let there = if look { self.there().await? } else { None };
+        let turn = if length > LONG { self.job.shared.hashing().await } else { None };
+        let memory = self.job.shared.in_hand(length.min(PIECE)).await;
         let proof = target.proof();
         let wanted = target.wanted(proof);
-        let mut range = Range { source: Arc::clone(&self.source), offset: 0, length, bytes: None, known: None };
+        let mut range = Range::new(&self.source, 0, length);
         let known = self.read_or_hash(&mut range, wanted).await?;
+        drop(turn);
         range.known = Some(known.crc64);
         upload.set_checksum(known.crc64);
         // Looked at after the bytes were read: they are of one state of the file.
         self.still()?;
-        if self.job.shared.may_skip(length) && self.same_there(length, &known, None).await? {
-            return Ok(());
+        if let Some(there) = &there {
+            upload.enter(State::Hashing);
+            if self.is_same(there, length, &known, None).await? {
+                return Ok(());
+            }
+            self.refuse_taken(true)?;
         }
         upload.enter(State::Sending);
         let name = token();
-        let put = self.ask(|tries| {
-            let (range, name) = (range.clone(), name.clone());
+        // Bytes in hand are for the first try alone, so that a place that does not answer keeps no memory from others.
+        let first = Mutex::new(range.bytes.take().map(|bytes| (memory, bytes)));
+        let put = self.ask(|before| {
+            let (mut range, name) = (Range { held: before.broke_off, ..range.clone() }, name.clone());
+            let in_hand = lock(&first).take();
             async move {
+                let _memory = match in_hand {
+                    Some((memory, bytes)) => {
+                        range.bytes = Some(bytes);
+                        memory
+                    }
+                    None => self.job.shared.under_way(length).await,
+                };
                 match target.put(range, known, &name, self.meter()).await {
                     // An answer that was lost: the object that is in the way is ours.
                     Err(fault)
-                        if tries > 0 && fault.error.kind == UploadErrorKind::Exists && self.is_ours(&name).await =>
+                        if before.tries > 0
+                            && fault.error.kind == UploadErrorKind::Exists
+                            && self.is_ours(&name).await =>
                     {
                         Ok(None)
                     }
                     Err(fault) => Err(fault),
-                    Ok(taken) => self.compare_tag(proof, tries, &taken.tag, &known).map(|()| Some(taken.tag)),
+                    Ok(taken) => {
+                        let compared = self.compare_tag(proof, before.tries, &taken.tag, &known);
+                        compared.map(|()| Some(taken.tag)).inspect_err(|_| upload.take_back(length))
+                    }
                 }
             }
         });
@@ -253,6 +330,16 @@ impl Transfer<'_> {
         }
     }
 
+    /// Where a name that is taken must stay as it is: the server's own condition alone would not do, since some know none.
+    fn refuse_taken(&self, is_taken: bool) -> Result<(), Fault> {
+        if self.job.destination.overwrite || !is_taken {
+            return Ok(());
+        }
+        let message =
+            format!("`{}` is there already; choose another name, or allow overwriting", self.job.destination.uri);
+        Err(Fault::new(Class::Final, UploadErrorKind::Exists, message))
+    }
+
     async fn is_ours(&self, token: &str) -> bool {
         matches!(self.job.target.head().await, Ok(Some(remote)) if remote.token.as_deref() == Some(token))
     }
@@ -278,7 +365,9 @@ impl Transfer<'_> {
 
     /// Whether the server's tag is that of the bytes we sent. A server whose tags never were that is read back at the end.
     fn compare_tag(&self, proof: Proof, tries: u32, tag: &str, digests: &Digests) -> Result<(), Fault> {
-        let Some(md5) = digests.md5.filter(|_| proof == Proof::Tags) else { return Ok(()) };
+        // Once a server's tags are known to be none, each part is sent once, and the whole is read back.
+        let compared = proof == Proof::Tags && !self.read_back.load(Relaxed);
+        let Some(md5) = digests.md5.filter(|_| compared) else { return Ok(()) };
         if tag.eq_ignore_ascii_case(&hex(&md5)) {
             self.tags_match.store(true, Relaxed);
             return Ok(());
@@ -311,6 +400,9 @@ impl Transfer<'_> {
                 fault.error.message
             );
             return keep(&why);
+        }
+        if is_itself(self.job, &*self.source) {
+            return keep("its destination is the file itself");
         }
         let same = self.source.still().is_ok() && {
             use std::os::unix::fs::MetadataExt as _;

@@ -60,6 +60,8 @@ const RATE_OVER: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 struct Status {
     state: State,
+    /// Its turn has come: from now on whoever runs it brings it to its end.
+    begun: bool,
     error: Option<UploadError>,
     trouble: Option<String>,
     checksum: Option<String>,
@@ -72,7 +74,6 @@ struct Status {
 }
 
 /// One upload. Shared by whoever asked for it and by the engine.
-#[derive(Debug)]
 pub struct Upload {
     uri: String,
     path: PathBuf,
@@ -85,14 +86,25 @@ pub struct Upload {
     removed: AtomicBool,
     cancelled: AtomicBool,
     cancel: Notify,
+    /// Done once when it is cancelled before its turn came: nothing may remember it then.
+    forget: Mutex<Option<Forget>>,
 }
 
+type Forget = Box<dyn FnOnce() + Send>;
+
 const UNKNOWN: u64 = u64::MAX;
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upload({} to {}: {})", self.path.display(), self.uri, self.state().name())
+    }
+}
 
 impl Upload {
     pub(crate) fn new(uri: &str, path: &Path) -> Self {
         let status = Status {
             state: State::Queued,
+            begun: false,
             error: None,
             trouble: None,
             checksum: None,
@@ -113,7 +125,20 @@ impl Upload {
             removed: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
+            forget: Mutex::new(None),
         }
+    }
+
+    /// What is to be done if it is cancelled before its turn.
+    pub(crate) fn set_forget(&self, forget: impl FnOnce() + Send + 'static) {
+        *self.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(forget));
+    }
+
+    /// Its turn has come; false where it has ended before.
+    pub(crate) fn begin(&self) -> bool {
+        let mut status = self.status();
+        status.begun = true;
+        !status.state.ended()
     }
 
     fn status(&self) -> MutexGuard<'_, Status> {
@@ -218,6 +243,19 @@ impl Upload {
         self.cancelled.store(true, Relaxed);
         self.cancel.notify_waiters();
         self.cancel.notify_one();
+        if self.status().begun {
+            return;
+        }
+        // Behind large ones its turn may come in hours.
+        let forget = self.forget.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(forget) = forget {
+            forget();
+            self.finish(Err(self.cancellation()));
+        }
+    }
+
+    pub(crate) fn cancellation(&self) -> UploadError {
+        UploadError::new(UploadErrorKind::Cancelled, format!("the upload to `{}` was cancelled", self.uri))
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -244,6 +282,11 @@ impl Upload {
 
     pub(crate) fn add_reused(&self, bytes: u64) {
         self.reused.fetch_add(bytes, Relaxed);
+    }
+
+    /// Bytes that were taken have to be sent once more.
+    pub(crate) fn take_back(&self, bytes: u64) {
+        self.sent.fetch_sub(bytes as i64, Relaxed);
     }
 
     /// All is to be sent anew.

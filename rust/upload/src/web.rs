@@ -9,13 +9,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::body::Range;
-use crate::checksum::{Digesting, Digests, Wanted};
+use crate::checksum::{Digests, Wanted};
 use crate::destination::{Destination, bad};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::meter::Meter;
 use crate::plan::Limits;
 use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
-use crate::wire::{Answer, Payload, Wire};
+use crate::wire::{Answer, Payload, Span, Wire, spanning};
 use crate::xml;
 
 /// Addresses for the parts of one upload, in the order of the parts.
@@ -89,15 +89,7 @@ impl HttpTarget {
         if method == Method::PUT && matches!(&payload, Payload::Range(range, _) if range.length == 0) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let answer = self.wire.send(method, url, headers, payload, meter).await.map_err(|mut fault| {
-            if fault.class == Class::Again {
-                fault.error.message = format!(
-                    "cannot upload to `{}`: {}; check the address and the network",
-                    self.uri, fault.error.message
-                );
-            }
-            fault
-        })?;
+        let answer = self.wire.send(method, url, headers, payload, meter, &self.uri).await?;
         match self.fault(&answer) {
             Some(fault) => Err(fault),
             None => Ok(answer),
@@ -150,10 +142,8 @@ impl HttpTarget {
         let ends = self.uri[start..].match_indices('/').map(|(at, _)| start + at).skip(1);
         for end in ends {
             let url = &self.uri[..=end];
-            let _ = self
-                .wire
-                .send(method.clone(), url, self.headers.clone(), Payload::Bytes(Bytes::new()), Self::quiet())
-                .await;
+            let nothing = Payload::Bytes(Bytes::new());
+            let _ = self.wire.send(method.clone(), url, self.headers.clone(), nothing, Self::quiet(), &self.uri).await;
         }
     }
 
@@ -190,10 +180,7 @@ impl Target for HttpTarget {
             return Err(Fault::new(Class::Final, UploadErrorKind::Denied, message));
         }
         match self.ask(Method::HEAD, &self.uri, HeaderMap::new(), Payload::Bytes(Bytes::new()), Self::quiet()).await {
-            Ok(answer) => {
-                let size = answer.header("content-length").and_then(|text| text.parse().ok());
-                Ok(size.map(|size| Remote { size, tag: answer.etag(), ..Remote::default() }))
-            }
+            Ok(answer) => Ok(Some(Remote { size: answer.length(), tag: answer.etag(), ..Remote::default() })),
             Err(fault) if fault.error.kind == UploadErrorKind::NoSuchBucket => Ok(None),
             Err(fault) => Err(fault),
         }
@@ -212,7 +199,7 @@ impl Target for HttpTarget {
         let answer = match self.ask(Method::PUT, url, headers.clone(), send(), Arc::clone(&meter)).await {
             Err(fault) if fault.error.kind == UploadErrorKind::NoSuchBucket && self.presigned.is_none() => {
                 self.make_folders().await;
-                self.ask(Method::PUT, url, headers, send(), meter).await?
+                self.ask(Method::PUT, url, headers, send(), Arc::new(meter.anew())).await?
             }
             other => other?,
         };
@@ -277,16 +264,13 @@ impl Target for HttpTarget {
         }
     }
 
-    async fn read_back(&self) -> Result<u64, Fault> {
-        let mut digesting = Digesting::new(Wanted::default());
-        let status = self
-            .wire
-            .read(&self.uri, self.headers.clone(), Self::quiet(), &mut |bytes| digesting.update(bytes))
-            .await?;
-        let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::new(), digests: None };
-        match self.fault(&answer) {
+    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
+        let mut headers = spanning(span);
+        headers.extend(self.headers.clone());
+        let (status, crc64) = self.wire.read(&self.uri, headers, span, &self.uri).await?;
+        match self.fault(&Answer::of(status)) {
             Some(fault) => Err(fault),
-            None => Ok(digesting.finish().crc64),
+            None => Ok(crc64),
         }
     }
 

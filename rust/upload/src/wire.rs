@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{RANGE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::body::{Range, RangeBody};
-use crate::checksum::{Digests, Wanted};
+use crate::checksum::{Digesting, Digests, Wanted};
 use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
 use crate::meter::{Bucket, Meter};
 
@@ -17,6 +17,10 @@ const LONGEST_ANSWER: usize = 4 << 20;
 
 /// Connections to what answers at all are there within a few round trips.
 const CONNECT: Duration = Duration::from_secs(20);
+
+/// How long a body is held back where the one before broke off: a server that refuses at sight of the head has said so by then.
+/// One that answers and closes while bytes are still coming resets the connection, and the reset may overtake the answer.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// The connections of one destination.
 #[derive(Clone)]
@@ -32,6 +36,19 @@ pub(crate) enum Payload {
     Range(Range, Wanted),
 }
 
+/// Bytes of an object, from the first on to before the second.
+pub(crate) type Span = std::ops::Range<u64>;
+
+/// Headers that ask for a span of an object, or for all of it.
+pub(crate) fn spanning(span: Option<&Span>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let text = span.map(|span| format!("bytes={}-{}", span.start, span.end.saturating_sub(1)));
+    if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(RANGE, value);
+    }
+    headers
+}
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -43,8 +60,18 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Nothing but a status.
+    pub fn of(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), digests: None }
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// How long the object is that HEAD was asked of; a server need not say it.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
     }
 
     /// How long the server asks to be left alone; never so long that nobody would call it waiting.
@@ -89,7 +116,7 @@ impl Wire {
         Ok(Self { client, stall, bucket })
     }
 
-    /// Send a request. An answer of any status is an answer; a `Fault` means that there was none.
+    /// Send a request on behalf of an upload to `uri`. An answer of any status is an answer; a `Fault` means that there was none.
     pub async fn send(
         &self,
         method: Method,
@@ -97,6 +124,7 @@ impl Wire {
         headers: HeaderMap,
         payload: Payload,
         meter: Arc<Meter>,
+        uri: &str,
     ) -> Result<Answer, Fault> {
         let url = url.parse().map_err(|error| {
             Fault::new(
@@ -113,12 +141,27 @@ impl Wire {
             Payload::Bytes(bytes) => Some(bytes.into()),
             Payload::Range(range, _) if range.length == 0 => None,
             Payload::Range(range, wanted) => {
-                let body = RangeBody::new(range, wanted, Arc::clone(&meter), Arc::clone(&self.bucket));
+                let hold = range.held.then(|| HOLD.min(self.stall / 2));
+                let body = RangeBody::new(range, wanted, hold, Arc::clone(&meter), Arc::clone(&self.bucket));
                 digests = Some(body.digests());
                 Some(reqwest::Body::wrap(body))
             }
         };
-        let exchange = self.exchange(request, &meter);
+        let mut answer = self.watched(&meter, uri, self.exchange(request, &meter)).await?;
+        if answer.status.is_success() {
+            meter.keep();
+        }
+        answer.digests = digests.and_then(|digests| *digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        Ok(answer)
+    }
+
+    /// An exchange, ended when nothing has moved for too long; that there was no answer is told with where it was to come from.
+    async fn watched<T>(
+        &self,
+        meter: &Meter,
+        uri: &str,
+        exchange: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         let watch = async {
             loop {
                 let patience = meter.patience(self.stall);
@@ -128,18 +171,20 @@ impl Wire {
                 tokio::time::sleep(patience).await;
             }
         };
-        let mut answer = tokio::select! {
-            answer = exchange => answer?,
+        let outcome = tokio::select! {
+            outcome = exchange => outcome,
             () = watch => {
                 let message = format!("nothing has moved for {} seconds", self.stall.as_secs_f32());
-                return Err(Fault::new(Class::Again, UploadErrorKind::Stalled, message));
+                Err(Fault::new(Class::Again, UploadErrorKind::Stalled, message))
             }
         };
-        if answer.status.is_success() {
-            meter.keep();
-        }
-        answer.digests = digests.and_then(|digests| *digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        Ok(answer)
+        outcome.map_err(|mut fault| {
+            if fault.class == Class::Again {
+                fault.error.message =
+                    format!("cannot upload to `{uri}`: {}; check the address and the network", fault.error.message);
+            }
+            fault
+        })
     }
 
     async fn exchange(&self, request: reqwest::Request, meter: &Meter) -> Result<Answer, Fault> {
@@ -164,34 +209,32 @@ impl Wire {
         Ok(Answer { status: response.status(), headers, body: body.freeze(), digests: None })
     }
 
-    /// GET, each piece of the answer handed to `take` as it comes, until it says that it has enough.
+    /// CRC-64 of what GET gives: of the whole object, or of a span of it, which `headers` must ask for where they are signed.
     pub async fn read(
         &self,
         url: &str,
         headers: HeaderMap,
-        meter: Arc<Meter>,
-        take: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<StatusCode, Fault> {
+        span: Option<&Span>,
+        uri: &str,
+    ) -> Result<(StatusCode, u64), Fault> {
         let lost =
             |error: reqwest::Error| Fault::new(Class::Again, UploadErrorKind::Unreachable, chain(&error.without_url()));
+        let meter = Meter::new(Arc::default());
         let exchange = async {
             let mut response = self.client.get(url).headers(headers).send().await.map_err(lost)?;
             meter.touch();
+            if span.is_some() && response.status() == StatusCode::OK {
+                let message = "the server gives no spans of what it has";
+                return Err(Fault::new(Class::Unsupported, UploadErrorKind::Rejected, message));
+            }
+            let mut digesting = Digesting::new(Wanted::default());
             while let Some(piece) = response.chunk().await.map_err(lost)? {
                 meter.touch();
-                take(&piece);
+                digesting.update(&piece);
             }
-            Ok(response.status())
+            Ok((response.status(), digesting.finish().crc64))
         };
-        let watch = async {
-            while !meter.patience(self.stall).is_zero() {
-                tokio::time::sleep(meter.patience(self.stall)).await;
-            }
-        };
-        tokio::select! {
-            status = exchange => status,
-            () = watch => Err(Fault::new(Class::Again, UploadErrorKind::Stalled, "nothing has moved")),
-        }
+        self.watched(&meter, uri, exchange).await
     }
 }
 

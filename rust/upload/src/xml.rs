@@ -6,10 +6,14 @@ use quick_xml::events::Event;
 /// Nothing that we ask for nests deeper.
 const DEEPEST: usize = 16;
 
+/// Nor is longer, once its elements are named in full: a hostile server must not make much of little.
+const LONGEST: usize = 16 << 20;
+
 /// Elements with text, in order: their path (`ListPartsResult/Part/ETag`) and the text. What is no XML gives what came before.
 pub(crate) fn texts(body: &[u8]) -> Vec<(String, String)> {
     let mut reader = Reader::from_reader(body);
     let (mut path, mut text, mut found): (Vec<String>, String, Vec<(String, String)>) = Default::default();
+    let mut length = 0;
     loop {
         match reader.read_event() {
             Ok(Event::Start(start)) => {
@@ -20,6 +24,10 @@ pub(crate) fn texts(body: &[u8]) -> Vec<(String, String)> {
                 text.clear();
             }
             Ok(Event::End(_)) => {
+                length += path.iter().map(String::len).sum::<usize>() + text.len();
+                if length > LONGEST {
+                    return found;
+                }
                 found.push((path.join("/"), std::mem::take(&mut text).trim().to_owned()));
                 path.pop();
             }
@@ -83,7 +91,9 @@ pub(crate) fn error(body: &[u8]) -> Option<(String, String)> {
     let texts = texts(body);
     let code = texts.iter().find(|(path, _)| path == "Error/Code" || path.ends_with("/Error/Code"))?;
     let message = texts.iter().find(|(path, _)| path.ends_with("Error/Message")).map_or("", |(_, text)| text);
-    Some((code.1.clone(), message.to_owned()))
+    // Told on terminals, which take some characters for commands.
+    let plain = |text: &str| text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    Some((plain(&code.1), plain(message)))
 }
 
 /// Text as it stands in an element.
@@ -123,5 +133,8 @@ mod tests {
             assert_eq!(error(rubbish), None);
         }
         assert!(texts(&b"<a>".repeat(100_000)).len() < 100);
+        let root = "r".repeat(1 << 20);
+        let many = format!("<{root}>{}</{root}>", "<a></a>".repeat(100_000));
+        assert!(texts(many.as_bytes()).len() < 100, "a long name for each of many children");
     }
 }

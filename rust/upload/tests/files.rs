@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use vhpack_upload::{Options, OptionsByScheme, Settings, State, Upload, UploadErrorKind, Uploader};
+use vhpack_upload::{Given, Options, Settings, State, Upload, UploadErrorKind, Uploader};
 
 const PART: usize = 64 << 10;
 
@@ -94,6 +94,34 @@ fn files_of_every_length_arrive_and_leave_nothing_else() {
         assert_eq!((upload.bytes_sent(), upload.bytes_total()), (length as u64, Some(length as u64)));
         assert_eq!(ground.left(), ["to it"]);
         std::fs::remove_file(target).unwrap();
+    }
+}
+
+#[test]
+fn files_of_every_length_arrive_at_a_pace_that_was_allowed() {
+    let ground = Ground::new();
+    let uploader = ground.uploader(Some(4 << 20));
+    for length in [1, 1023, 1024, 1025, PART + 1, 2 * PART + 1023] {
+        let path = ground.write("from", length);
+        let (target, uri) = ground.target("x");
+        done(&start(&uploader, &path, &uri));
+        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&target).unwrap());
+        std::fs::remove_file(target).unwrap();
+    }
+}
+
+#[test]
+fn a_file_is_never_removed_from_under_itself() {
+    let ground = Ground::new();
+    let uploader = ground.uploader(None);
+    std::os::unix::fs::symlink(ground.at("."), ground.at("link")).unwrap();
+    for (folder, length) in [(".", 10), ("link", 3 * PART)] {
+        let path = ground.write("from", length);
+        let uri = format!("file://{}", ground.at(folder).join("from").display());
+        let uri = uri.replace("/./", "/");
+        let upload = uploader.start(&path, &uri, &options(), None, true, true).unwrap();
+        assert_eq!(fails(&upload), UploadErrorKind::BadDestination);
+        assert!(path.exists());
     }
 }
 
@@ -247,7 +275,7 @@ fn hostile_journals_are_told_and_torn_ones_are_taken_for_what_is_left() {
         std::fs::write(ground.at("state").join(format!("{number}.asked.v1.jsonl")), bytes).unwrap();
     }
     assert!(uploader.records().iter().all(|record| record.state == "unreadable"));
-    for upload in uploader.resume(&OptionsByScheme::new(), None) {
+    for upload in uploader.resume(&Given::default()) {
         assert_eq!(fails(&upload), UploadErrorKind::Journal);
     }
     // None of them stands in a new upload's way.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -172,6 +174,57 @@ def test_a_killed_extraction_leaves_no_half_file_under_its_name(work: Path) -> N
         assert not large.exists() or large.stat().st_size == size
         subprocess.run(["rm", "-rf", "out"], check=True, cwd=work)
     assert seen
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Modes, times and contents of a folder and all below it: whoever makes something there and removes it again shows, too."""
+    paths = [folder, *sorted(folder.rglob("*"))]
+    stats = [(path, path.lstat()) for path in paths]
+    return {str(path): (seen.st_mode, seen.st_mtime_ns, b"" if path.is_dir() else path.read_bytes()) for path, seen in stats}
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Let two names change places, so that neither is missing at any time."""
+    here, exchanging = -100, 2
+    assert ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchanging) == 0
+
+
+def test_nothing_is_written_through_a_link_that_takes_a_folders_place_meanwhile(work: Path) -> None:
+    (work / "outside/sub").mkdir(parents=True)
+    for name in ("a", "sub/b", "large", "hard"):
+        (work / "outside" / name).write_bytes(b"kept")
+    (work / "out/d/sub").mkdir(parents=True)
+    (work / "link").symlink_to(work / "outside")
+    folders = [special(name, tarfile.DIRTYPE, mode=0o700) for name in ("d", "d/sub", "d/new")]
+    links = [special("d/hard", tarfile.LNKTYPE, "d/a"), special("d/soft", tarfile.SYMTYPE, "a")]
+    files = [("d/a", b"new"), ("d/sub/b", b"new"), ("d/large", bytes(2 * MIB))]
+    archive = opened(tar_of(work / "a.tar", *folders, *files, *links))
+    before = everything(work / "outside")
+    stop = threading.Event()
+    swaps = 0
+
+    def swap() -> None:
+        nonlocal swaps
+        while not stop.is_set():
+            exchange(work / "out/d", work / "link")
+            swaps += 1
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    ended = set()
+    try:
+        for _ in range(150):
+            try:
+                archive.extract(os.fsencode(work / "out"), existing="overwrite")
+                ended.add("done")
+            except vhpack.PackError as error:
+                ended.add(type(error).__name__)
+    finally:
+        stop.set()
+        thread.join()
+    assert everything(work / "outside") == before
+    assert swaps > 10
+    assert len(ended) > 1, "some met the link, and some did not"
 
 
 def test_large_files_are_replaced_and_kept_as_small_ones_are(work: Path) -> None:

@@ -40,6 +40,7 @@ WRITERS = {
     "7z": "cd tree && 7z a -bd -tzip ../made.zip . > /dev/null",
     "bsdtar zip": "cd tree && bsdtar --format zip -cf ../made.zip *",
     "jar": "cd tree && jar cfM ../made.zip *",
+    "jar stored": "cd tree && jar cfM0 ../made.zip *",
     "gnu tar": "tar -C tree --format=gnu -cf made.tar .",
     "pax tar": "tar -C tree --format=pax -cf made.tar .",
     "bsdtar": "bsdtar -C tree -cf made.tar .",
@@ -128,6 +129,29 @@ def test_zipfile_and_the_engine_agree_on_every_field(work: Path) -> None:
             assert (ours.name, ours.size, ours.packed) == (theirs.filename, theirs.file_size, theirs.compress_size)
             assert (ours.crc32, ours.offset, ours.codec) == (theirs.CRC, theirs.header_offset, "deflate")
             assert ours.mode == theirs.external_attr >> 16 & 0o7777
+
+
+def test_a_jar_with_a_manifest_that_was_updated_reads_as_zipfile_has_it(work: Path) -> None:
+    needs("jar")
+    write_tree(work / "tree", TREE)
+    subprocess.run(["jar", "cfe", "a.jar", "some.Main", "-C", "tree", "."], check=True)
+    (work / "tree/a.txt").write_bytes(b"other")
+    (work / "more").write_bytes(noise(40 * KIB))
+    subprocess.run(["jar", "uf", "a.jar", "more", "-C", "tree", "a.txt"], check=True)
+    with zipfile.ZipFile("a.jar") as theirs, vhpack.open("a.jar") as ours:
+        wanted = {member.filename: theirs.read(member) for member in theirs.infolist() if not member.is_dir()}
+        assert {"META-INF/MANIFEST.MF", "more", "a.txt"} < set(wanted)
+        assert [member.name for member in ours.members()] == theirs.namelist()
+        assert dict(ours) == wanted
+        assert ours.read_many(ours.names()) == list(ours.values())
+        for name, content in wanted.items():
+            with ours.open(name) as file:
+                half = len(content) // 2
+                assert (file.seek(half), file.read(), file.seek(0), file.read(half)) == (half, content[half:], 0, content[:half])
+        report = ours.verify()
+        assert (report.ok, report.warnings) == (True, [])
+        ours.extract("back")
+        assert {name: (work / "back" / name).read_bytes() for name in wanted} == wanted
 
 
 def test_zip64_and_descriptors_and_bytes_in_front(work: Path) -> None:
@@ -275,6 +299,19 @@ def test_hidden_bytes_are_told(work: Path) -> None:
     (work / "a.zip").write_bytes(content + b"trailing")
     [warning] = opened(work / "a.zip").verify().warnings
     assert "8 bytes follow" in warning
+    end = content.index(b"PK\x05\x06")
+    directory, length = struct.unpack_from("<II", content, end + 12)[::-1]
+    wide = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, length, directory)
+    for hidden, at_end in (
+        ((b"hidden", b""), b""),
+        ((b"hidden", b""), wide + struct.pack("<4sIQI", b"PK\x06\x07", 0, end + 6, 1)),
+        ((b"", b"hidden"), wide + b"hidden" + struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)),
+    ):
+        (work / "a.zip").write_bytes(content[:end] + hidden[0] + at_end + content[end:])
+        archive = opened(work / "a.zip")
+        assert [archive.read(name) for name in archive.names()] == [b"1", b"2"]
+        report = archive.verify()
+        assert (report.ok, report.warnings) == (True, ["6 bytes in 1 places belong to no member."])
 
 
 def test_a_file_that_vanishes_while_it_is_open_can_still_be_read(work: Path) -> None:

@@ -104,6 +104,14 @@ impl Container {
         }
     }
 
+    /// What its packed members may ask for.
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Self::Zip(zip) => &zip.limits,
+            Self::Tar(tar, _) => &tar.limits,
+        }
+    }
+
     /// Numbers of the members that a later one has the name of, in order.
     pub fn superseded(&self) -> &[u32] {
         match self {

@@ -1,7 +1,7 @@
 //! A member's bytes: whole, checked against their CRC, or in portions from any position.
 
 use super::container::Container;
-use super::decode::{Stream, unpack_whole};
+use super::decode::{Stream, expect_whole_end, unpack_whole};
 use super::fault::Fault;
 use super::member::{Member, MemberKind, Packing};
 use super::source::Source;
@@ -43,6 +43,26 @@ pub(crate) fn read_into(
     member: &Member,
     out: &mut [u8],
 ) -> Result<(), Fault> {
+    read_whole(container, source, member, out, false)
+}
+
+/// The same, and refuse bytes behind the packed stream, too: readers pass over them, and finding them takes as long again.
+pub(crate) fn read_strictly(
+    container: &Container,
+    source: &dyn Source,
+    member: &Member,
+    out: &mut [u8],
+) -> Result<(), Fault> {
+    read_whole(container, source, member, out, true)
+}
+
+fn read_whole(
+    container: &Container,
+    source: &dyn Source,
+    member: &Member,
+    out: &mut [u8],
+    is_strict: bool,
+) -> Result<(), Fault> {
     check(member)?;
     let Container::Zip(zip) = container else {
         return read_in_portions(container, source, member, out);
@@ -56,7 +76,8 @@ pub(crate) fn read_into(
     }
     let (packed, start) = zip.packed(source, member)?;
     unpack_whole(member.packing, &packed[start..], out)?;
-    check_crc(member, crc32fast::hash(out))
+    check_crc(member, crc32fast::hash(out))?;
+    if is_strict { expect_whole_end(member.packing, &packed[start..], out) } else { Ok(()) }
 }
 
 fn read_in_portions(container: &Container, source: &dyn Source, member: &Member, out: &mut [u8]) -> Result<(), Fault> {
@@ -87,7 +108,7 @@ impl Content {
         let start = container.data_start(source, member)?;
         let stream = match member.packing {
             Packing::Stored | Packing::Tar | Packing::Sparse => None,
-            packing => Some(Stream::new(packing, start, start + member.packed)?),
+            packing => Some(Stream::new(packing, start, start + member.packed, container.limits())?),
         };
         Ok(Self { start, stream, position: 0, crc: crc32fast::Hasher::new(), hashed: 0 })
     }

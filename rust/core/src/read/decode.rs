@@ -4,46 +4,86 @@ use std::cell::RefCell;
 
 use libdeflater::{DecompressionError, Decompressor};
 use zlib_rs::{Inflate, InflateFlush, Status};
-use zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective};
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
 use super::fault::Fault;
+use super::limits::{Limits, TRUST};
 use super::member::Packing;
 use super::source::Source;
 
 /// Packed bytes that a stream holds at once.
 const INPUT: usize = 64 << 10;
 
+/// How far back a zstd frame may look, as a power of two: what the library allows by itself. More is `zstd --long=28` and above.
+const WINDOW: u32 = 27;
+
+/// The most that it can be told to allow.
+const LARGEST_WINDOW: u32 = 31;
+
+/// Errors of the library, whose numbers are fixed: a frame looks further back than is allowed, or makes more than there is
+/// room for.
+const WINDOW_TOO_LARGE: usize = 16_usize.wrapping_neg();
+const NO_ROOM: usize = 70_usize.wrapping_neg();
+
 thread_local! {
     static INFLATER: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    /// Making one takes longer than to unpack a small frame.
+    static FRAMES: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
+fn zstd_context() -> Result<DCtx<'static>, Fault> {
+    DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory).into())
+}
+
+/// Unpack zstd frames into `out`, which may be longer; how many bytes they made, or the library's code of what is wrong. No
+/// window is needed, as `out` is there.
+pub(crate) fn unpack_frames(packed: &[u8], out: &mut [u8]) -> Result<Result<usize, usize>, Fault> {
+    FRAMES.with_borrow_mut(|kept| {
+        let mut context = kept.take().map_or_else(zstd_context, Ok)?;
+        let made = context.decompress(out, packed);
+        *kept = Some(context);
+        Ok(made)
+    })
 }
 
 /// Unpack `packed` into exactly `out`.
 pub(crate) fn unpack_whole(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Fault> {
     match packing {
         Packing::Stored | Packing::Tar if packed.len() == out.len() => out.copy_from_slice(packed),
-        Packing::Deflate => {
-            let made = INFLATER.with_borrow_mut(|inflater| inflater.deflate_decompress(packed, out));
-            match made {
-                Ok(count) if count == out.len() => {}
-                Ok(_) => return Err(shorter()),
-                Err(DecompressionError::InsufficientSpace) => return Err(longer()),
-                Err(DecompressionError::BadData) => return Err(damaged_deflate()),
-            }
-        }
-        packing => {
-            let mut stream = Stream::new(packing, 0, packed.len() as u64)?;
-            let source = Slice(packed);
-            let mut at = 0;
-            while at < out.len() {
-                match stream.read(&source, &mut out[at..])? {
-                    0 => return Err(shorter()),
-                    count => at += count,
-                }
-            }
-            stream.expect_end(&source)?;
-        }
+        Packing::Deflate => match inflate(packed, out) {
+            Ok(count) if count == out.len() => {}
+            Ok(_) => return Err(shorter()),
+            Err(DecompressionError::InsufficientSpace) => return Err(longer()),
+            Err(DecompressionError::BadData) => return Err(damaged_deflate()),
+        },
+        Packing::Zstd => match unpack_frames(packed, out)? {
+            Ok(count) if count == out.len() => {}
+            Ok(_) => return Err(shorter()),
+            Err(NO_ROOM) => return Err(longer()),
+            Err(code) => return Err(damaged_zstd(code)),
+        },
+        packing => return Err(unknown(packing)),
     }
     Ok(())
+}
+
+fn unknown(packing: Packing) -> Fault {
+    Fault::unsupported(format!("vhpack does not unpack {}", packing.name()))
+}
+
+fn inflate(packed: &[u8], out: &mut [u8]) -> Result<usize, DecompressionError> {
+    INFLATER.with_borrow_mut(|inflater| inflater.deflate_decompress(packed, out))
+}
+
+/// Refuse bytes behind the deflate stream that unpacks to `out`, which libdeflate passes over: there are some where the last
+/// one can be spared.
+pub(crate) fn expect_whole_end(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Fault> {
+    match packed.split_last() {
+        Some((_, rest)) if packing == Packing::Deflate && inflate(rest, out) == Ok(out.len()) => {
+            Err(more_than_stream())
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn shorter() -> Fault {
@@ -54,23 +94,12 @@ fn longer() -> Fault {
     Fault::corrupt("it unpacks to more bytes than announced")
 }
 
-fn damaged_deflate() -> Fault {
-    Fault::corrupt("its deflate stream is damaged")
+fn more_than_stream() -> Fault {
+    Fault::corrupt("there is more packed data than its stream")
 }
 
-struct Slice<'a>(&'a [u8]);
-
-impl Source for Slice<'_> {
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
-    }
+fn damaged_deflate() -> Fault {
+    Fault::corrupt("its deflate stream is damaged")
 }
 
 /// A decoder that is fed in portions.
@@ -89,16 +118,17 @@ pub(crate) struct Fed {
 }
 
 impl Decoder {
-    pub fn new(packing: Packing) -> Result<Self, Fault> {
+    pub fn new(packing: Packing, limits: &Limits) -> Result<Self, Fault> {
         Ok(match packing {
             Packing::Stored | Packing::Tar => Self::Stored,
             Packing::Deflate => Self::Deflate(Box::new(Inflate::new(false, 15))),
             Packing::Zstd => {
-                Self::Zstd(DCtx::try_create().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?)
+                let mut context = zstd_context()?;
+                let window = if limits.max_ratio == 0 { LARGEST_WINDOW } else { WINDOW };
+                context.set_parameter(DParameter::WindowLogMax(window)).map_err(damaged_zstd)?;
+                Self::Zstd(context)
             }
-            Packing::Sparse | Packing::Other(_) => {
-                return Err(Fault::unsupported(format!("vhpack does not unpack {}", packing.name())));
-            }
+            Packing::Sparse | Packing::Other(_) => return Err(unknown(packing)),
         })
     }
 
@@ -157,9 +187,16 @@ impl Decoder {
     }
 }
 
-/// A window above 128 MiB is refused by the library itself, before it takes the memory.
+/// Too large a window is refused by the library itself, before it takes the memory.
 fn damaged_zstd(code: usize) -> Fault {
-    Fault::corrupt(format!("its zstd data is damaged or needs too much memory: {}", zstd_safe::get_error_name(code)))
+    if code == WINDOW_TOO_LARGE {
+        let what = format!(
+            "to unpack it takes a window of more than 128 MiB of memory, as zstd --long=28 and above make it; unpack it with \
+             zstd -d --long=31, or {TRUST}"
+        );
+        return Fault::new(crate::ErrorKind::LimitExceeded, what);
+    }
+    Fault::corrupt(format!("its zstd data is damaged: {}", zstd_safe::get_error_name(code)))
 }
 
 /// One packed stream that lies in a source.
@@ -176,9 +213,9 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// The stream in the bytes from `start` to `end`.
-    pub fn new(packing: Packing, start: u64, end: u64) -> Result<Self, Fault> {
+    pub fn new(packing: Packing, start: u64, end: u64, limits: &Limits) -> Result<Self, Fault> {
         let input = vec![0; INPUT.min(usize::try_from(end.saturating_sub(start)).unwrap_or(INPUT))];
-        Ok(Self { decoder: Decoder::new(packing)?, input, unread: 0..0, start, next: start, end, ended: false })
+        Ok(Self { decoder: Decoder::new(packing, limits)?, input, unread: 0..0, start, next: start, end, ended: false })
     }
 
     pub fn restart(&mut self) {
@@ -231,7 +268,7 @@ impl Stream {
             return Err(longer());
         }
         if !self.unread.is_empty() || self.next < self.end {
-            return Err(Fault::corrupt("there is more packed data than its stream"));
+            return Err(more_than_stream());
         }
         Ok(())
     }

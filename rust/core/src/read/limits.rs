@@ -47,7 +47,7 @@ pub(crate) const DEPTH: usize = 512;
 pub(crate) const LINK_BYTES: u64 = 4096;
 
 /// The next step for whoever meets a limit.
-const TRUST: &str = "if you trust it, lift the limits with --unsafe-limits, or unsafe_limits=True in Python";
+pub(super) const TRUST: &str = "if you trust it, lift the limits with --unsafe-limits, or unsafe_limits=True in Python";
 
 /// How many symbolic links may lead to each other, as on Linux.
 pub(crate) const LINKS: usize = 40;

@@ -153,6 +153,18 @@ impl Archive {
         Err(self.explain_in(&first, Fault::unsupported("it is one of many links that lead to each other")))
     }
 
+    /// Whether a file can be read by this name: it is a file's own, or that of a link to one inside the archive.
+    pub fn contains(&self, name: &[u8]) -> Result<bool> {
+        match self.find(name)? {
+            Some(member) if member.kind == MemberKind::Link => match self.readable(name) {
+                Ok(end) => Ok(end.is_file()),
+                Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
+                Err(error) => Err(error),
+            },
+            member => Ok(member.is_some_and(|member| member.is_file())),
+        }
+    }
+
     /// Members in the archive's order; with patterns, those that match one.
     pub fn members(&self, patterns: Option<&[Vec<u8>]>) -> Result<Vec<Member>> {
         let globs: Option<Vec<Glob>> = patterns.map(|texts| texts.iter().map(|text| Glob::new(text)).collect());

@@ -162,7 +162,7 @@ impl Archive {
             self.limits.check_total(member.size)?;
             if member.size <= PORTION as u64 {
                 buffer.resize(member.size as usize, 0);
-                content::read_into(container, source, &as_file, buffer)?;
+                content::read_strictly(container, source, &as_file, buffer)?;
             } else {
                 buffer.resize(PORTION, 0);
                 let mut content = Content::new(container, source, &as_file)?;
@@ -304,6 +304,10 @@ fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64, usize)>, members: &[Member],
     if zip.directory() > at {
         gaps += 1;
         bytes += zip.directory() - at;
+    }
+    if zip.hidden > 0 {
+        gaps += 1;
+        bytes += zip.hidden;
     }
     if gaps > 0 {
         report.warnings.push(format!("{bytes} bytes in {gaps} places belong to no member."));

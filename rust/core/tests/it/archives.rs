@@ -53,13 +53,22 @@ pub fn gzip(raw: &[u8]) -> Vec<u8> {
 
 /// A zip, with data descriptors where asked for.
 pub fn zip(entries: &[Entry<'_>], packed: Packed, descriptors: bool) -> Vec<u8> {
+    match packed {
+        Packed::Stored => zip_with(entries, 0, <[u8]>::to_vec, descriptors),
+        Packed::Deflated => zip_with(entries, 8, deflate, descriptors),
+        Packed::Zstd => zip_with(entries, 93, zstd, descriptors),
+    }
+}
+
+/// A zip whose members are packed by the method with this number, as `pack` has it.
+pub fn zip_of(entries: &[Entry<'_>], method: u16, pack: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    zip_with(entries, method, pack, false)
+}
+
+fn zip_with(entries: &[Entry<'_>], method: u16, pack: impl Fn(&[u8]) -> Vec<u8>, descriptors: bool) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, raw) in entries {
-        let (method, bytes) = match packed {
-            Packed::Stored => (0_u16, raw.to_vec()),
-            Packed::Deflated => (8, deflate(raw)),
-            Packed::Zstd => (93, zstd(raw)),
-        };
+        let bytes = pack(raw);
         let offset = out.len() as u32;
         let flags: u16 = if descriptors { 8 } else { 0 };
         let sizes = [crc32fast::hash(raw), bytes.len() as u32, raw.len() as u32].map(u32::to_le_bytes).concat();

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vhpack_core::read::{Archive, Existing, Limits, MemberReader, Source};
+use vhpack_core::read::{Archive, Existing, ExtractRequest, Limits, MemberReader, Source};
 use vhpack_core::{CancelToken, ErrorKind, Progress, Result};
 
-use crate::archives::{Packed, gzip, noise, tar, text, zip, zstd};
+use crate::archives::{Packed, deflate, gzip, noise, tar, tar_member, text, zip, zip_of, zstd};
 use crate::read::{extract, open, read};
 
 #[test]
@@ -154,6 +154,83 @@ fn the_way_to_a_far_place_of_a_packed_member_can_be_interrupted() -> Result<()> 
         assert_eq!(later.load(Ordering::Relaxed), 0, "nothing is behind the end, and nothing is unpacked for it");
     }
     Ok(())
+}
+
+/// A zstd frame whose header asks for a window of 256 MiB, as `zstd --long=28` makes it; blocks as they are.
+fn long_zstd(raw: &[u8]) -> Vec<u8> {
+    let mut frame = b"\x28\xb5\x2f\xfd\0\x90".to_vec();
+    let blocks = raw.chunks(128 << 10);
+    let last = blocks.len() - 1;
+    for (number, block) in blocks.enumerate() {
+        let header = (block.len() as u32) << 3 | u32::from(number == last);
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.extend(block);
+    }
+    frame
+}
+
+#[test]
+fn a_window_of_more_than_128_mib_is_taken_only_where_limits_are_lifted() {
+    let lifted = Limits { max_ratio: 0, ..Limits::default() };
+    let large = noise(20 << 20, 3);
+    let members = [("small", &b"abc"[..]), ("large", &large)];
+    let packed = long_zstd(&tar(&members));
+    let error = open(packed.clone(), Limits::default()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    let message = error.to_string();
+    assert!(message.contains("--long=28") && message.contains("unsafe_limits=True"), "{message}");
+    let archive = open(packed, lifted).unwrap();
+    assert!(read(&archive, "large").unwrap() == large && read(&archive, "small").unwrap() == b"abc");
+
+    let packed = zip_of(&members, 93, long_zstd);
+    let archive = open(packed.clone(), Limits::default()).unwrap();
+    assert_eq!(read(&archive, "small").unwrap(), b"abc", "what is unpacked as a whole needs no window");
+    assert_eq!(read(&archive, "large").unwrap_err().kind(), ErrorKind::LimitExceeded);
+    assert!(read(&open(packed, lifted).unwrap(), "large").unwrap() == large);
+}
+
+#[test]
+fn bytes_behind_a_packed_stream_are_damage_to_whoever_verifies() {
+    let raw = text(9000);
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    for (method, pack) in [(8, deflate as Pack), (93, zstd as Pack)] {
+        for (behind, empty) in [(&b"\0"[..], false), (b"junk", false), (b"\0", true)] {
+            let entry = [("a", if empty { &[][..] } else { &raw[..] })];
+            let sound = open(zip_of(&entry, method, pack), Limits::default()).unwrap();
+            assert!(sound.verify(1, &Progress::default(), &CancelToken::default()).unwrap().is_sound());
+            let archive =
+                open(zip_of(&entry, method, |raw| [&pack(raw)[..], behind].concat()), Limits::default()).unwrap();
+            let report = archive.verify(1, &Progress::default(), &CancelToken::default()).unwrap();
+            assert!(!report.is_sound(), "{method} {behind:?}");
+        }
+    }
+}
+
+#[test]
+fn many_links_to_one_path_of_many_members_are_settled_by_the_last_before_each() {
+    // Every other member is another version of the file, and none of them is asked for.
+    let count = 30_000;
+    let mut bytes = Vec::new();
+    for number in 0..count {
+        bytes.extend(tar_member(b"file", b'0', b"", number.to_string().as_bytes()));
+        bytes.extend(tar_member(format!("links/{number}").as_bytes(), b'1', b"file", b""));
+    }
+    bytes.extend([0; 1024]);
+    let folder = tempfile::tempdir().unwrap();
+    let request = ExtractRequest {
+        dest: folder.path().into(),
+        patterns: Some(vec![b"links/*9".to_vec()]),
+        links: true,
+        jobs: 2,
+        ..ExtractRequest::default()
+    };
+    let archive = open(bytes, Limits::default()).unwrap();
+    let report = archive.extract(&request, &Progress::default(), &CancelToken::default()).unwrap();
+    assert_eq!(report.files, count / 10);
+    for number in [9, 12_349, count - 1] {
+        let content = std::fs::read(folder.path().join(format!("links/{number}"))).unwrap();
+        assert_eq!(content, number.to_string().as_bytes());
+    }
 }
 
 #[test]

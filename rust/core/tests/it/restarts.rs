@@ -47,6 +47,16 @@ fn flushed(raw: &[u8], every: usize, end: &[u8]) -> Vec<u8> {
 const FIXED_END: &[u8] = &[3, 0];
 const STORED_END: &[u8] = &[1, 0, 0, 0xff, 0xff];
 
+/// One member of gzip without a flush; from level 2 on, since zlib-rs makes one block of all at its first.
+fn zlib(raw: &[u8], level: i32) -> Vec<u8> {
+    let mut packed = vec![0; raw.len() + raw.len() / 100 + 1024];
+    let mut deflate = Deflate::new(level, false, 15);
+    deflate.compress(raw, &mut packed, DeflateFlush::Finish).unwrap();
+    packed.truncate(deflate.total_out() as usize);
+    let sums = [crc32fast::hash(raw).to_le_bytes(), (raw.len() as u32).to_le_bytes()].concat();
+    [b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &packed[..], &sums].concat()
+}
+
 /// What all members are when they are read from the last to the first, and how many bytes of the file that took.
 fn backwards(bytes: Vec<u8>, entries: &[(&str, &[u8])]) -> u64 {
     let read = Arc::new(AtomicU64::new(0));
@@ -71,15 +81,38 @@ fn members_far_back_are_reached_from_a_place_near_them() {
     let entries: Vec<(&str, &[u8])> =
         names.iter().map(String::as_str).zip(contents.iter().map(Vec::as_slice)).collect();
     let raw = tar(&entries);
-    let from_the_start = backwards(gzip(&raw), &entries);
+    // All of what lies before each member would be sixteen times the file.
+    let assert_near = |bytes: Vec<u8>, what: &str| {
+        let length = bytes.len() as u64;
+        let total = backwards(bytes, &entries);
+        assert!(total < 6 * length, "{total} of {length}, {what}");
+    };
     for (every, end) in [(MIB, FIXED_END), (128 << 10, STORED_END), (100_000, FIXED_END)] {
-        let total = backwards(flushed(&raw, every, end), &entries);
-        assert!(total < from_the_start / 2, "{total} of {from_the_start}, flushed every {every} bytes");
+        assert_near(flushed(&raw, every, end), &format!("flushed every {every} bytes"));
+    }
+    assert_near(gzip(&raw), "by libdeflate");
+    for level in [2, 6, 9] {
+        assert_near(zlib(&raw, level), &format!("by zlib at level {level}"));
     }
     // Members of gzip side by side, the second of which has places, too; a place never leads from one to the other.
     let (first, second) = raw.split_at(raw.len() / 3 + 7);
     let joined = [flushed(first, MIB, STORED_END), flushed(second, MIB, STORED_END)].concat();
-    assert!(backwards(joined, &entries) < from_the_start / 2);
+    assert_near(joined, "in two members");
+}
+
+#[test]
+fn text_has_places_inside_of_bytes() {
+    let mut words = noise(1 << 16, 2).into_iter().cycle().map(|byte| b"etaoin shrdlu\nmf"[usize::from(byte >> 4)]);
+    let contents: Vec<Vec<u8>> = (0..12).map(|_| words.by_ref().take(2 * MIB + 1001).collect()).collect();
+    let names: Vec<String> = (0..12).map(|number| format!("{number:02}")).collect();
+    let entries: Vec<(&str, &[u8])> =
+        names.iter().map(String::as_str).zip(contents.iter().map(Vec::as_slice)).collect();
+    let raw = tar(&entries);
+    for bytes in [gzip(&raw), zlib(&raw, 3), zlib(&raw, 6)] {
+        let length = bytes.len() as u64;
+        let total = backwards(bytes, &entries);
+        assert!(total < 4 * length, "{total} of {length}, and six times that from the beginning");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A bucket: its address, its credentials, and what was learned of its server on the way.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
@@ -12,14 +12,14 @@ use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, Google
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use super::answers;
-use crate::checksum::Wanted;
 use crate::credentials::Renewable;
 use crate::destination::{Destination, Scheme, bad};
-use crate::error::{Class, Fault, Result, UploadErrorKind};
+use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
 use crate::meter::Meter;
 use crate::sign::{self, Keys, Request};
 use crate::target::{Proof, Remote};
-use crate::wire::{Answer, Payload, Wire};
+use crate::wire::{Answer, Payload, Span, Wire, spanning};
+use crate::xml;
 
 /// Who we are to the store.
 enum Access {
@@ -30,6 +30,13 @@ enum Access {
     Anonymous,
 }
 
+/// What a request was signed with; whether it was wrong is a question of this, and not of what holds by now.
+#[derive(Debug, Clone)]
+pub(super) struct Signed {
+    region: String,
+    skew: i64,
+}
+
 /// A bucket of S3 or Google.
 pub(crate) struct Store {
     wire: Wire,
@@ -38,7 +45,12 @@ pub(crate) struct Store {
     host: String,
     /// The path before a key: `/bucket`, or nothing where the host names it.
     pub(super) prefix: String,
+    /// Amazon's own: the host names the region, and this bucket where it says one.
+    amazon: Option<String>,
     region: Mutex<String>,
+    /// How often it was another region, or another time, than was thought.
+    corrections: AtomicU32,
+    listings: tokio::sync::Mutex<HashMap<String, (Instant, Listing)>>,
     access: Access,
     google: bool,
     pub(super) sign_payload: bool,
@@ -59,6 +71,59 @@ pub(crate) fn quickly() -> (RetryConfig, ClientOptions) {
     (retry, options)
 }
 
+/// The names in a folder.
+type Listing = Option<Arc<HashSet<String>>>;
+
+/// How long a listing saves looks at single objects.
+const LISTING_HOLDS: Duration = Duration::from_secs(60);
+
+/// Longer listings take longer than they save.
+const LISTING_PAGES: usize = 20;
+
+/// How often a store's region or clock may turn out to be another than was thought.
+const CORRECTIONS: u32 = 4;
+
+/// Keys that were refused are renewed by another thread, which looks this often and a little more.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Options that would change what our own requests say, and do not, are refused rather than passed over.
+fn is_heeded(key: AmazonS3ConfigKey) -> bool {
+    use AmazonS3ConfigKey as Key;
+    matches!(
+        key,
+        Key::AccessKeyId
+            | Key::SecretAccessKey
+            | Key::Token
+            | Key::Region
+            | Key::DefaultRegion
+            | Key::Endpoint
+            | Key::ImdsV1Fallback
+            | Key::VirtualHostedStyleRequest
+            | Key::MetadataEndpoint
+            | Key::ContainerCredentialsRelativeUri
+            | Key::ContainerCredentialsFullUri
+            | Key::ContainerAuthorizationTokenFile
+            | Key::WebIdentityTokenFile
+            | Key::RoleArn
+            | Key::RoleSessionName
+            | Key::StsEndpoint
+            | Key::SkipSignature
+    )
+}
+
+pub(crate) fn no_option(name: &str, scheme: &str) -> UploadError {
+    bad(format!("`{name}` is no option of {scheme}:// that uploads heed; see help(vhpack.set_upload_destination)"))
+}
+
+/// `allow_http=false` is a promise.
+pub(crate) fn refuse_plain(endpoint: Option<&str>, destination: &Destination) -> Result<()> {
+    let forbidden = destination.options.get("allow_http").is_some_and(|word| word == "false");
+    match endpoint.filter(|endpoint| forbidden && !endpoint.starts_with("https://")) {
+        Some(endpoint) => Err(bad(format!("the endpoint `{endpoint}` is not encrypted, and allow_http is false"))),
+        None => Ok(()),
+    }
+}
+
 /// Options that are ours; the others are those of `object_store`.
 const OURS: [&str; 4] = ["ca_bundle", "checksum", "allow_http", "unsigned_payload"];
 
@@ -72,14 +137,14 @@ impl Store {
 
     fn amazon(destination: &Destination, wire: Wire, given: Option<Arc<Renewable>>) -> Result<Self> {
         let (retry, options) = quickly();
-        let mut builder = AmazonS3Builder::from_env()
-            .with_bucket_name(&destination.bucket)
-            .with_retry(retry)
-            .with_client_options(options);
+        let mut builder =
+            AmazonS3Builder::new().with_bucket_name(&destination.bucket).with_retry(retry).with_client_options(options);
         for (name, value) in destination.own_options().filter(|(name, _)| !OURS.contains(name)) {
-            let key: AmazonS3ConfigKey = name.parse().map_err(|_| {
-                bad(format!("`{name}` is no option of s3://; see the documentation of upload destinations"))
-            })?;
+            let key = name
+                .parse::<AmazonS3ConfigKey>()
+                .ok()
+                .filter(|key| is_heeded(*key))
+                .ok_or_else(|| no_option(name, "s3"))?;
             builder = builder.with_config(key, value);
         }
         let config = |key: AmazonS3ConfigKey| builder.get_config_value(&key).filter(|value| !value.is_empty());
@@ -87,17 +152,13 @@ impl Store {
         let region = config(AmazonS3ConfigKey::Region)
             .or_else(|| config(AmazonS3ConfigKey::DefaultRegion))
             .unwrap_or_else(|| "us-east-1".to_owned());
-        let endpoint = config(AmazonS3ConfigKey::S3Endpoint).or_else(|| config(AmazonS3ConfigKey::Endpoint));
+        let endpoint = config(AmazonS3ConfigKey::Endpoint);
+        refuse_plain(endpoint.as_deref(), destination)?;
         let amazon = endpoint.is_none();
         let virtual_host =
             if amazon { !destination.bucket.contains('.') } else { on(AmazonS3ConfigKey::VirtualHostedStyleRequest) };
-        let endpoint = endpoint.unwrap_or_else(|| {
-            if virtual_host {
-                format!("https://{}.s3.{region}.amazonaws.com", destination.bucket)
-            } else {
-                format!("https://s3.{region}.amazonaws.com")
-            }
-        });
+        let before = if virtual_host { format!("{}.", destination.bucket) } else { String::new() };
+        let endpoint = endpoint.unwrap_or_else(|| format!("https://{before}s3.{region}.amazonaws.com"));
         let access = match given {
             Some(given) => Access::Given(given),
             None if on(AmazonS3ConfigKey::SkipSignature) => Access::Anonymous,
@@ -114,6 +175,7 @@ impl Store {
         let sign_payload = destination.options.get("unsigned_payload").is_some_and(|word| word == "false");
         let mut store = Self::at(&endpoint, &prefix, region, access, wire)?;
         store.sign_payload = sign_payload;
+        store.amazon = amazon.then_some(before);
         store.proof = match destination.options.get("checksum").map(String::as_str) {
             None | Some("auto") if amazon || store.host.ends_with(".amazonaws.com") => Proof::Refuses,
             None | Some("auto" | "md5") => Proof::Tags,
@@ -127,7 +189,7 @@ impl Store {
 
     fn google_bucket(destination: &Destination, wire: Wire) -> Result<Self> {
         let (retry, options) = quickly();
-        let mut builder = GoogleCloudStorageBuilder::from_env()
+        let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(&destination.bucket)
             .with_retry(retry)
             .with_client_options(options);
@@ -138,11 +200,11 @@ impl Store {
                 continue;
             }
             let name = if name == "credentials_file" { "service_account" } else { name };
-            let key: GoogleConfigKey = name.parse().map_err(|_| {
-                bad(format!("`{name}` is no option of gs://; see the documentation of upload destinations"))
-            })?;
-            builder = builder.with_config(key, value);
+            let key: Option<GoogleConfigKey> = name.parse().ok();
+            let key = key.filter(|key| !matches!(key, GoogleConfigKey::Client(_) | GoogleConfigKey::Bucket));
+            builder = builder.with_config(key.ok_or_else(|| no_option(name, "gs"))?, value);
         }
+        refuse_plain(Some(&endpoint), destination)?;
         let anonymous = builder.get_config_value(&GoogleConfigKey::SkipSignature).is_some_and(|value| value == "true");
         let access = if anonymous {
             Access::Anonymous
@@ -172,7 +234,10 @@ impl Store {
             base,
             host,
             prefix: format!("{}{prefix}", url.path().trim_end_matches('/')),
+            amazon: None,
             region: Mutex::new(region),
+            corrections: AtomicU32::new(0),
+            listings: tokio::sync::Mutex::default(),
             access,
             google: false,
             sign_payload: false,
@@ -185,27 +250,47 @@ impl Store {
         self.google
     }
 
-    /// True where the clock had not been corrected to that before.
-    pub(super) fn correct_clock(&self, ahead: i64) -> bool {
-        (self.skew.swap(ahead, Relaxed) - ahead).abs() > 60
+    /// True where a request was signed with another time than the server has: then it is worth another try.
+    pub(super) fn correct_clock(&self, ahead: i64, signed: &Signed) -> bool {
+        if (self.skew.swap(ahead, Relaxed) - ahead).abs() > 60 && !self.may_correct() {
+            return false;
+        }
+        (signed.skew - ahead).abs() > 60
     }
 
-    /// True where the region is another than was thought.
-    pub(super) fn move_to(&self, region: &str) -> bool {
+    /// True where a request was signed for another region than the bucket's.
+    pub(super) fn move_to(&self, region: &str, signed: &Signed) -> bool {
         let mut now = self.region.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved = *now != region && !region.is_empty();
+        if region.is_empty() || (*now != region && !self.may_correct()) {
+            return false;
+        }
         region.clone_into(&mut now);
-        moved
+        signed.region != region
     }
 
-    fn now(&self) -> SystemTime {
-        let skew = self.skew.load(Relaxed);
-        let shift = Duration::from_secs(skew.unsigned_abs());
-        if skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
+    /// Servers that contradict each other would have it go back and forth for ever.
+    fn may_correct(&self) -> bool {
+        self.corrections.fetch_add(1, Relaxed) < CORRECTIONS
+    }
+
+    fn signing(&self) -> Signed {
+        let region = self.region.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Signed { region, skew: self.skew.load(Relaxed) }
+    }
+
+    /// Whom to ask: Amazon has a host for each region.
+    fn place(&self, signed: &Signed) -> (String, String) {
+        match &self.amazon {
+            None => (self.base.clone(), self.host.clone()),
+            Some(before) => {
+                let host = format!("{before}s3.{}.amazonaws.com", signed.region);
+                (format!("https://{host}"), host)
+            }
+        }
     }
 
     /// Sign `headers` for a request, by whatever credentials are good now.
-    async fn authorize(&self, headers: &mut HeaderMap, request: &Request<'_>) -> Result<(), Fault> {
+    async fn authorize(&self, headers: &mut HeaderMap, request: &Request<'_>, signed: &Signed) -> Result<(), Fault> {
         let none = |error: &object_store::Error| {
             let message = format!(
                 "no credentials for {}: {}; set the access key and its secret, or give the machine a role",
@@ -227,16 +312,18 @@ impl Store {
             Access::Given(given) => given.keys(),
             Access::Aws(provider) => {
                 let credential = provider.get_credential().await.map_err(|error| none(&error))?;
-                Keys {
-                    id: credential.key_id.clone(),
-                    secret: credential.secret_key.clone(),
-                    token: credential.token.clone(),
-                }
+                Keys::new(&credential.key_id, &credential.secret_key, credential.token.as_deref())
             }
         };
-        let region = self.region.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        sign::sign(headers, request, &keys, &region, self.now());
-        Ok(())
+        let shift = Duration::from_secs(signed.skew.unsigned_abs());
+        let now = if signed.skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift };
+        sign::sign(headers, request, &keys, &signed.region, now).map_err(|_| {
+            let message = format!(
+                "the access key, the token or the region for {} has characters that no request may have; check where they come from",
+                self.base
+            );
+            Fault::new(Class::Final, UploadErrorKind::NoCredentials, message)
+        })
     }
 
     /// One request, signed; an answer that is an error becomes a fault.
@@ -251,8 +338,10 @@ impl Store {
         meter: Option<Arc<Meter>>,
         uri: &str,
     ) -> Result<Answer, Fault> {
-        let request = Request { method: method.as_str(), host: &self.host, path, query, payload: &sha256 };
-        self.authorize(&mut headers, &request).await?;
+        let signed = self.signing();
+        let (base, host) = self.place(&signed);
+        let request = Request { method: method.as_str(), host: &host, path, query, payload: &sha256 };
+        self.authorize(&mut headers, &request, &signed).await?;
         let length = match &payload {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Range(range, _) => range.length,
@@ -261,22 +350,21 @@ impl Store {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let url = match query {
-            [] => format!("{}{path}", self.base),
-            _ => format!("{}{path}?{}", self.base, sign::query(query)),
+            [] => format!("{base}{path}"),
+            _ => format!("{base}{path}?{}", sign::query(query)),
         };
         let meter = meter.unwrap_or_else(|| Arc::new(Meter::new(Arc::default())));
-        let answer = self.wire.send(method, &url, headers, payload, meter).await.map_err(|mut fault| {
-            if fault.class == Class::Again {
-                fault.error.message =
-                    format!("cannot upload to `{uri}`: {}; check the endpoint and the network", fault.error.message);
-            }
-            fault
-        })?;
-        match answers::fault(self, &answer, uri) {
+        let answer = self.wire.send(method, &url, headers, payload, meter, uri).await?;
+        match answers::fault(self, &answer, &signed, uri) {
             None => Ok(answer),
-            Some(fault) => {
-                if let (Class::Credentials, Access::Given(given)) = (fault.class, &self.access) {
-                    given.want();
+            Some(mut fault) => {
+                if let Access::Given(given) = &self.access {
+                    // An answer to HEAD has no body to say what is wrong.
+                    let wordless = answer.body.is_empty() && matches!(answer.status.as_u16(), 400 | 403);
+                    if fault.class == Class::Credentials || (wordless && given.suspect()) {
+                        given.want();
+                        (fault.class, fault.wait) = (Class::Credentials, Some(RENEWED_WITHIN));
+                    }
                 }
                 Err(fault)
             }
@@ -300,7 +388,7 @@ impl Store {
         let crc32c = { crc32c }.find_map(|text| text.trim().strip_prefix("crc32c="));
         let token = answer.header("x-amz-meta-vhpack-upload").or_else(|| answer.header("x-goog-meta-vhpack-upload"));
         Remote {
-            size: answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or_default(),
+            size: answer.length(),
             tag: answer.etag(),
             crc64: crc64.and_then(decoded).and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))),
             crc32c: crc32c.and_then(decoded).and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?))),
@@ -308,21 +396,51 @@ impl Store {
         }
     }
 
-    pub(super) async fn read_back(&self, path: &str, uri: &str) -> Result<u64, Fault> {
-        let mut headers = HeaderMap::new();
+    /// The names in a folder, as they were within the last minute; `None` where they are too many, or not to be had. Whoever
+    /// finds a name there looks at the object itself before he believes it.
+    pub(super) async fn listing(&self, folder: &str, uri: &str) -> Listing {
+        let mut listings = self.listings.lock().await;
+        listings.retain(|_, (listed, _)| listed.elapsed() < LISTING_HOLDS);
+        if let Some((_, names)) = listings.get(folder) {
+            return names.clone();
+        }
+        let names = self.list(folder, uri).await.ok().flatten().map(Arc::new);
+        listings.insert(folder.to_owned(), (Instant::now(), names.clone()));
+        names
+    }
+
+    async fn list(&self, folder: &str, uri: &str) -> Result<Option<HashSet<String>>, Fault> {
+        let path = format!("{}/", self.prefix);
+        let (mut names, mut token) = (HashSet::new(), String::new());
+        for _ in 0..LISTING_PAGES {
+            let mut query = vec![("list-type", "2"), ("prefix", folder), ("delimiter", "/"), ("max-keys", "1000")];
+            if !token.is_empty() {
+                query.push(("continuation-token", &token));
+            }
+            let nothing = (Payload::Bytes(bytes::Bytes::new()), crate::checksum::hex(&crate::checksum::sha256(b"")));
+            let answer = self.ask(Method::GET, &path, &query, HeaderMap::new(), nothing, None, uri).await?;
+            let texts = xml::inside(&answer.body);
+            names.extend(texts.iter().filter(|(at, _)| at == "Contents/Key").map(|(_, name)| name.clone()));
+            let next = xml::first(&texts, "NextContinuationToken").unwrap_or_default();
+            if xml::first(&texts, "IsTruncated") != Some("true") || next.is_empty() {
+                return Ok(Some(names));
+            }
+            next.clone_into(&mut token);
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn read_back(&self, path: &str, span: Option<&Span>, uri: &str) -> Result<u64, Fault> {
+        let mut headers = spanning(span);
         let empty = crate::checksum::hex(&crate::checksum::sha256(b""));
-        let request = Request { method: "GET", host: &self.host, path, query: &[], payload: &empty };
-        self.authorize(&mut headers, &request).await?;
-        let mut digesting = crate::checksum::Digesting::new(Wanted::default());
-        let meter = Arc::new(Meter::new(Arc::default()));
-        let status = self
-            .wire
-            .read(&format!("{}{path}", self.base), headers, meter, &mut |bytes| digesting.update(bytes))
-            .await?;
-        let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::new(), digests: None };
-        match answers::fault(self, &answer, uri) {
+        let signed = self.signing();
+        let (base, host) = self.place(&signed);
+        let request = Request { method: "GET", host: &host, path, query: &[], payload: &empty };
+        self.authorize(&mut headers, &request, &signed).await?;
+        let (status, crc64) = self.wire.read(&format!("{base}{path}"), headers, span, uri).await?;
+        match answers::fault(self, &Answer::of(status), &signed, uri) {
             Some(fault) => Err(fault),
-            None => Ok(digesting.finish().crc64),
+            None => Ok(crc64),
         }
     }
 }

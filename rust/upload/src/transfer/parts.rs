@@ -1,7 +1,6 @@
 //! An upload in parts: begun or taken up again, sent as the source becomes ready, completed once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
@@ -9,23 +8,27 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::record::{self, Remembered};
-use super::verify::nobody_there;
 use super::{LOOK_EVERY, RESTARTS, Transfer, lock, part_of, token};
-use crate::body::{self, MEMORY, Range};
-use crate::checksum::{Digests, Wanted, join32, join64};
+use crate::body::{self, Range};
+use crate::checksum::{Digests, Wanted, join32, join64, multipart_etag};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::journal::{self, Journal};
-use crate::source::Extent;
+use crate::source::{Extent, Identity};
 use crate::target::{Part, Proof, Target};
 use crate::upload::State;
 
 /// Parts that are looked at when the source grows: what is ready stands at the front.
 const LOOK_AHEAD: usize = 64;
 
+/// Seconds that a server may need to show an object whose Complete was not answered.
+const LOOKS: u32 = 10;
+
 /// An upload on the server, and what of it can be used.
 struct Begun {
     id: String,
     token: String,
+    /// It was asked to make an object of it before.
+    completing: bool,
     proof: Proof,
     /// Parts that the server has, if the bytes here are still those.
     there: BTreeMap<u64, Part>,
@@ -36,7 +39,7 @@ impl Transfer<'_> {
         let upload = &self.job.upload;
         if let Extent::Complete(total) = self.source.extent() {
             upload.set_total(total);
-            if self.job.shared.may_skip(total) && self.same_in_parts(total, part_size).await? {
+            if self.same_in_parts(total, part_size).await? {
                 return Ok(());
             }
         }
@@ -46,9 +49,7 @@ impl Transfer<'_> {
             && self.same_in_parts(total, part_size).await?
         {
             // The process that had it has sent just this.
-            if let Some(journal) = std::mem::take(&mut *lock(&self.live)).journal {
-                journal.remove();
-            }
+            self.forget();
             return Ok(());
         }
         let mut begun = self.begin(remembered, part_size).await?;
@@ -63,10 +64,7 @@ impl Transfer<'_> {
                     begun = self.begin(None, part_size).await?;
                 }
                 Ok(()) => {
-                    let live = std::mem::take(&mut *lock(&self.live));
-                    if let Some(journal) = live.journal {
-                        journal.remove();
-                    }
+                    self.forget();
                     return Ok(());
                 }
                 Err(fault) => return Err(self.name_change(fault)),
@@ -75,14 +73,38 @@ impl Transfer<'_> {
         Ok(())
     }
 
+    /// Nothing is left to be resumed.
+    fn forget(&self) {
+        if let Some(journal) = std::mem::take(&mut *lock(&self.live)).journal {
+            journal.remove();
+        }
+    }
+
+    /// What was begun in parts when there was more to send to this target, and is of no use now.
+    pub(super) async fn give_up_older(&self) {
+        let place = journal::place(&self.job.shared.settings.state_dir, &self.job.destination.uri);
+        if crate::disk::metadata(&place).is_err() {
+            return;
+        }
+        // A process that has it will see to it itself.
+        let Ok(Ok((journal, records))) = Journal::open(place) else { return };
+        let aborted = match record::read(&records) {
+            Some(Remembered { id: Some(id), .. }) => self.job.target.abort(&id).await.is_ok(),
+            Some(Remembered { created, token, .. }) => {
+                abort_nameless(&*self.job.target, created, &token, "").await.is_ok()
+            }
+            None => true,
+        };
+        // One that stays tells `sweep` what to abort.
+        if aborted {
+            journal.remove();
+        }
+    }
+
     /// The whole file is read only where the sizes agree.
     async fn same_in_parts(&self, total: u64, part_size: u64) -> Result<bool, Fault> {
         let target = &self.job.target;
-        let head = match self.ask(|_| target.head()).await {
-            Ok(Some(remote)) if remote.size == total => remote,
-            Err(fault) if nobody_there(&fault) => return Err(fault),
-            _ => return Ok(false),
-        };
+        let Some(head) = self.there().await?.filter(|remote| remote.size == Some(total)) else { return Ok(false) };
         // Some servers name an object by the MD5 of all of it, however it was sent: such a tag has no dash.
         let by_whole = head.tag.as_ref().is_some_and(|tag| !tag.contains('-'));
         let by_parts = head.tag.as_ref().is_none_or(|tag| tag.ends_with(&format!("-{}", total.div_ceil(part_size))));
@@ -90,13 +112,33 @@ impl Transfer<'_> {
             return Ok(false);
         }
         self.job.upload.enter(State::Hashing);
-        let proof = target.proof();
-        let wanted = Wanted { md5: by_whole, sha256: false, ..target.wanted(proof) };
-        let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
-        let known = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
+        let turn = self.job.shared.hashing().await;
+        let wanted = Wanted { md5: true, sha256: false, ..target.wanted(target.proof()) };
+        let (known, tags) = if by_whole {
+            let range = Range::new(&self.source, 0, total);
+            (body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?, None)
+        } else {
+            let (known, tags) = self.hash_parts(total, part_size, wanted).await?;
+            (known, Some(tags))
+        };
         self.job.upload.set_checksum(known.crc64);
+        drop(turn);
         self.still()?;
-        self.same_there(total, &known, Some(part_size)).await
+        self.is_same(&head, total, &known, tags.as_deref()).await
+    }
+
+    /// Digests of the whole, and the tag that a store gives what was sent in parts of this size: by reading it once.
+    async fn hash_parts(&self, total: u64, part_size: u64, wanted: Wanted) -> Result<(Digests, String), Fault> {
+        let (mut whole, mut tags) = (Digests { crc32c: wanted.crc32c.then_some(0), ..Digests::default() }, Vec::new());
+        for offset in (0..total).step_by(part_size as usize) {
+            let length = part_size.min(total - offset);
+            let range = Range::new(&self.source, offset, length);
+            let part = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
+            whole.crc64 = join64(whole.crc64, part.crc64, length);
+            whole.crc32c = whole.crc32c.zip(part.crc32c).map(|(first, second)| join32(first, second, length));
+            tags.extend(part.md5);
+        }
+        Ok((whole, multipart_etag(&tags)))
     }
 
     /// Take the journal; while another process has it, that one is uploading, and this one waits.
@@ -118,13 +160,16 @@ impl Transfer<'_> {
         lock(&self.live).journal = Some(journal);
         let Some(remembered) = record::read(&records) else { return Ok((None, waited)) };
         // Another file or another part size: its parts are of no use here, and are removed from the server.
-        if remembered.uri != self.job.destination.uri
+        if remembered.given_up
+            || remembered.uri != self.job.destination.uri
             || remembered.part_size != part_size
             || remembered.path != self.source.path()
         {
-            if let Some(id) = &remembered.id {
-                let _ = self.job.target.abort(id).await;
-            }
+            // The last that is known of it goes with this record; where the server may not be asked for it, sweeping could not either.
+            let _ = match &remembered.id {
+                Some(id) => self.ask(|_| self.job.target.abort(id)).await,
+                None => abort_nameless(&*self.job.target, remembered.created, &remembered.token, "").await.map(drop),
+            };
             return Ok((None, waited));
         }
         Ok((Some(remembered), waited))
@@ -138,16 +183,16 @@ impl Transfer<'_> {
     async fn begin(&self, remembered: Option<Remembered>, part_size: u64) -> Result<Begun, Fault> {
         let target = &self.job.target;
         self.job.upload.enter(State::Creating);
-        if let Some(Remembered { id: None, created, .. }) = &remembered {
+        if let Some(Remembered { id: None, created, token, .. }) = &remembered {
             // Killed between the server's answer and the journal: nobody knows that upload's name but the server.
-            let _ = abort_nameless(&**target, *created, "").await;
+            let _ = abort_nameless(&**target, *created, token, "").await;
         }
         if let Some(Remembered { id: Some(id), token, mut parts, completing, .. }) = remembered {
             lock(&self.live).id = Some(id.clone());
             if completing {
                 // The server may be at it this moment: then it lists parts of an upload that is gone a moment later. Only another
                 // Complete tells, by an answer, or by there being an object of ours and no such upload.
-                return Ok(Begun { id, token, proof: target.proof(), there: parts });
+                return Ok(Begun { id, token, completing, proof: target.proof(), there: parts });
             }
             match self.ask(|_| target.parts(&id)).await {
                 Ok(listed) => {
@@ -159,39 +204,54 @@ impl Transfer<'_> {
                         });
                     }
                     let proof = target.proof();
-                    return Ok(Begun { id, token, proof, there: parts });
+                    return Ok(Begun { id, token, completing, proof, there: parts });
                 }
                 Err(fault) if fault.class == Class::NoUpload => lock(&self.live).id = None,
                 Err(fault) => return Err(fault),
             }
+        }
+        if !self.job.destination.overwrite {
+            self.refuse_taken(self.there().await?.is_some())?;
         }
         let token = token();
         let total = match self.source.extent() {
             Extent::Complete(total) => Some(total),
             _ => None,
         };
-        let record =
-            record::begin(&self.job.destination, self.source.path(), &token, part_size, total, self.job.remove_after);
+        let asked = record::Begin {
+            destination: &self.job.destination,
+            path: self.source.path(),
+            token: &token,
+            part_size,
+            total,
+            remove_after: self.job.remove_after,
+            mtime: self.source.identity().map(|identity| identity.mtime),
+        };
+        let record = asked.record();
         if let Some(journal) = lock(&self.live).journal.as_mut() {
             journal.restart(&record)?;
         }
         let created = record["created"].as_f64().unwrap_or_default();
+        lock(&self.live).beginning = Some((created, token.clone()));
         let mut again = false;
         let id = self
-            .ask(|tries| {
-                again = tries > 0;
+            .ask(|before| {
+                again = before.tries > 0;
                 target.create(&token)
             })
             .await?;
-        lock(&self.live).id = Some(id.clone());
+        {
+            let mut live = lock(&self.live);
+            (live.id, live.beginning) = (Some(id.clone()), None);
+        }
         // Synced: an upload that nobody remembers costs money until somebody finds it.
         self.note(&record::upload(&id), true)?;
         if again {
             // An answer that was lost may have begun one that nobody knows; what cannot be listed is left to the store's own rules.
-            let _ = abort_nameless(&**target, created, &id).await;
+            let _ = abort_nameless(&**target, created, &token, &id).await;
         }
         let proof = target.proof();
-        Ok(Begun { id, token, proof, there: BTreeMap::new() })
+        Ok(Begun { id, token, completing: false, proof, there: BTreeMap::new() })
     }
 
     async fn attempt(&self, begun: &Begun, part_size: u64) -> Result<(), Fault> {
@@ -203,12 +263,14 @@ impl Transfer<'_> {
         upload.enter(State::Completing);
         self.note(&record::completing(), true)?;
         let target = &self.job.target;
-        let completed = self.ask(|tries| {
+        let asked_before = &AtomicBool::new(begun.completing);
+        let completed = self.ask(|before| {
             let parts = &parts;
             async move {
+                asked_before.fetch_or(before.tries > 0, Relaxed);
                 match target.complete(&begun.id, parts, whole).await {
                     Err(fault)
-                        if tries > 0
+                        if before.tries > 0
                             && fault.error.kind == UploadErrorKind::Exists
                             && self.is_ours(&begun.token).await =>
                     {
@@ -221,16 +283,33 @@ impl Transfer<'_> {
         match completed.await {
             Ok(()) => {}
             // The answer to an earlier request may have been lost: then the object is there, and is ours.
-            Err(fault) if fault.class == Class::NoUpload => match self.ask(|_| target.head()).await? {
-                Some(remote)
-                    if remote.size == total && remote.token.as_ref().is_none_or(|token| *token == begun.token) => {}
-                _ => return Err(fault),
-            },
+            Err(fault) if fault.class == Class::NoUpload => {
+                if !self.has_appeared(begun, total, asked_before.load(Relaxed)).await? {
+                    return Err(fault);
+                }
+            }
             Err(fault) => return Err(fault),
         }
         lock(&self.live).id = None;
         let crc32c = parts.iter().try_fold(0, |crc, part| Some(join32(crc, part.crc32c?, part.length)));
         self.verify(&parts, total, whole, crc32c, begun.proof, &begun.token).await
+    }
+
+    /// Whether the object is there that a server knows no upload of any more. One that was asked before may still be making it.
+    async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<bool, Fault> {
+        for look in 0.. {
+            if let Some(remote) = self.ask(|_| self.job.target.head()).await?
+                && remote.size.is_none_or(|size| size == total)
+                && remote.token.as_ref().is_none_or(|token| *token == begun.token)
+            {
+                return Ok(true);
+            }
+            if !asked_before || look == LOOKS {
+                return Ok(false);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(false)
     }
 
     /// The last look at the source: what is completed is what it is now.
@@ -240,7 +319,8 @@ impl Transfer<'_> {
             return Ok(());
         }
         // A new mode, a new name, or bytes rewritten under the old time: only reading tells.
-        let range = Range { source: Arc::clone(&self.source), offset: 0, length: total, bytes: None, known: None };
+        let _turn = self.job.shared.hashing().await;
+        let range = Range::new(&self.source, 0, total);
         let now = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
         if now.crc64 == whole { Ok(()) } else { Err(self.changed("its bytes were rewritten")) }
     }
@@ -266,7 +346,8 @@ impl Transfer<'_> {
                 upload.set_total(total);
             }
             if let (Some(total), false) = (self.source.whole(), whole_noted) {
-                self.note(&record::whole(self.source.path(), total), false)?;
+                let mtime = crate::disk::metadata(self.source.path()).ok().map(|meta| Identity::of(&meta).mtime);
+                self.note(&record::whole(self.source.path(), total, mtime), false)?;
                 whole_noted = true;
             }
             let length = |number: u64| total.map_or(part_size, |total| part_size.min(total - (number - 1) * part_size));
@@ -295,8 +376,7 @@ impl Transfer<'_> {
 
     async fn send_part(&self, begun: &Begun, number: u64, offset: u64, length: u64) -> Result<Part, Fault> {
         let (job, target) = (self.job, &self.job.target);
-        let _memory = job.shared.memory(MEMORY.min(length)).await;
-        let mut range = Range { source: Arc::clone(&self.source), offset, length, bytes: None, known: None };
+        let mut range = Range::new(&self.source, offset, length);
         let unreadable = |error| self.unreadable(&error);
         if let Some(part) = begun.there.get(&number).filter(|part| part.length == length) {
             // Only what is still the same here counts as sent.
@@ -313,13 +393,14 @@ impl Transfer<'_> {
         range.known = known.map(|known| known.crc64);
         // Whether the server has a part of this number that is not what was sent.
         let spoilt = &AtomicBool::new(false);
-        let part = self.ask(|tries| {
-            let range = range.clone();
+        let part = self.ask(|before| {
+            let range = Range { held: before.broke_off, ..range.clone() };
             async move {
                 // Some servers fail without a reason once they have forgotten an upload; asked for its parts, they say so.
-                if tries > 0 && tries % 3 == 0 {
+                if before.tries > 0 && before.tries % 3 == 0 {
                     target.parts(&begun.id).await?;
                 }
+                let _memory = job.shared.under_way(length).await;
                 let taken = match target.part(&begun.id, number, range, known, self.meter()).await {
                     // Servers that take each part once keep a spoilt one: only another upload is without it.
                     Err(fault) if matches!(fault.class, Class::Unsupported | Class::Final) && spoilt.load(Relaxed) => {
@@ -329,8 +410,10 @@ impl Transfer<'_> {
                     }
                     other => other?,
                 };
-                self.compare_tag(begun.proof, tries, &taken.tag, &taken.digests)
-                    .inspect_err(|_| spoilt.store(true, Relaxed))?;
+                self.compare_tag(begun.proof, before.tries, &taken.tag, &taken.digests).inspect_err(|_| {
+                    spoilt.store(true, Relaxed);
+                    self.job.upload.take_back(length);
+                })?;
                 Ok(part_of(number, length, taken.tag, &taken.digests))
             }
         });
@@ -340,15 +423,22 @@ impl Transfer<'_> {
     }
 }
 
-/// Abort uploads to just this target that were begun right after a journal that names none: they are the one that the journal's
-/// process was killed over. Others, older or newer, are somebody else's.
-pub(crate) async fn abort_nameless(target: &dyn Target, created: f64, ours: &str) -> Result<bool, Fault> {
+/// Abort uploads to just this target that were begun right after a journal that names none, and have no part: nobody knows the
+/// id of the one that the journal's process was killed over, so nobody has sent it any. All others are somebody else's.
+/// Whether there was one.
+pub(crate) async fn abort_nameless(target: &dyn Target, created: f64, token: &str, ours: &str) -> Result<bool, Fault> {
     const WINDOW: f64 = 120.0;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut found = false;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    // The process that asks has tried until now; of one that was killed nobody knows for how long.
+    let until = if ours.is_empty() { created + WINDOW } else { now + 2.0 };
     for stale in target.stale().await? {
         let begun = stale.age.map(|age| now - age.as_secs_f64());
-        if stale.id != ours && begun.is_some_and(|begun| (created - 2.0..created + WINDOW).contains(&begun)) {
+        let in_time = begun.is_some_and(|begun| (created - 2.0..until).contains(&begun));
+        let is_the_one = stale.id != ours
+            && (stale.id == token
+                || in_time && matches!(target.parts(&stale.id).await, Ok(Some(parts)) if parts.is_empty()));
+        if is_the_one {
             target.abort(&stale.id).await?;
             found = true;
         }

@@ -13,6 +13,7 @@ use crate::target::Part;
 
 /// What a journal says.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what one line of the journal says, or does not")]
 pub(crate) struct Remembered {
     pub uri: String,
     pub path: PathBuf,
@@ -26,21 +27,46 @@ pub(crate) struct Remembered {
     pub id: Option<String>,
     pub parts: BTreeMap<u64, Part>,
     pub completing: bool,
+    /// Nobody is to go on with it: its parts are to be removed from the server.
+    pub given_up: bool,
+    /// When the file was written last, in nanoseconds: another is none of this upload's business.
+    pub mtime: Option<i128>,
 }
 
-pub(crate) fn begin(
-    destination: &Destination,
-    path: &Path,
-    token: &str,
-    part_size: u64,
-    total: Option<u64>,
-    remove_after: bool,
-) -> Value {
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    json!({
-        "t": "begin", "v": 1, "uri": destination.uri, "path": path_value(path), "options": without_secrets(&destination.options),
-        "token": token, "part_size": part_size, "total": total, "remove_after": remove_after, "created": created,
-    })
+/// What an upload begins with.
+pub(crate) struct Begin<'a> {
+    pub destination: &'a Destination,
+    pub path: &'a Path,
+    pub token: &'a str,
+    pub part_size: u64,
+    pub total: Option<u64>,
+    pub remove_after: bool,
+    pub mtime: Option<i128>,
+}
+
+impl Begin<'_> {
+    pub fn record(&self) -> Value {
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        json!({
+            "t": "begin", "v": 1, "uri": self.destination.uri, "path": path_value(self.path),
+            "options": without_secrets(&self.destination.options), "token": self.token, "part_size": self.part_size,
+            "total": self.total, "remove_after": self.remove_after, "created": created, "mtime": time_value(self.mtime),
+        })
+    }
+}
+
+/// Nanoseconds as text: JSON's numbers are too short for them.
+pub(crate) fn time_value(time: Option<i128>) -> Value {
+    time.map_or(Value::Null, |time| json!(time.to_string()))
+}
+
+pub(crate) fn value_time(value: &Value) -> Option<i128> {
+    value.as_str()?.parse().ok()
+}
+
+/// The upload is not wanted any more.
+pub(crate) fn given_up() -> Value {
+    json!({ "t": "given up" })
 }
 
 pub(crate) fn upload(id: &str) -> Value {
@@ -55,8 +81,8 @@ pub(crate) fn part(part: &Part) -> Value {
 }
 
 /// The source is complete, and where it lies: from now on a killed process can be taken over.
-pub(crate) fn whole(path: &Path, total: u64) -> Value {
-    json!({ "t": "whole", "path": path_value(path), "total": total })
+pub(crate) fn whole(path: &Path, total: u64, mtime: Option<i128>) -> Value {
+    json!({ "t": "whole", "path": path_value(path), "total": total, "mtime": time_value(mtime) })
 }
 
 pub(crate) fn completing() -> Value {
@@ -83,6 +109,7 @@ pub(crate) fn read(records: &[Value]) -> Option<Remembered> {
         growing: first["total"].is_null(),
         remove_after: first["remove_after"].as_bool()?,
         created: first["created"].as_f64()?,
+        mtime: value_time(&first["mtime"]),
         ..Remembered::default()
     };
     for record in rest {
@@ -95,9 +122,11 @@ pub(crate) fn read(records: &[Value]) -> Option<Remembered> {
             Some("whole") => {
                 found.path = value_path(&record["path"])?;
                 found.total = record["total"].as_u64();
+                found.mtime = value_time(&record["mtime"]);
                 found.growing = false;
             }
             Some("completing") => found.completing = true,
+            Some("given up") => found.given_up = true,
             _ => {}
         }
     }

@@ -6,12 +6,20 @@ use super::Transfer;
 use crate::body::{self, Range};
 use crate::checksum::{Digests, Wanted, hex, multipart_etag};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
+use crate::retry::random;
 use crate::target::{Part, Proof, Remote};
 use crate::upload::State;
-use std::sync::Arc;
+
+/// Places where parts meet that are read back, at random, where a server's tag of the whole is no MD5 of the parts'; and how
+/// much on either side. Reading all of it back would cost as much as sending it, and at some stores money.
+const SEAMS: usize = 32;
+const AROUND: u64 = 32 << 10;
+
+/// Up to this size the whole is read back all the same.
+const READ_WHOLE: u64 = 64 << 20;
 
 /// Patience is over already: whatever is asked next would only wait as long again.
-pub(super) fn nobody_there(fault: &Fault) -> bool {
+fn nobody_there(fault: &Fault) -> bool {
     use UploadErrorKind::{NoCredentials, Stalled, Unreachable};
     matches!(fault.error.kind, Unreachable | Stalled | NoCredentials)
 }
@@ -26,7 +34,7 @@ impl Transfer<'_> {
     }
 
     pub(super) async fn compare_read_back(&self, crc64: u64) -> Result<(), Fault> {
-        let found = self.ask(|_| self.job.target.read_back()).await?;
+        let found = self.ask(|_| self.job.target.read_back(None)).await?;
         if found != crc64 {
             return Err(self.corrupt("its bytes have another checksum"));
         }
@@ -55,8 +63,8 @@ impl Transfer<'_> {
         if remote.token.as_deref().is_some_and(|theirs| theirs != token) {
             return Err(self.corrupt("another upload has replaced it"));
         }
-        if remote.size != total {
-            return Err(self.corrupt(&format!("it has {} bytes, not {total}", remote.size)));
+        if let Some(size) = remote.size.filter(|size| *size != total) {
+            return Err(self.corrupt(&format!("it has {size} bytes, not {total}")));
         }
         if let (Some(theirs), Some(ours)) = (remote.crc32c, crc32c) {
             if theirs != ours {
@@ -85,40 +93,72 @@ impl Transfer<'_> {
             self.seen.store(true, Relaxed);
             return Ok(());
         }
+        // Each part's tag was the MD5 of what was sent: only how they were put together is left to be seen.
+        let each_compared = |part: &Part| part.md5.is_some_and(|md5| part.tag.eq_ignore_ascii_case(&hex(&md5)));
+        if total > READ_WHOLE && parts.iter().all(each_compared) && self.compare_seams(parts, total).await? {
+            return Ok(());
+        }
         self.compare_read_back(whole).await
     }
 
-    /// Whether the target has these bytes already; then nothing is sent.
-    pub(super) async fn same_there(&self, length: u64, known: &Digests, part_size: Option<u64>) -> Result<bool, Fault> {
-        let upload = &self.job.upload;
-        upload.enter(State::Hashing);
-        let remote = match self.ask(|_| self.job.target.head()).await {
-            Ok(Some(remote)) if remote.size == length => remote,
-            Ok(_) => return Ok(false),
-            // Whether it may be written shows when it is written.
-            Err(fault) if !nobody_there(&fault) => return Ok(false),
-            Err(fault) => return Err(fault),
-        };
-        let Some(same) = self.same(&remote, length, known, part_size).await? else { return Ok(false) };
-        if same {
-            self.seen.store(true, Relaxed);
-            upload.add_reused(length);
-            upload.set_skipped();
+    /// Compare both ends and some of the places where parts meet; false where the server gives no spans.
+    async fn compare_seams(&self, parts: &[Part], total: u64) -> Result<bool, Fault> {
+        let mut seams = vec![0, total];
+        let mut at = 0;
+        let inner: Vec<u64> = parts
+            .iter()
+            .map(|part| {
+                at += part.length;
+                at
+            })
+            .filter(|at| *at < total)
+            .collect();
+        seams.extend((0..SEAMS.min(inner.len())).map(|_| inner[random() as usize % inner.len()]));
+        for seam in seams {
+            let span = seam.saturating_sub(AROUND)..(seam + AROUND).min(total);
+            let range = Range::new(&self.source, span.start, span.end - span.start);
+            let ours = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
+            match self.ask(|_| self.job.target.read_back(Some(&span))).await {
+                Ok(theirs) if theirs == ours.crc64 => {}
+                Ok(_) => return Err(self.corrupt("its parts are not put together as they were sent")),
+                Err(fault) if fault.class == Class::Unsupported => return Ok(false),
+                Err(fault) => return Err(fault),
+            }
         }
-        Ok(same)
+        Ok(true)
     }
 
-    /// `None` where what the server tells cannot be compared.
-    async fn same(
+    /// Whether the target has these bytes already; then nothing is sent.
+    /// `by_parts` is the tag that it would have if it had been sent in parts as it is sent here.
+    pub(super) async fn is_same(
         &self,
         remote: &Remote,
         length: u64,
         known: &Digests,
-        part_size: Option<u64>,
-    ) -> Result<Option<bool>, Fault> {
+        by_parts: Option<&str>,
+    ) -> Result<bool, Fault> {
+        if remote.size != Some(length) || self.same(remote, known, by_parts).await? != Some(true) {
+            return Ok(false);
+        }
+        self.seen.store(true, Relaxed);
+        self.job.upload.add_reused(length);
+        self.job.upload.set_skipped();
+        Ok(true)
+    }
+
+    /// What stands at the target; nothing where it may not be looked at: whether it may be written shows when it is written.
+    pub(super) async fn there(&self) -> Result<Option<Remote>, Fault> {
+        match self.ask(|_| self.job.target.head()).await {
+            Err(fault) if !nobody_there(&fault) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// `None` where what the server tells cannot be compared.
+    async fn same(&self, remote: &Remote, known: &Digests, by_parts: Option<&str>) -> Result<Option<bool>, Fault> {
         let proof = self.job.target.proof();
         if proof == Proof::ReadBack {
-            return Ok(Some(self.ask(|_| self.job.target.read_back()).await? == known.crc64));
+            return Ok(Some(self.ask(|_| self.job.target.read_back(None)).await? == known.crc64));
         }
         if let (Some(theirs), Some(ours)) = (remote.crc32c, known.crc32c) {
             return Ok(Some(theirs == ours));
@@ -127,28 +167,9 @@ impl Transfer<'_> {
             return Ok(Some(theirs == known.crc64));
         }
         let Some(tag) = &remote.tag else { return Ok(None) };
-        let (Some(part_size), true) = (part_size, tag.contains('-')) else {
-            return Ok(known.md5.map(|md5| tag.eq_ignore_ascii_case(&hex(&md5))));
-        };
-        if !tag.ends_with(&format!("-{}", length.div_ceil(part_size))) {
-            return Ok(None);
+        if tag.contains('-') {
+            return Ok(by_parts.map(|ours| ours == tag));
         }
-        let mut tags = Vec::new();
-        let mut offset = 0;
-        while offset < length {
-            let range = Range {
-                source: Arc::clone(&self.source),
-                offset,
-                length: part_size.min(length - offset),
-                bytes: None,
-                known: None,
-            };
-            let digests = body::hash(&range, Wanted { md5: true, ..Wanted::default() })
-                .await
-                .map_err(|error| self.unreadable(&error))?;
-            tags.extend(digests.md5);
-            offset += range.length;
-        }
-        Ok(Some(multipart_etag(&tags) == *tag))
+        Ok(known.md5.map(|md5| tag.eq_ignore_ascii_case(&hex(&md5))))
     }
 }

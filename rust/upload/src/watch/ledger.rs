@@ -15,11 +15,11 @@ pub(super) struct Ledger(Journal);
 impl Ledger {
     /// What was uploaded from a folder to a URI so far. `None` where another process is at it.
     pub fn open(state_dir: &Path, folder: &Path, uri: &str) -> Result<Option<(Self, HashMap<PathBuf, Version>)>> {
-        let Ok((journal, lines)) = Journal::open(crate::journal::watch_place(state_dir, folder, uri))? else {
-            return Ok(None);
-        };
-        let known = lines.iter().filter_map(record).collect();
-        Ok(Some((Self(journal), known)))
+        let mut known = HashMap::new();
+        let place = crate::journal::watch_place(state_dir, folder, uri);
+        // However long: a watch may have seen millions of files.
+        let opened = Journal::open_each(place, u64::MAX, |line| known.extend(record(&line)))?;
+        Ok(opened.ok().map(|journal| (Self(journal), known)))
     }
 
     /// A file is uploaded as it was in this version.

@@ -32,6 +32,9 @@ const STABLE: Duration = Duration::from_millis(200);
 /// What still changes at the end is handed out all the same after this long; sending it says what is the matter.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A file that has changed this often while it was sent at the end is somebody's who goes on writing: it has failed.
+const TIRED_AFTER: u32 = 3;
+
 /// Names looked at between two looks at the kernel's events.
 const AT_ONCE: usize = 4096;
 
@@ -108,6 +111,10 @@ pub struct Watcher {
     ordinary: usize,
     handed: HashMap<PathBuf, (Version, Standing)>,
     open: usize,
+    /// How many of those are sidecars.
+    open_sidecars: usize,
+    /// Files that changed while they were sent at the end, when nothing is waited for any more, and how often.
+    restless: HashMap<PathBuf, u32>,
     ledger: Ledger,
     /// At the end everything is ready: the number of rounds that had ended when that was said.
     finishing: Option<u64>,
@@ -137,6 +144,8 @@ impl Watcher {
             ordinary: 0,
             handed: known.into_iter().map(|(path, version)| (path, (version, Standing::Done))).collect(),
             open: 0,
+            open_sidecars: 0,
+            restless: HashMap::new(),
             ledger,
             finishing: None,
         }))
@@ -251,7 +260,8 @@ impl Watcher {
 
     fn consider(&mut self, path: PathBuf, stat: &Stat) {
         let version = Version::of(stat);
-        if !self.is_ready(&path, stat) || self.is_settled(&path, &version) {
+        let is_restless = self.restless.get(&path).is_some_and(|times| *times >= TIRED_AFTER);
+        if !self.is_ready(&path, stat) || self.is_settled(&path, &version) || is_restless {
             return self.drop_waiting(&path);
         }
         if self.waiting.get(&path).is_some_and(|waiting| waiting.version == version) {
@@ -296,7 +306,8 @@ impl Watcher {
             let age = |from: &Instant| now.saturating_duration_since(*from);
             let is_stable = age(since) >= STABLE || (self.finishing.is_some() && age(first) > PATIENCE);
             let version = *version;
-            let waits_for_others = is_sidecar(&path) && self.ordinary + self.open > 0;
+            let others = self.ordinary + self.open - self.open_sidecars;
+            let waits_for_others = is_sidecar(&path) && others > 0;
             let is_open = self.handed.get(&path).is_some_and(|(_, standing)| *standing == Standing::Open);
             if !is_stable || waits_for_others || is_open {
                 self.queue.push_back((now + STABLE, path));
@@ -306,6 +317,7 @@ impl Watcher {
             self.mark(&path);
             self.handed.insert(path.clone(), (version, Standing::Open));
             self.open += 1;
+            self.open_sidecars += usize::from(is_sidecar(&path));
             ready.push(Ready { path, size: version.size });
         }
         ready
@@ -322,23 +334,31 @@ impl Watcher {
         }
     }
 
-    /// Say how the upload of a file ended that was handed out.
-    pub fn ended(&mut self, path: &Path, how: Ended) -> Result<()> {
-        let Some((version, standing @ Standing::Open)) = self.handed.get_mut(path) else { return Ok(()) };
+    /// Say how the upload of a file ended that was handed out; whether what bears its name now is looked at anew.
+    pub fn ended(&mut self, path: &Path, how: Ended) -> Result<bool> {
+        let Some((version, standing @ Standing::Open)) = self.handed.get_mut(path) else { return Ok(false) };
         self.open -= 1;
+        self.open_sidecars -= usize::from(is_sidecar(path));
         match how {
             Ended::Done => {
                 *standing = Standing::Done;
-                self.ledger.add(path, version)
+                self.ledger.add(path, version).map(|()| false)
             }
             Ended::Failed => {
                 *standing = Standing::Failed(self.finishing.is_some());
-                Ok(())
+                Ok(false)
             }
             Ended::Changed => {
                 self.handed.remove(path);
+                if self.finishing.is_some() {
+                    let times = self.restless.entry(path.to_owned()).or_default();
+                    *times += 1;
+                    if *times >= TIRED_AFTER {
+                        return Ok(false);
+                    }
+                }
                 self.look(path);
-                Ok(())
+                Ok(true)
             }
         }
     }

@@ -93,14 +93,26 @@ fn last_before(archive: &Archive, sought: &[(usize, Vec<u8>, u64)]) -> Result<Ve
     for (place, (_, path, _)) in sought.iter().enumerate() {
         by_path.entry(path).or_default().push(place);
     }
+    // Those that come last first, so that each member of a path settles only the links between it and the one before.
+    for places in by_path.values_mut() {
+        places.sort_unstable_by_key(|&place| std::cmp::Reverse(sought[place].2));
+    }
     let mut found = vec![None; sought.len()];
+    let mut last: HashMap<Vec<u8>, Member> = HashMap::new();
     archive.each(&mut |member| {
-        if let Some(places) = path(&member.name).and_then(|path| by_path.get(&path[..])) {
-            for &place in places.iter().filter(|&&place| member.offset < sought[place].2) {
-                found[place] = Some(member.clone());
-            }
+        let Some(path) = path(&member.name) else { return Ok(()) };
+        let Some(places) = by_path.get_mut(&path[..]) else { return Ok(()) };
+        let before = last.get(&path);
+        while let Some(place) = places.pop_if(|place| sought[*place].2 <= member.offset) {
+            found[place] = before.cloned();
         }
+        last.insert(path, member);
         Ok(())
     })?;
+    for (path, places) in by_path {
+        for place in places {
+            found[place] = last.get(path).cloned();
+        }
+    }
     Ok(found)
 }

@@ -1,13 +1,12 @@
 //! A tar in zstd frames with a seek table: any frame is unpacked by itself, and recent ones are kept.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use twox_hash::XxHash64;
-use zstd_safe::DCtx;
 
+use crate::read::decode::unpack_frames;
 use crate::read::fault::Fault;
 use crate::read::source::Source;
 
@@ -26,13 +25,11 @@ const KEPT: usize = 64 << 20;
 /// And so many of them: finding one among these costs less than unpacking one, however small they are.
 const KEPT_FRAMES: usize = 256;
 
-/// A frame that unpacks to more is not held in memory as a whole.
-pub(super) const LARGEST_FRAME: u64 = 16 << 20;
+/// A frame that unpacks to more, or takes more, is not held in memory as a whole.
+const LARGEST_FRAME: u64 = 16 << 20;
 
-thread_local! {
-    /// Making one takes longer than to unpack a small frame.
-    static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
-}
+/// What does not shrink grows by this part of it at most.
+const GROWTH: u64 = 128;
 
 /// Zstandard makes at most a block of 128 KiB of four bytes.
 const MOST_RATIO: u64 = 32_768;
@@ -129,7 +126,10 @@ pub(crate) struct Frames {
 impl Frames {
     /// `None` where a frame is too large to be unpacked whole.
     pub fn new(table: &SeekTable) -> Option<Self> {
-        let fits = table.starts.windows(2).all(|pair| pair[1].1 - pair[0].1 <= LARGEST_FRAME);
+        let fits = table.starts.windows(2).all(|pair| {
+            let (packed, raw) = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+            raw <= LARGEST_FRAME && packed <= LARGEST_FRAME + LARGEST_FRAME / GROWTH
+        });
         fits.then(|| Self { table: table.clone(), kept: Mutex::default() })
     }
 
@@ -187,13 +187,7 @@ impl Frames {
             return Err(damaged("is cut short".into()));
         }
         let mut raw = vec![0; raw_length as usize];
-        let unpacked = CONTEXT.with_borrow_mut(|kept| {
-            if kept.is_none() {
-                *kept = DCtx::try_create();
-            }
-            kept.as_mut().map(|context| context.decompress(&mut raw[..], &packed))
-        });
-        match unpacked.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::OutOfMemory))? {
+        match unpack_frames(&packed, &mut raw)? {
             Ok(count) if count == raw.len() => {
                 if self.table.agrees(number, XxHash64::oneshot(0, &raw), raw_length) {
                     return Ok(raw);

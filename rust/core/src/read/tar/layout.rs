@@ -14,7 +14,7 @@ pub(super) const LONGEST_EXTENSION: u64 = 1 << 20;
 pub(super) enum Purpose {
     /// It begins a member.
     Member(MemberKind),
-    /// A sparse file in GNU's old form, whose map begins in the header.
+    /// A sparse file in GNU's old form, or star's, whose map begins in the header.
     Sparse,
     /// Its data are pax records for the next member.
     Pax,
@@ -26,6 +26,8 @@ pub(super) enum Purpose {
     LongLink,
     /// The name of the tape, which is no member.
     Label,
+    /// The rest of a file that began on another volume.
+    Continued,
 }
 
 /// One header block.
@@ -36,6 +38,8 @@ pub(super) struct Header {
     /// Whether bytes follow, `size` of them. A writer may state a size of a link's end or a folder, where none do.
     pub has_data: bool,
     pub size: u64,
+    /// The size that is stated of a hard link, behind which pax allows the file's bytes, and most writers leave them out.
+    pub link_size: u64,
     pub mode: u32,
     pub mtime: i64,
     pub purpose: Purpose,
@@ -65,12 +69,14 @@ impl Header {
         }
         let purpose = purpose(block[156]);
         let has_data = !matches!(block[156], b'1'..=b'6');
+        let link_size = if block[156] == b'1' { size } else { 0 };
         let size = if has_data { size } else { 0 };
         Ok(Self {
             name,
             link: text(&block[157..257]).to_vec(),
             has_data,
             size,
+            link_size,
             mode: number(&block[100..108]).map_or(0o644, |mode| (mode & 0o7777).cast_unsigned() as u32),
             mtime: number(&block[136..148]).unwrap_or(0),
             purpose,
@@ -80,7 +86,6 @@ impl Header {
 
 fn purpose(flag: u8) -> Purpose {
     Purpose::Member(match flag {
-        b'0' | b'\0' | b'7' => MemberKind::File,
         b'1' => MemberKind::HardLink,
         b'2' => MemberKind::Link,
         // GNU's incremental backups list a folder's names as its data.
@@ -91,7 +96,10 @@ fn purpose(flag: u8) -> Purpose {
         b'K' => return Purpose::LongLink,
         b'V' => return Purpose::Label,
         b'S' => return Purpose::Sparse,
-        _ => MemberKind::Special,
+        b'M' => return Purpose::Continued,
+        b'3' | b'4' | b'6' => MemberKind::Special,
+        // Also all that a reader does not know, as POSIX has it and other readers do.
+        _ => MemberKind::File,
     })
 }
 
@@ -120,7 +128,11 @@ pub(super) struct Extension {
     pub link: Option<Vec<u8>>,
     pub size: Option<u64>,
     pub mtime: Option<(i64, u32)>,
+    /// An empty value: what a global header says counts for nothing, and the header's own time does.
+    pub own_mtime: bool,
     pub sparse: Option<Box<Records>>,
+    /// The archive begins inside a file, the rest of which is on the volume before.
+    pub is_continued: bool,
 }
 
 impl Extension {
@@ -146,8 +158,12 @@ impl Extension {
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
-            // An empty value takes back what a global header said; globals of these keys are refused.
-            _ if value.is_empty() => {}
+            // An empty value takes back what was said before, also by a global header, which of the first three is refused.
+            b"path" if value.is_empty() => self.name = None,
+            b"linkpath" if value.is_empty() => self.link = None,
+            b"size" if value.is_empty() => self.size = None,
+            b"mtime" if value.is_empty() => (self.mtime, self.own_mtime) = (None, true),
+            b"GNU.volume.offset" => self.is_continued = value != b"0",
             b"path" => self.name = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),

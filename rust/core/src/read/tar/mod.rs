@@ -59,6 +59,7 @@ pub(crate) struct Tar {
     pub length: u64,
     /// What is odd behind the last member.
     pub oddity: Option<Oddity>,
+    pub limits: Limits,
 }
 
 impl Tar {
@@ -85,7 +86,7 @@ impl Tar {
         }
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));
         let oddity = unmarked.or_else(|| behind.oddity()).or(unpacked);
-        Ok(Self { stream, table, length, oddity })
+        Ok(Self { stream, table, length, oddity, limits: *limits })
     }
 
     /// Fill `out` from `offset` of a sparse member; short only where the stream ends inside its data.

@@ -95,7 +95,7 @@ impl Sequential {
             Some(number) if waiting[number].position() >= restart.made => Ok(waiting.remove(number)),
             _ => {
                 drop(waiting);
-                Unpacking::new(self.wrap, &restart)
+                Unpacking::new(self.wrap, &self.limits, &restart)
             }
         }
     }
@@ -108,7 +108,7 @@ impl Sequential {
         };
         match lock(&self.restarts).before(offset) {
             Some(restart) if restart.made > made => restart.clone(),
-            _ => Restart { file, made, window: None },
+            _ => Restart { file, made, window: None, lead: Vec::new() },
         }
     }
 
@@ -200,20 +200,22 @@ struct Unpacking {
 }
 
 impl Unpacking {
-    fn new(wrap: Wrap, restart: &Restart) -> Result<Self, Fault> {
+    fn new(wrap: Wrap, limits: &Limits, restart: &Restart) -> Result<Self, Fault> {
         let packing = match wrap {
             Wrap::Gzip => Packing::Deflate,
             Wrap::Zstd => Packing::Zstd,
         };
-        let mut decoder = Decoder::new(packing)?;
+        let mut decoder = Decoder::new(packing, limits)?;
         if let Some(window) = &restart.window {
             decoder.resume(window)?;
         }
+        let mut input = vec![0; INPUT];
+        input[..restart.lead.len()].copy_from_slice(&restart.lead);
         Ok(Self {
             decoder,
             next_is: if restart.window.is_some() { Next::Data } else { Next::Beginning },
-            input: vec![0; INPUT],
-            unread: 0..0,
+            input,
+            unread: 0..restart.lead.len(),
             next: restart.file,
             output: vec![0; OUTPUT],
             ready: 0..0,
@@ -265,7 +267,8 @@ impl Unpacking {
                     if self.unread.is_empty() {
                         self.fill(source)?;
                     }
-                    let fed = self.feed(stream)?;
+                    let made = self.made;
+                    let fed = self.feed(stream).map_err(|fault| fault.at(made))?;
                     if fed.taken == 0 && fed.made == 0 && !fed.ended {
                         return Err(self.cut_short(source));
                     }
@@ -303,7 +306,7 @@ impl Unpacking {
             (&input[..fed.taken], &self.output[..fed.made]),
             (is_stop, fed.ended),
             (file, self.made + fed.made as u64),
-        );
+        )?;
         Ok(fed)
     }
 
@@ -348,7 +351,7 @@ impl Unpacking {
         stream.note_point(point);
         stream.check_point(point)?;
         if stream.wrap == Wrap::Gzip {
-            self.gzip_header(source)?;
+            self.gzip_header(stream, source)?;
             self.crc = crc32fast::Hasher::new();
             self.member_made = 0;
             self.is_whole = true;
@@ -360,7 +363,7 @@ impl Unpacking {
     }
 
     /// Step over a gzip header, whose optional parts take any length.
-    fn gzip_header(&mut self, source: &dyn Source) -> Result<(), Fault> {
+    fn gzip_header(&mut self, stream: &Sequential, source: &dyn Source) -> Result<(), Fault> {
         const EXTRA: u8 = 4;
         const NAME: u8 = 8;
         const COMMENT: u8 = 16;
@@ -378,7 +381,11 @@ impl Unpacking {
         }
         for text in [NAME, COMMENT] {
             if flags & text != 0 {
-                while self.take(source, 1)? != [0] {}
+                while self.take(source, 1)? != [0] {
+                    if stream.cancel.is_cancelled() {
+                        return Err(Fault::cancelled());
+                    }
+                }
             }
         }
         if flags & CRC != 0 {

@@ -1,4 +1,5 @@
-//! Sparse files: which stretches of a file a tar holds, in GNU's old form and in pax 0.0, 0.1 and 1.0. The rest is zeros.
+//! Sparse files: which stretches of a file a tar holds, in GNU's old form, in star's, and in pax 0.0, 0.1 and 1.0. The rest is
+//! zeros.
 
 use super::layout::{BLOCK, number};
 use crate::read::fault::Fault;
@@ -6,7 +7,7 @@ use crate::read::fault::Fault;
 /// What one stretch of a map takes in memory.
 const STRETCH_BYTES: u64 = 16;
 
-/// In GNU's old form: an offset and a length of twelve digits each.
+/// In GNU's old form, and star's: an offset and a length of twelve digits each.
 const OLD_STRETCH: usize = 24;
 
 /// Where a stretch begins in the file, and its length.
@@ -228,7 +229,7 @@ impl Lines {
     }
 }
 
-/// A map of GNU's old form: some stretches in the header, more of them in blocks behind it.
+/// A map of GNU's old form, or of star's: some stretches in the header, more of them in blocks behind it.
 pub(super) struct Old {
     size: Option<u64>,
     more: bool,
@@ -239,12 +240,15 @@ pub(super) struct Old {
 impl Old {
     /// What a header has of it.
     pub fn begin(header: &[u8; BLOCK]) -> Result<Self, Fault> {
-        if &header[257..263] != b"ustar " {
-            return Err(Fault::unsupported("it is a sparse file in a form of star's; use star"));
+        let is_gnu = &header[257..263] == b"ustar ";
+        let size = number(&header[if is_gnu { 483..495 } else { 452..464 }]).and_then(|size| u64::try_from(size).ok());
+        let mut old = Self { size, more: true, ended: false, stretches: Vec::new() };
+        if is_gnu {
+            old.add(&header[386..482], header[482])?;
+        } else if header[345] == 0 && header[366] != 0 {
+            // Else star has the rest of a long name there, and the map begins in the next block.
+            old.add(&header[356..452], header[355])?;
         }
-        let size = number(&header[483..495]).and_then(|size| u64::try_from(size).ok());
-        let mut old = Self { size, more: false, ended: false, stretches: Vec::new() };
-        old.add(&header[386..482], header[482])?;
         Ok(old)
     }
 

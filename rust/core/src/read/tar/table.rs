@@ -1,6 +1,6 @@
 //! A tar's members, found in one pass over its headers: a tar has no directory, so this is the only one there is.
 
-use super::layout::{BLOCK, Extension, Header, LONGEST_EXTENSION, Purpose, text};
+use super::layout::{BLOCK, Extension, Header, LONGEST_EXTENSION, Purpose, is_header, text};
 use super::sparse::{Lines, Map, Old, Records};
 use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
@@ -110,8 +110,19 @@ impl Table {
 
     /// Go through the stream from header to header; it lies in a file of `packed` bytes.
     pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
-        let (records, names, maps) = (Vec::new(), Vec::new(), Vec::new());
-        let mut survey = Survey { read, packed, records, names, maps, held: 0, total: 0, end: 0, is_marked: true };
+        let mut survey = Survey {
+            read,
+            packed,
+            records: Vec::new(),
+            names: Vec::new(),
+            maps: Vec::new(),
+            held: 0,
+            total: 0,
+            mtime_of_all: None,
+            ahead: None,
+            end: 0,
+            is_marked: true,
+        };
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
@@ -205,6 +216,10 @@ struct Survey<'a> {
     /// Bytes of names and maps.
     held: u64,
     total: u64,
+    /// What global headers say of all members that have no time of their own in pax records.
+    mtime_of_all: Option<(i64, u32)>,
+    /// A block that was looked at before its turn, and where it stands: a packed stream does not go back for nothing.
+    ahead: Option<(u64, [u8; BLOCK])>,
     end: u64,
     is_marked: bool,
 }
@@ -212,6 +227,9 @@ struct Survey<'a> {
 impl Survey<'_> {
     /// The block at `at`; `None` where the stream ends before or inside it.
     fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, Fault> {
+        if let Some((_, block)) = self.ahead.filter(|ahead| ahead.0 == at) {
+            return Ok(Some(block));
+        }
         let mut block = [0; BLOCK];
         Ok(((self.read)(&mut block, at)? == BLOCK).then_some(block))
     }
@@ -274,7 +292,14 @@ impl Survey<'_> {
                     if global.is_harmful_for_all() {
                         return Err(Fault::unsupported("a global header names or sizes all members alike").at(at));
                     }
+                    if global.is_continued {
+                        return Err(other_volume().at(at));
+                    }
+                    if global.mtime.is_some() || global.own_mtime {
+                        self.mtime_of_all = global.mtime;
+                    }
                 }
+                Purpose::Continued => return Err(other_volume().at(first).in_member(&header.name)),
                 Purpose::LongName => extension.name = Some(text(&self.extension(&header, at)?).to_vec()),
                 Purpose::LongLink => extension.link = Some(text(&self.extension(&header, at)?).to_vec()),
                 Purpose::Label => {
@@ -283,6 +308,17 @@ impl Survey<'_> {
             }
             at = after(at, header.size)?;
         }
+    }
+
+    /// Whether the bytes that a hard link's header at `at` states follow it. GNU tar and Python say never, so not where the
+    /// next header stands straight behind; where it stands behind the bytes, those two cannot read on.
+    fn link_has_bytes(&mut self, at: u64, size: u64) -> Result<bool, Fault> {
+        let mut begins = |at: u64| -> Result<bool, Fault> {
+            let block = self.block(at)?;
+            self.ahead = block.map(|block| (at, block));
+            Ok(block.is_some_and(|block| block == [0; BLOCK] || is_header(&block)))
+        };
+        Ok(!begins(after(at, 0)?)? && begins(after(at, size)?)?)
     }
 
     /// Memory for one more member, so that a lack of it is an error and not the end of the process.
@@ -310,7 +346,12 @@ impl Survey<'_> {
             name.push(b'/');
         }
         let link = extension.link.unwrap_or_else(|| header.link.clone());
+        let link_size = if kind == MemberKind::HardLink { extension.size.unwrap_or(header.link_size) } else { 0 };
+        let has_bytes = link_size > 0 && self.link_has_bytes(at, link_size)?;
+        // With all that a file has, it is one.
+        let kind = if has_bytes { MemberKind::File } else { kind };
         let packed = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
+        let packed = if has_bytes { link_size } else { packed };
         let refused = |fault: Fault| fault.at(first).in_member(&name);
         if name.is_empty() || name.len() > NAME_BYTES || link.len() > NAME_BYTES {
             return Err(refused(Fault::corrupt("its name, or its link's, has no byte or more than 65,535")));
@@ -329,7 +370,8 @@ impl Survey<'_> {
         self.held += (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
         limits.check_table(self.held, self.packed).map_err(refused)?;
         self.make_room(name.len() + link.len()).map_err(refused)?;
-        let (mtime, nanoseconds) = extension.mtime.unwrap_or((header.mtime, 0));
+        let mtime_of_all = self.mtime_of_all.filter(|_| !extension.own_mtime);
+        let (mtime, nanoseconds) = extension.mtime.or(mtime_of_all).unwrap_or((header.mtime, 0));
         self.records.push(Record {
             header: first,
             start,
@@ -350,7 +392,7 @@ impl Survey<'_> {
         Ok(next)
     }
 
-    /// The map of GNU's old form, in a header and in the blocks behind it; `at` goes to the last of these.
+    /// The map of GNU's old form, or star's, in a header and in the blocks behind it; `at` goes to the last of these.
     fn old_map(&mut self, header: &[u8; BLOCK], at: &mut u64, limits: &Limits) -> Result<Records, Fault> {
         let mut map = Old::begin(header)?;
         while map.goes_on() {
@@ -385,6 +427,12 @@ impl Survey<'_> {
 
 fn map_cut_short() -> Fault {
     Fault::corrupt("the archive ends inside its sparse map")
+}
+
+fn other_volume() -> Fault {
+    Fault::unsupported(
+        "it is a later one of several volumes, and begins inside a file; extract them together, as with `tar -xM -f FIRST -f NEXT`",
+    )
 }
 
 fn cut_short(at: u64) -> Fault {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::fault::Fault;
 use super::index::Index;
+use super::limits::Limits;
 use super::member::{Member, MemberKind, Packing};
 use super::source::Source;
 pub(crate) use open::has_end;
@@ -40,6 +41,9 @@ pub(crate) struct Zip {
     pub shift: u64,
     /// Where the end record ends; what follows is not the archive's.
     pub end: u64,
+    /// Bytes between the directory and the records of its end.
+    pub hidden: u64,
+    pub limits: Limits,
     /// Regular files, of several with one name the last.
     pub files: u64,
     /// Numbers of the members that a later one has the name of.

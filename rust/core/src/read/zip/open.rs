@@ -26,6 +26,10 @@ struct Found {
     directory_end: u64,
     /// Where the archive ends in the file.
     archive_end: u64,
+    /// Where its first end record stands, straight behind the directory in an honest archive.
+    end_at: u64,
+    /// Bytes between the zip64 end record and its locator.
+    between: u64,
     zip64: bool,
 }
 
@@ -51,18 +55,22 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
     let comment = usize::from(u16::from_le_bytes([tail[at + END_LENGTH - 2], tail[at + END_LENGTH - 1]]));
     let archive_end = tail_start + (at + END_LENGTH + comment) as u64;
     let mut directory_end = tail_start + at as u64;
-    let mut zip64 = false;
+    let (mut between, mut zip64) = (0, false);
     if let Some(locator_at) = at.checked_sub(LOCATOR_LENGTH)
         && let Some((record_at, disks)) = locator(&tail[locator_at..])
     {
         if disks > 1 {
             return Err(multi_disk());
         }
-        match end64(source, record_at, tail_start + locator_at as u64)? {
+        let locator_at = tail_start + locator_at as u64;
+        match end64(source, record_at, locator_at)? {
             Some((wide, wide_at)) if !end.agrees(&wide) => {
                 return Err(Fault::corrupt("the zip64 end record contradicts the end record").at(wide_at));
             }
-            Some((wide, wide_at)) => (end, directory_end, zip64) = (wide, wide_at, true),
+            Some((wide, wide_at)) => {
+                (end, directory_end, zip64) = (wide, wide_at, true);
+                between = locator_at.saturating_sub(wide_at + END64_LENGTH as u64);
+            }
             None if end.is_full() => {
                 return Err(Fault::corrupt("the zip64 end record is not where its locator says").at(record_at));
             }
@@ -75,7 +83,7 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
     let directory = directory_end.checked_sub(end.length).ok_or_else(|| {
         Fault::corrupt(format!("the directory claims {} bytes, and the file has fewer", end.length)).at(directory_end)
     })?;
-    Ok(Found { end, directory, directory_end, archive_end, zip64 })
+    Ok(Found { end, directory, directory_end, archive_end, end_at: directory_end, between, zip64 })
 }
 
 fn multi_disk() -> Fault {
@@ -124,7 +132,7 @@ impl Zip {
     pub fn open(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
         let mut found = find_directory(source)?;
         let shift = place(source, &mut found)?;
-        let Found { end, directory, directory_end, archive_end, zip64 } = found;
+        let Found { end, directory, directory_end, archive_end, end_at, between, zip64 } = found;
         if directory_end > source.length() {
             return Err(Fault::corrupt("the directory runs beyond the file").at(directory));
         }
@@ -149,10 +157,22 @@ impl Zip {
         limits.check_total(total)?;
         let index = indexing.finish();
         let extra_seen = AtomicUsize::new(0);
-        let superseded = Vec::new();
-        let end = archive_end;
-        let mut zip =
-            Self { index, places, directory, directory_end, shift, end, files, superseded, members, extra_seen };
+        let (superseded, limits) = (Vec::new(), *limits);
+        let (end, hidden) = (archive_end, end_at.saturating_sub(directory_end) + between);
+        let mut zip = Self {
+            index,
+            places,
+            directory,
+            directory_end,
+            shift,
+            end,
+            hidden,
+            limits,
+            files,
+            superseded,
+            members,
+            extra_seen,
+        };
         zip.find_superseded(source)?;
         Ok(zip)
     }
