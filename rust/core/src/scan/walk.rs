@@ -64,19 +64,15 @@ impl Task {
     fn identity_of(&self, folder: &OwnedFd) -> io::Result<Option<(u64, u64)>> {
         let identity = fs::identity(&fs::fstat(folder)?);
         let is_it = self.identity.is_none_or(|expected| expected == identity);
-        let is_there = match self.inside {
-            Some(inside) if is_it => match fs::stat_at(folder, b"..") {
-                Ok(above) => fs::identity(&above) == inside,
-                // One that may be listed and not entered: it is looked for in the folder that it should be in.
-                Err(_) => {
-                    let above = fs::enter_directory(parent(&self.directory.path))?;
-                    fs::identity(&fs::fstat(&above)?) == inside
-                        && fs::identity(&fs::lstat_at(&above, base_name(&self.directory.path))?) == identity
-                }
-            },
-            _ => true,
-        };
-        Ok((is_it && is_there).then_some(identity))
+        let Some(inside) = self.inside.filter(|_| is_it) else { return Ok(is_it.then_some(identity)) };
+        if let Ok(above) = fs::stat_at(folder, b"..") {
+            return Ok((fs::identity(&above) == inside).then_some(identity));
+        }
+        // One that may be listed and not entered: it is looked for in the folder that it should be in.
+        let above = fs::enter_directory(parent(&self.directory.path))?;
+        let there = fs::lstat_at(&above, base_name(&self.directory.path))?;
+        let is_there = fs::identity(&fs::fstat(&above)?) == inside && fs::identity(&there) == identity;
+        Ok(is_there.then_some(identity))
     }
 }
 
