@@ -93,6 +93,26 @@ def test_an_unreadable_folder(work: Path, mode: int, sources: str) -> None:
     assert snapshot(work) == before
 
 
+def test_an_empty_folder_that_may_only_be_listed_is_packed(work: Path) -> None:
+    write_tree(work, {"data/a.txt": b"a"})
+    (work / "data/empty").mkdir(mode=0o444)
+
+    ended = compress("data", "-o", "out.zip", cwd=work, before=ordinary_user())
+
+    assert ended.code == 0, ended
+    assert "data/empty/" in structure_of(work / "out.zip").names()
+
+
+def test_a_folder_that_may_only_be_listed_has_not_changed(work: Path) -> None:
+    """What cannot be read is an error, and nothing to be left out."""
+    write_tree(work, {"data/a.txt": b"a", "data/shut/b.txt": b"b"})
+    (work / "data/shut").chmod(0o444)
+
+    ended = compress("data", "-o", "out.zip", "--on-change", "skip", cwd=work, before=ordinary_user())
+
+    check_failed(ended, ["data/shut"], "ermission denied")
+
+
 def test_an_unreadable_file_is_a_permission_error_in_python(work: Path) -> None:
     write_tree(work, {"data/secret.txt": b"b"})
     (work / "data/secret.txt").chmod(0)

@@ -108,7 +108,9 @@ def test_a_folder_that_becomes_a_link_while_the_tree_is_listed_is_not_followed(
 ) -> None:
     """Whoever may write to the tree could have anything packed by its owner, and removed."""
     write_tree(work, {"data/y/deep/inner": b"inner", "precious/p": b"precious", "precious/deep/q": b"precious"})
-    with paused(command("--on-change", on_change), work, calls=["close"], paths=[tree / listed]) as pause:
+    # What the caller named was opened before, to know it again.
+    when = 1 if listed else 2
+    with paused(command("--on-change", on_change), work, calls=["close"], paths=[tree / listed], when=when) as pause:
         (tree / "y").rename(work / "moved")
         (tree / "y").symlink_to(work / "precious")
 
@@ -118,6 +120,19 @@ def test_a_folder_that_becomes_a_link_while_the_tree_is_listed_is_not_followed(
         assert not any("p" in name or "q" in name for name in structure_of(work / "out.zip").names())
     assert contents(work / "precious") == {"p": b"precious", "deep/q": b"precious"}
     assert contents(work / "moved") == {"inner": b"inner", "deep/inner": b"inner"}
+
+
+@pytest.mark.parametrize("seen", ["newfstatat", "close"])
+def test_a_named_folder_that_becomes_a_link_before_it_is_listed_is_not_followed(work: Path, tree: Path, seen: str) -> None:
+    """Also the caller's own word means the folder that was there, and no other."""
+    write_tree(work, {"precious/p": b"precious", "precious/deep/q": b"precious"})
+    with paused(command(), work, calls=[seen], paths=[tree]) as pause:
+        tree.rename(work / "moved")
+        tree.symlink_to(work / "precious")
+
+    check_failed(pause.ended, ["data"], "at rest|ot a directory")
+    assert contents(work / "precious") == {"p": b"precious", "deep/q": b"precious"}
+    assert not (work / "out.zip").exists()
 
 
 def test_a_folder_that_becomes_a_link_before_the_removal_costs_nothing_elsewhere(work: Path, tree: Path) -> None:

@@ -168,6 +168,11 @@ def rename_the_archive(project: Path) -> None:
     (project / "out.zip").rename(project / "renamed.zip")
 
 
+def rename_the_archive_of_another_version(project: Path) -> None:
+    make_it_another_version(project)
+    rename_the_archive(project)
+
+
 def move_the_renamed_away(project: Path) -> None:
     (project / "renamed.zip").rename(project.parent / "earlier.zip")
 
@@ -201,6 +206,12 @@ CASES = [
     Case("a folder in the list's place", put_a_folder_there, (REMOVE_THE_LIST,)),
     Case("another content", change_the_archive_unseen, (Advice("move it away", move_the_archive_away),)),
     Case("an archive renamed", rename_the_archive, (Advice("move `.*` away", move_the_renamed_away, TO_RENAMED),), TO_RENAMED),
+    Case(
+        "an archive of another version renamed",
+        rename_the_archive_of_another_version,
+        (Advice("move `.*` away", move_the_renamed_away, TO_RENAMED),),
+        TO_RENAMED,
+    ),
     Case("an archive behind a link", put_a_link_there, (MOVE_AWAY,)),
 ]
 

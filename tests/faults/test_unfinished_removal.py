@@ -511,6 +511,10 @@ def test_the_same_names_without_a_target_finish_it(work: Path) -> None:
 def test_a_removal_that_was_cut_off_before_the_first_original_is_finished(work: Path, changed: bool) -> None:
     """The archive is complete, and holds what is there; only what has changed since is another matter."""
     write_tree(work / "data", FILES)
+    # A link to a file stands for what it leads to.
+    write_tree(work, {"elsewhere.json": FILES["1.json"]})
+    (work / "data/1.json").unlink()
+    (work / "data/1.json").symlink_to("../elsewhere.json")
     kill = strace(["unlink", "unlinkat"], work.parent / "log", inject="signal=KILL:when=1")
     run([*kill, VHPACK, "compress", *SAME_CALL, "--jobs", "1"], work)
     assert contents(work / "data") == FILES

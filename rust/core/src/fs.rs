@@ -156,6 +156,11 @@ pub(crate) fn enter_directory(path: &[u8]) -> io::Result<OwnedFd> {
     open_folder(path, OFlags::PATH)
 }
 
+/// [`enter_directory`], where its name is no link.
+pub(crate) fn enter_directory_itself(path: &[u8]) -> io::Result<OwnedFd> {
+    open_folder(path, OFlags::PATH | OFlags::NOFOLLOW)
+}
+
 /// [`enter_directory`], where the path still leads to the directory that it led to; `None` where another took its place.
 pub(crate) fn enter_same(path: &[u8], expected: (u64, u64)) -> io::Result<Option<OwnedFd>> {
     let directory = enter_directory(path)?;
@@ -373,9 +378,21 @@ pub(crate) fn sync_whole(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&file))?)
 }
 
-/// Wait until all that was done on the file system of an open folder is on its disk.
-pub(crate) fn sync_disk(directory: impl AsFd) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| rustix::fs::syncfs(&directory))?)
+/// Wait until all that was done on the file system of an open folder is on its disk; `false` where that may not be asked
+/// for, and only what was done in the folder itself is.
+pub(crate) fn sync_disk(directory: impl AsFd) -> io::Result<bool> {
+    match rustix::io::retry_on_intr(|| rustix::fs::syncfs(&directory)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => sync_directory(directory).map(|()| false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a loss of power leaves no later change on the disk of an open folder without the earlier ones. Btrfs brings what is
+/// synced to the disk before the rest, FAT keeps no order, and of overlays, FUSE and networks nobody knows what is behind.
+pub(crate) fn keeps_order(directory: impl AsFd) -> bool {
+    // XFS, ext4, tmpfs.
+    rustix::fs::fstatfs(directory).is_ok_and(|disk| matches!(disk.f_type, 0x5846_5342 | 0xEF53 | 0x0102_1994))
 }
 
 pub(crate) fn sync_directory(directory: impl AsFd) -> io::Result<()> {

@@ -240,17 +240,16 @@ pub(crate) fn under_another_name(target: &Target, check: &dyn Fn() -> Result<()>
     // A folder that cannot be listed has no more to say.
     listed.ok()?;
     let is_about_it = |name: &Vec<u8>| {
-        // Whoever wrote it, and however much: its first bytes do.
+        // Whoever wrote it, with whatever version, and however much: its first bytes do.
         let mut head = [0; list::HEADER];
         let read = fs::open_file(&folder, name, false).and_then(|file| fs::read_at(file, &mut head, 0));
-        let begun = read.is_ok() && matches!(State::of(&head), Some(State::Removing | State::Ended));
-        let Some(listed) = list::about(&head).filter(|_| begun) else { return false };
+        let Some((listed, listed_digest)) = list::about(&head).filter(|_| read.is_ok()) else { return false };
         // It may have been brought back, as a copy. One whose own archive is still there has that to protect.
         let is_copy = || {
-            let bereft = !has_archive(&folder, name) && listed.archive.size == archive.size;
-            bereft && digest_in(&folder, target, check).is_ok_and(|digest| digest == listed.digest)
+            let bereft = !has_archive(&folder, name) && listed.size == archive.size;
+            bereft && digest_in(&folder, target, check).is_ok_and(|digest| digest == listed_digest)
         };
-        listed.archive == archive || is_copy()
+        listed == archive || is_copy()
     };
     let list = lists.iter().find(|name| is_about_it(name))?;
     Some(Distrusted {

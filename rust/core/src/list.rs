@@ -142,9 +142,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Listed, Vec<Folder<'_>>)> {
     Some((listed, folders))
 }
 
-/// What a list says that it is about, by its first bytes, whether it is whole or not.
-pub(crate) fn about(head: &[u8]) -> Option<Listed> {
-    take_listed(&mut head.strip_prefix(MAGIC)?.get(1..)?)
+/// Stamp and digest of the archive that a list is about, by its first bytes, whether it is whole or not; `None` before
+/// originals may be gone. These stand where they are in lists of every version.
+pub(crate) fn about(head: &[u8]) -> Option<(Stamp, u128)> {
+    let version = head.strip_prefix(&MAGIC[..FAMILY])?;
+    let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (&state, mut rest) = version[digits..].strip_prefix(b"\n")?.split_first()?;
+    if state == State::Prepared.byte() {
+        return None;
+    }
+    Some((take_stamp(&mut rest)?, u128::from_le_bytes(take(&mut rest)?)))
 }
 
 /// The originals on a whole list, with the `folders` that it was decoded to. They are made only when they are needed, since
@@ -290,7 +297,10 @@ mod tests {
             let (header, folders) = decode(&bytes).unwrap();
             assert_eq!(header, listed);
             assert_eq!(folders, known);
-            assert_eq!(about(&bytes[..HEADER]), Some(listed));
+            let begun = (state != State::Prepared).then_some((stamp, 9));
+            assert_eq!(about(&bytes[..HEADER]), begun);
+            let other = [&b"vhpack removing 12\n"[..], &bytes[MAGIC.len()..HEADER]].concat();
+            assert_eq!(about(&other), begun);
             let found: Vec<_> = super::originals(&bytes, &folders).collect();
             assert_eq!(found, originals);
         }

@@ -89,6 +89,21 @@ impl Original<'_> {
     pub fn path(&self) -> Vec<u8> {
         fs::join(self.folder.path, self.name)
     }
+
+    /// Whether it is missing on a disk that has another number now: that may be a copy of the disk, made before it was there.
+    pub fn is_doubted(&self, found: Presence) -> bool {
+        found == Presence::Gone && self.folder.renumbered.is_some()
+    }
+
+    /// Whether what stands under its name, `stat`, is what was packed: of a link that is the file to which it leads.
+    fn is_as_packed(&self, stat: &Stat, folder: &OwnedFd) -> bool {
+        let leads_to_it = || fs::stat_at(folder, self.name).is_ok_and(|end| Stamp::of(&end) == self.stamp);
+        match self.standing {
+            Standing::Link => Kind::of(stat) == Kind::Link && leads_to_it(),
+            Standing::Reached => Stamp::of(stat) == self.stamp || leads_to_it(),
+            Standing::File | Standing::LeftOut => Stamp::of(stat) == self.stamp,
+        }
+    }
 }
 
 /// Whether an original is still there.
@@ -126,8 +141,8 @@ pub(crate) fn presence<'a>(originals: &[Original<'a>], cancel: &CancelToken) -> 
         known = Some((original.folder, another));
         found.push(match remover.look_up(original) {
             _ if another => Presence::Unknown,
-            Ok(Some((stat, _))) => {
-                unchanged &= Stamp::of(&stat) == original.stamp;
+            Ok(Some((stat, folder))) => {
+                unchanged &= original.is_as_packed(&stat, folder);
                 Presence::There
             }
             Ok(None) => Presence::Gone,
@@ -147,9 +162,9 @@ pub(crate) fn emptied<'a>(originals: &[Original<'a>]) -> Vec<&'a Folder<'a>> {
 }
 
 /// Wait until what was removed is gone from the disks, before the list of it goes from its own, `own`: the other way round a
-/// loss of power could bring originals back that nothing tells from new files. One disk keeps the order by itself.
+/// loss of power could bring originals back that nothing tells from new files. Some disks keep the order by themselves.
 pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target) -> Result<()> {
-    let mut settled: Vec<u64> = own.into_iter().collect();
+    let mut settled = Vec::new();
     for folder in emptied {
         let device = folder.identity.0;
         if settled.contains(&device) {
@@ -160,7 +175,11 @@ pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target)
         if !fs::fstat(&opened).is_ok_and(|stat| fs::identity(&stat) == folder.identity) {
             continue;
         }
-        fs::sync_disk(&opened).map_err(|error| {
+        if own == Some(device) && fs::keeps_order(&opened) {
+            settled.push(device);
+            continue;
+        }
+        let whole = fs::sync_disk(&opened).map_err(|error| {
             let message = format!(
                 "{} is complete, and its originals are removed, but the disk of {} does not confirm that: {}; check that disk, and say the same call again",
                 show(&target.shown),
@@ -169,7 +188,9 @@ pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target)
             );
             Error::io(Stage::Remove, "sync the disk of", fs::path(folder.path), error).with_message(message)
         })?;
-        settled.push(device);
+        if whole {
+            settled.push(device);
+        }
     }
     Ok(())
 }
@@ -217,7 +238,9 @@ pub(crate) fn remove_originals(
         return Ok(removal);
     }
     let marked = if options.read_only { mark::all(archives) } else { Ok(()) };
-    if let [(target, _), ..] = &archives[..] {
+    if let [(target, _), ..] = &archives[..]
+        && removal.removed > 0
+    {
         settle(&emptied(&originals), journals.first().and_then(Journal::device), target)?;
     }
     let lefts: Vec<_> = lists.iter().map(|(list, _)| left(&originals[list.clone()], &removal.kept)).collect();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
 use crate::fs::{self, Stamp};
 use crate::journal::{Distrusted, Earlier, Unfinished, under_another_name};
 use crate::list::Made;
@@ -320,6 +320,8 @@ pub(crate) fn finish(
 struct Rest {
     removal: Removal,
     left_out: Vec<Remark>,
+    /// A folder on whose word alone nothing is forgotten.
+    doubted: Option<Vec<u8>>,
 }
 
 /// Remove what is there, mark, and put the lists in order; `None` where the caller has cancelled.
@@ -333,6 +335,8 @@ fn remove_rest(
 ) -> Result<Option<Rest>> {
     let Reading { originals: mut there, lists, found, .. } = reading;
     let emptied = emptied(&there);
+    let doubted = there.iter().zip(&found).find(|(original, found)| original.is_doubted(**found));
+    let doubted = doubted.map(|(original, _)| original.folder.path.to_vec());
     let counts = lists.iter().map(|range| found[range.clone()].iter().filter(|one| **one == Presence::There).count());
     let counts: Vec<usize> = counts.collect();
     let mut found = found.into_iter();
@@ -361,6 +365,10 @@ fn remove_rest(
     // Of shards one list goes when all may go.
     let some_left = lefts.iter().any(|left| !left.is_empty());
     for (list, left) in backlog.unfinished.iter().zip(lefts) {
+        // The whole lists stay where the disk that they are about may be another.
+        if doubted.is_some() {
+            continue;
+        }
         if some_left {
             list.end(&left);
         } else if marked.is_ok() {
@@ -375,7 +383,7 @@ fn remove_rest(
         path: fs::path(&original.path()).into(),
         reason: "left out by the call that made the archive".into(),
     });
-    Ok(Some(Rest { left_out: left_out.collect(), removal }))
+    Ok(Some(Rest { left_out: left_out.collect(), removal, doubted }))
 }
 
 fn report(
@@ -385,7 +393,7 @@ fn report(
     archives: &[&Target],
     options: &PackOptions,
 ) -> PackReport {
-    let Rest { removal, left_out } = rest;
+    let Rest { removal, left_out, doubted } = rest;
     // Shards that were made together have the same counts, of them all.
     let mut made: Vec<Made> = backlog.unfinished.iter().map(Unfinished::made).collect();
     made.dedup();
@@ -403,6 +411,12 @@ fn report(
     report.bytes_out = archives.iter().filter_map(|target| target.replaces).map(|stamp| stamp.size).sum();
     let did = if removal.removed == 0 { "removed no original" } else { "removed the originals that were left" };
     report.warnings = vec![format!("the archive is the one that an earlier call had completed; this call {did}")];
+    if let Some(folder) = doubted {
+        report.warnings.push(format!(
+            "the disk of {} was mounted again under another number, and may be a copy from before there were originals: the list of them stays, and the archive is not replaced",
+            show_bytes(&folder)
+        ));
+    }
     if options.manifest {
         let (there, missing): (Vec<&Target>, Vec<&Target>) =
             archives.iter().partition(|target| manifest::is_there(target, &report.archives));

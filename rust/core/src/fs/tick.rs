@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::time::{ClockId, clock_getres};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::{Stat, fstat};
 
@@ -17,50 +17,60 @@ static TICK: LazyLock<Duration> = LazyLock::new(|| {
     Duration::try_from(tick).unwrap_or(slowest).min(slowest)
 });
 
+/// Looks at the clock within a tick. It moves when the kernel comes to it, which may be a tick late.
+const LOOKS: u32 = 4;
+
 /// [`fstat`], as soon as a change that comes later would have a later time. A file that is written to without a pause is
 /// waited for no longer than a few ticks. `begun` is a second before which the caller did not look.
 pub(crate) fn fstat_at_rest(file: impl AsFd, begun: i64) -> io::Result<Stat> {
     let mut stat = fstat(&file)?;
-    for _ in 0..3 {
+    for _ in 0..4 * LOOKS {
         // The clock is asked only about what was written lately.
-        if stat.st_mtime + 1 < begun {
+        if stat.st_mtime + 1 < begun || !may_hide_a_change(&stat, dated_now(), *TICK) {
             break;
         }
-        let Some(rest) = rest_of_tick(&stat, now(), *TICK) else { break };
-        std::thread::sleep(rest);
+        std::thread::sleep(*TICK / LOOKS);
         stat = fstat(&file)?;
     }
     Ok(stat)
 }
 
-/// Time since 1970.
-fn now() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+/// The time that a change would be dated by now, since 1970.
+fn dated_now() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::RealtimeCoarse)).unwrap_or_default()
 }
 
 /// The second that it is.
 pub(crate) fn second() -> i64 {
-    now().as_secs().cast_signed()
+    clock_gettime(ClockId::Realtime).tv_sec
 }
 
-fn rest_of_tick(stat: &Stat, now: Duration, tick: Duration) -> Option<Duration> {
-    let written = Duration::new(u64::try_from(stat.st_mtime).ok()?, stat.st_mtime_nsec as u32);
-    // What lies ahead was dated by another clock than ours.
-    let age = now.checked_sub(written)?;
-    tick.checked_sub(age).filter(|rest| !rest.is_zero())
+/// Whether a change that is dated `now` would bear the time that the file has.
+fn may_hide_a_change(stat: &Stat, now: Duration, tick: Duration) -> bool {
+    let Ok(seconds) = u64::try_from(stat.st_mtime) else { return false };
+    let ahead = Duration::new(seconds, stat.st_mtime_nsec as u32).checked_sub(now);
+    // Up to a tick ahead is what the kernel dates finer; what lies further was dated by another clock than ours.
+    ahead.is_some_and(|ahead| ahead <= tick)
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
+
     use super::*;
 
     #[test]
     fn a_file_is_looked_at_when_its_next_change_would_show() {
+        // Pipes are dated by the coarse clock in every kernel.
+        let (_reader, file) = std::io::pipe().unwrap();
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let change = || futimens(&file, &Timestamps { last_access: now, last_modification: now }).unwrap();
+        let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
         for _ in 0..20 {
-            let file = tempfile::tempfile().unwrap();
-            crate::fs::write_all(&file, b"x").unwrap();
+            change();
             let stat = fstat_at_rest(&file, second()).unwrap();
-            assert_eq!(rest_of_tick(&stat, now(), *TICK), None);
+            change();
+            assert!(time(&fstat(&file).unwrap()) > time(&stat));
         }
     }
 
@@ -68,15 +78,15 @@ mod tests {
     fn only_what_was_written_within_a_tick_is_waited_for() {
         let mut stat = fstat(tempfile::tempfile().unwrap()).unwrap();
         (stat.st_mtime, stat.st_mtime_nsec) = (1000, 5_000_000);
-        let tick = Duration::from_millis(4);
-        let rest = |microseconds| rest_of_tick(&stat, Duration::from_micros(microseconds), tick);
-        assert_eq!(rest(1_000_005_000), Some(tick));
-        assert_eq!(rest(1_000_008_000), Some(Duration::from_millis(1)));
-        assert_eq!(rest(1_000_009_000), None);
-        assert_eq!(rest(2_000_000_000), None);
-        // A clock that is ahead of ours is another's.
-        assert_eq!(rest(1_000_004_999), None);
+        let hides =
+            |microseconds| may_hide_a_change(&stat, Duration::from_micros(microseconds), Duration::from_millis(4));
+        assert!(hides(1_000_005_000));
+        assert!(hides(1_000_001_000));
+        assert!(!hides(1_000_005_001));
+        assert!(!hides(2_000_000_000));
+        // A clock that is further ahead of ours is another's.
+        assert!(!hides(1_000_000_999));
         stat.st_mtime = -5;
-        assert_eq!(rest_of_tick(&stat, Duration::ZERO, tick), None);
+        assert!(!may_hide_a_change(&stat, Duration::ZERO, Duration::from_millis(4)));
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pattern::{Exclude, Pattern};
-use super::source::{Lookup, Source, absolute, base_name, parent};
+use super::source::{Lookup, Source, Start, absolute, base_name, parent};
 use super::walk::{Rules, Search, Task, walk};
 use super::{Directory, EntryKind, Found, Listing};
 use crate::cancel::CancelToken;
@@ -56,6 +56,7 @@ impl<'a> Sources<'a> {
             skipped: Vec::new(),
         };
         for (&(text, _), source) in texts.iter().zip(looked_up) {
+            cancel.check(Stage::Scan)?;
             gather.add(text, source)?;
         }
         let rules = Rules {
@@ -108,12 +109,16 @@ impl<'a> Gather<'a> {
             Source::Missing => self.unmatched.push(text),
             Source::Left(remark) => self.skipped.push(*remark),
             Source::Single(kind) => self.single(text, kind)?,
-            Source::Folder { path, is_link } if self.layout == Layout::Tree => {
-                let directory = self.directory(path, is_link)?;
-                self.task(directory, None, is_link);
+            Source::Folder(start) if self.layout == Layout::Tree => {
+                let Start { path, identity } = *start;
+                let directory = self.directory(path, identity.is_none())?;
+                self.task(directory, None, identity.is_none(), identity);
             }
-            Source::Folder { path, is_link } => self.search(text, path, is_link, Pattern::everything())?,
-            Source::Pattern(below) => self.search(text, below.0, false, below.1)?,
+            Source::Folder(start) => {
+                let Start { path, identity } = *start;
+                self.search(text, path, identity.is_none(), identity, Pattern::everything())?;
+            }
+            Source::Pattern(below) => self.search(text, below.0, false, None, below.1)?,
         }
         Ok(())
     }
@@ -138,16 +143,23 @@ impl<'a> Gather<'a> {
         Ok(())
     }
 
-    fn search(&mut self, text: &'a [u8], folder: Vec<u8>, is_link: bool, pattern: Pattern) -> Result<()> {
+    fn search(
+        &mut self,
+        text: &'a [u8],
+        folder: Vec<u8>,
+        is_link: bool,
+        identity: Option<(u64, u64)>,
+        pattern: Pattern,
+    ) -> Result<()> {
         let directory = self.directory(folder, is_link)?;
         let expand = self.layout == Layout::Tree && !pattern.is_recursive();
         self.searches.push(Search { pattern, expand, matched: AtomicBool::new(false) });
         self.searched.push(text);
-        self.task(directory, Some(self.searches.len() - 1), is_link);
+        self.task(directory, Some(self.searches.len() - 1), is_link, identity);
         Ok(())
     }
 
-    fn task(&mut self, directory: Directory, search: Option<usize>, is_link: bool) {
+    fn task(&mut self, directory: Directory, search: Option<usize>, is_link: bool, identity: Option<(u64, u64)>) {
         if self.exclude.matches_prefix(&directory.member) {
             return;
         }
@@ -160,6 +172,7 @@ impl<'a> Gather<'a> {
             by_wildcard: false,
             is_start: true,
             inside: None,
+            identity,
             ancestors: None,
         });
     }
@@ -224,7 +237,7 @@ fn common_folder(lookup: &Lookup<'_>, texts: &[(&[u8], bool)], sources: &[Source
                 parent(&single)
             }
             Source::Left(remark) => parent(remark.path.as_os_str().as_bytes()),
-            Source::Folder { path, .. } => path,
+            Source::Folder(start) => &start.path,
             Source::Pattern(below) => &below.0,
             Source::Missing => continue,
         };

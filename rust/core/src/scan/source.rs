@@ -21,14 +21,21 @@ const LOOKUPS_PER_PART: usize = 2048;
 pub(super) enum Source {
     /// A file, or a link that is packed as one or as itself.
     Single(EntryKind),
-    /// A folder; through a link where the source is one.
-    Folder { path: Vec<u8>, is_link: bool },
+    /// A folder.
+    Folder(Box<Start>),
     /// A folder's path and what to match below it.
     Pattern(Box<(Vec<u8>, Pattern)>),
     /// Nothing there.
     Missing,
     /// There, but not to be packed.
     Left(Box<Remark>),
+}
+
+/// A folder that was named.
+pub(super) struct Start {
+    pub path: Vec<u8>,
+    /// By its device and inode, which folder the name meant; `None` where it is a link, wherever that leads.
+    pub identity: Option<(u64, u64)>,
 }
 
 fn left(path: &[u8], reason: &str) -> Source {
@@ -145,7 +152,14 @@ impl<'a> Lookup<'a> {
             (kind, false, *stat)
         };
         match kind {
-            Kind::Directory => Ok(Source::Folder { path, is_link }),
+            Kind::Directory if is_link => Ok(Source::Folder(Box::new(Start { path, identity: None }))),
+            Kind::Directory => {
+                // Opened, since only that has a disk mounted which comes when it is wanted.
+                let identity = fs::enter_directory_itself(&path).and_then(fs::fstat).map(|stat| fs::identity(&stat));
+                let identity =
+                    Some(identity.map_err(|error| Error::io(Stage::Scan, "look up", fs::path(text), error))?);
+                Ok(Source::Folder(Box::new(Start { path, identity })))
+            }
             Kind::File if is_link => Ok(Source::Single(EntryKind::LinkedFile)),
             Kind::File => Ok(Source::Single(EntryKind::File)),
             Kind::Special | Kind::Link => {

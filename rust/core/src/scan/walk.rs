@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::pattern::{Component, Exclude, Pattern, is_hidden, is_sidecar};
+use super::source::{base_name, parent};
 use super::{Directory, EntryKind, Listing, MAX_MEMBER_NAME, name_too_long};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
@@ -51,7 +53,27 @@ pub(super) struct Task {
     pub is_start: bool,
     /// The folder that it was found in, by device and inode; `None` where a link or the caller leads to it.
     pub inside: Option<(u64, u64)>,
+    /// Which folder it was when it was seen, where somebody looked.
+    pub identity: Option<(u64, u64)>,
     pub ancestors: Option<Arc<Ancestor>>,
+}
+
+impl Task {
+    /// The folder's identity, once it is open; `None` where it is not the one that was found: a link that has taken the place
+    /// of a folder on the way would lead out of what was named.
+    fn identity_of(&self, folder: &OwnedFd) -> io::Result<Option<(u64, u64)>> {
+        let identity = fs::identity(&fs::fstat(folder)?);
+        let is_it = self.identity.is_none_or(|expected| expected == identity);
+        let Some(inside) = self.inside.filter(|_| is_it) else { return Ok(is_it.then_some(identity)) };
+        if let Ok(above) = fs::stat_at(folder, b"..") {
+            return Ok((fs::identity(&above) == inside).then_some(identity));
+        }
+        // One that may be listed and not entered: it is looked for in the folder that it should be in.
+        let above = fs::enter_directory(parent(&self.directory.path))?;
+        let there = fs::lstat_at(&above, base_name(&self.directory.path))?;
+        let is_there = fs::identity(&fs::fstat(&above)?) == inside && fs::identity(&there) == identity;
+        Ok(is_there.then_some(identity))
+    }
 }
 
 /// The folders above one, to notice that a link leads back into them.
@@ -189,15 +211,12 @@ impl Walker<'_> {
             Ok(descriptor) => descriptor,
             Err(error) => return self.not_listed(&task, error, harvest),
         };
-        // A link that has taken the place of a folder on the way would lead out of what was named.
-        if let Some(inside) = task.inside
-            && !fs::stat_at(&descriptor, b"..").is_ok_and(|above| fs::identity(&above) == inside)
-        {
-            return self.not_listed(&task, io::Error::from_raw_os_error(libc::ELOOP), harvest);
-        }
+        let identity = match task.identity_of(&descriptor) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => return self.not_listed(&task, io::Error::from_raw_os_error(libc::ELOOP), harvest),
+            Err(error) => return self.not_listed(&task, error, harvest),
+        };
         let mut visit = Visit::new(self, task, harvest);
-        let stat = fs::fstat(&descriptor).map_err(|error| Error::io(Stage::Scan, "list", path_of(&visit), error))?;
-        let identity = fs::identity(&stat);
         visit.listing.directory.identity = identity;
         if self.rules.symlinks == Symlinks::Follow {
             let task = &visit.task;
@@ -252,9 +271,9 @@ impl Walker<'_> {
 
     fn not_listed(&self, task: &Task, error: io::Error, harvest: &mut Harvest) -> Result<Vec<Task>> {
         let path = fs::path(&task.directory.path);
-        let replaced = task.inside.is_some() && error.raw_os_error() == Some(libc::ELOOP);
+        let replaced = task.inside.or(task.identity).is_some() && error.raw_os_error() == Some(libc::ELOOP);
         if replaced || is_absent(&error) {
-            if task.is_start && task.search.is_some() {
+            if task.is_start && task.search.is_some() && !replaced {
                 return Ok(Vec::new());
             }
             if self.rules.on_change == OnChange::Skip {
@@ -361,6 +380,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             by_wildcard: self.task.by_wildcard,
             is_start: false,
             inside: None,
+            identity: self.task.inside,
             ancestors: None,
         });
     }
@@ -475,6 +495,7 @@ impl<'a, 'b> Visit<'a, 'b> {
             by_wildcard,
             is_start: false,
             inside: (!is_link).then_some(self.listing.directory.identity),
+            identity: None,
             ancestors: self.task.ancestors.clone(),
         };
         match self.search() {
