@@ -6,7 +6,7 @@
     reason = "tests look at what the server left on the disk, and helpers are tests, too"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Ground {
         .into()
     }
 
-    fn start(&self, uploader: &Uploader, path: &PathBuf, key: &str) -> Arc<Upload> {
+    fn start(&self, uploader: &Uploader, path: &Path, key: &str) -> Arc<Upload> {
         uploader.start(path, &format!("s3://bucket/{key}"), &self.options(), None, false, true).unwrap()
     }
 

@@ -191,8 +191,8 @@ fn a_window_of_more_than_128_mib_is_taken_only_where_limits_are_lifted() {
 
 #[test]
 fn bytes_behind_a_packed_stream_are_damage_to_whoever_verifies() {
-    let raw = text(9000);
     type Pack = fn(&[u8]) -> Vec<u8>;
+    let raw = text(9000);
     for (method, pack) in [(8, deflate as Pack), (93, zstd as Pack)] {
         for (behind, empty) in [(&b"\0"[..], false), (b"junk", false), (b"\0", true)] {
             let entry = [("a", if empty { &[][..] } else { &raw[..] })];
