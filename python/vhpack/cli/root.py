@@ -108,7 +108,9 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
     except (KeyboardInterrupt, click.Abort):
         return stop.status
     except click.UsageError as error:
-        _say_usage(error, json="--json" in (sys.argv[1:] if arguments is None else arguments))
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        # What follows `run` are a script's own words.
+        _say_usage(error, json="--json" in given and given[:1] != ["run"])
         return error.exit_code
     except (OSError, SystemExit) as error:  # SystemExit is click's own way out of a broken pipe
         screen.drop_stdout()
