@@ -274,7 +274,9 @@ def test_a_script_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_an_option_of_the_script_is_none_of_ours_where_the_script_is_missing() -> None:
-    ran = subprocess.run([sys.executable, "-m", "vhpack", "run", "missing.py", "--json"], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-m", "vhpack", "run", "missing.py", "--json"], capture_output=True, text=True, timeout=120
+    )
 
     assert ran.returncode != 0
     assert ran.stdout == ""
