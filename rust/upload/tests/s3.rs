@@ -66,6 +66,14 @@ impl Ground {
         Uploader::new(Settings { state_dir: self.folder.path().join("state"), max_bps, ..Settings::default() })
     }
 
+    /// Whether the records name a part that has arrived.
+    fn has_noted_a_part(&self) -> bool {
+        std::fs::read_dir(self.folder.path().join("state"))
+            .into_iter()
+            .flatten()
+            .any(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap().contains("\"t\":\"part\""))
+    }
+
     fn options(&self) -> Options {
         [
             ("endpoint", format!("http://127.0.0.1:{}", self.port)),
@@ -111,10 +119,11 @@ fn files_of_one_request_and_of_parts_arrive() {
 #[test]
 fn what_a_dead_process_had_sent_is_not_sent_again() {
     let ground = Ground::new();
-    let path = ground.write("from", 4 * PART);
-    let uploader = ground.uploader(Some(16 << 20));
+    // More than are under way at a time, so that some are noted while others wait.
+    let path = ground.write("from", 12 * PART);
+    let uploader = ground.uploader(Some(32 << 20));
     let upload = ground.start(&uploader, &path, "x");
-    while upload.bytes_sent() < 3 * PART as u64 {
+    while !ground.has_noted_a_part() {
         assert!(!upload.wait(Duration::from_millis(5)), "it was to be interrupted");
     }
     // Its threads end where they are, as those of a killed process do.
@@ -127,7 +136,7 @@ fn what_a_dead_process_had_sent_is_not_sent_again() {
 }
 
 #[test]
-fn a_wrong_secret_and_a_missing_bucket_are_told() {
+fn a_wrong_secret_is_told() {
     let ground = Ground::new();
     let uploader = ground.uploader(None);
     for length in [1000, 2 * PART] {
@@ -136,8 +145,6 @@ fn a_wrong_secret_and_a_missing_bucket_are_told() {
         options.insert("secret_access_key".to_owned(), "another".to_owned());
         let upload = uploader.start(&path, "s3://bucket/x", &options, None, false, true).unwrap();
         assert_eq!(fails(&upload), UploadErrorKind::Denied);
-        let upload = uploader.start(&path, "s3://nowhere/x", &ground.options(), None, false, true).unwrap();
-        assert_eq!(fails(&upload), UploadErrorKind::NoSuchBucket);
         assert!(path.exists());
     }
 }
