@@ -418,7 +418,7 @@ def _warn(report: PackReport) -> None:
     if skipped:
         warn(f"{len(skipped)} left out of {report.target}: {_listed(skipped)}")
     if report.kept:
-        warn(f"{len(report.kept)} originals could not be removed, remove them by hand: {_listed(report.kept)}")
+        warn(f"{len(report.kept)} originals could not be removed; look at each before you remove it: {_listed(report.kept)}")
 
 
 def _listed(pairs: Sequence[tuple[str, str]]) -> str:

@@ -379,8 +379,11 @@ pub(crate) fn sync_whole(file: impl AsFd) -> io::Result<()> {
 }
 
 /// Wait until all that was done on the file system of an open folder is on its disk; `false` where that may not be asked
-/// for, and only what was done in the folder itself is.
+/// for, or says nothing, and only what was done in the folder itself is.
 pub(crate) fn sync_disk(directory: impl AsFd) -> io::Result<bool> {
+    if system::is_in_user_space(&directory)? {
+        return sync_directory(directory).map(|()| false);
+    }
     match rustix::io::retry_on_intr(|| rustix::fs::syncfs(&directory)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => sync_directory(directory).map(|()| false),

@@ -1,6 +1,7 @@
 //! What is asked of a file system as a whole.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -18,14 +19,17 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
 
 /// Wait until all that was written to the file system that has `folder` is on disk.
 ///
-/// `false` where that says nothing: one in user space is handed the bytes, and learns only from a file's own `fsync` that
-/// somebody waits for them.
+/// `false` where that says nothing.
 pub(crate) fn sync_system(folder: &Path) -> io::Result<bool> {
     let folder = super::open_directory(folder.as_os_str().as_bytes())?;
-    let in_user_space = rustix::fs::fstatfs(&folder)?.f_type == 0x6573_5546;
-    if in_user_space {
+    if is_in_user_space(&folder)? {
         return Ok(false);
     }
     rustix::io::retry_on_intr(|| rustix::fs::syncfs(&folder))?;
     Ok(true)
+}
+
+/// Whether the file system is FUSE: it is handed the bytes, and learns only from a file's own `fsync` that somebody waits for them.
+pub(super) fn is_in_user_space(folder: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(folder)?.f_type == 0x6573_5546)
 }
