@@ -77,6 +77,7 @@ def plan(
     shard_size: int = 0,
     jobs: int | None = None,
     memory: int | None = None,
+    manifest: bool = False,
     force: bool = False,
 ) -> PlanReport: ...
 def exchange(one: bytes, other: bytes) -> bool: ...

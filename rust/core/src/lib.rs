@@ -38,6 +38,7 @@ mod refuse;
 mod remove;
 mod report;
 mod request;
+mod reread;
 mod resume;
 mod scan;
 mod shard;
