@@ -180,6 +180,12 @@ class Archive:
         jobs: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> VerifyReport: ...
+    def digests(
+        self,
+        *,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> list[tuple[int, str, str | None]]: ...
 
 @final
 class Manifest:
