@@ -64,8 +64,9 @@ def read_object(path: str) -> dict[str, object] | None:
             found = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}; correct it or remove it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"cannot read {path}: {said}; correct it or remove it") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path} must hold a JSON object, not {type(found).__name__}; correct it or remove it")
     return found
@@ -101,7 +102,7 @@ def _file(where: str, described: object) -> GivenFile:
         name=str(described["name"]),
         path=_text(described.get("path")),
         uri=_text(described.get("uri")),
-        size=size if isinstance(size, int) and size > 0 else None,  # 0 is what is written where nobody knew
+        size=size if type(size) is int and size > 0 else None,  # 0 is what is written where nobody knew
         checksums=_digests(checksums) if isinstance(checksums, dict) else {},
     )
 
