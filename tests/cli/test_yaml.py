@@ -173,6 +173,26 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(project: Path, small_disk:
     assert target.read_text() == SEED.replace("0.001", "0.5")
 
 
+def test_what_is_no_file_is_refused_at_once(project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    for arguments in (["train.py", "--yaml", "pipe"], ["pipe"], ["train.py", "--yaml", "/dev/zero"], ["/dev/zero"]):
+        ended = yaml("step", *arguments, cwd=project)
+        assert (ended.code, ended.err.partition(": ")[2]) == (1, f"{arguments[-1]}: this is no regular file; name one\n")
+    assert yaml("lint", "/dev/zero", cwd=project).err == "Error: /dev/zero: this is larger than 16 MiB, and is not read\n"
+    (project / "valohai.yaml").write_text(SEED)
+    piped = subprocess.run(["sh", "-c", f"cat valohai.yaml | {VHPACK} yaml lint /dev/stdin"], cwd=project, capture_output=True)
+    assert piped.returncode == 0
+
+
+def test_a_list_that_stays_though_code_has_none_is_told(project: Path) -> None:
+    (project / "valohai.yaml").write_text(SEED)
+    (project / "train.py").write_text("import valohai\nvalohai.prepare(step='train', image='tensorflow/tensorflow:gpu')\n")
+    ended = yaml("step", "train.py", "--check", cwd=project)
+    assert ended.code == 0
+    assert "valohai.yaml:7:5: note: parameters (learning-rate) stay: train.py gives no default_parameters" in ended.err
+    assert len(json.loads(yaml("step", "train.py", "--json", cwd=project).out)["notes"]) == 2
+
+
 def test_missing_files_and_no_files_are_wrong_usage(project: Path) -> None:
     assert yaml("step", cwd=project).code == 2
     assert yaml("step", "none.py", cwd=project).code == 2

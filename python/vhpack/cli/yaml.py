@@ -134,6 +134,8 @@ def _fields(wanted: _Wanted, outcome: _Outcome) -> dict[str, object]:
 
 def _step(wanted: _Wanted, outcome: _Outcome) -> int:
     root = places.root_of(outcome.path)
+    for path in (outcome.path, *wanted.files):
+        places.refuse_special(path)
     read = [_read(path) for path in wanted.files]
     outcome.notes = [note for found in read for note in found.notes]
     outcome.problems = [problem for found in read for problem in found.problems]
@@ -183,7 +185,9 @@ def _update(outcome: _Outcome, wanted: Sequence[steps.Wanted]) -> None:
     outcome.old = places.text_of(outcome.path)
     text = outcome.old or ""
     for one in wanted:
-        text = steps.updated(parse(outcome.path, text), one)
+        document = parse(outcome.path, text)
+        outcome.notes += steps.kept(document, one)
+        text = steps.updated(document, one)
     errors = [finding for finding in linting.lint(outcome.path, text) if finding.severity == "error"]
     if errors:
         outcome.problems = [finding.problem for finding in errors]
