@@ -89,7 +89,7 @@ def parse(name: str, text: str) -> Document:
         raise YamlError(f"{name}: this is larger than {_LONGEST >> 20} MiB, and is not read")
     try:
         root, ended = _tree(name, text, pyyaml.parse(text, Loader=pyyaml.SafeLoader))
-        meaning = _meaning(text)
+        meaning = pyyaml.safe_load(text)
         unshared(meaning)
     except pyyaml.YAMLError as error:
         raise YamlError(_located(name, error)) from None
@@ -100,40 +100,6 @@ def parse(name: str, text: str) -> Document:
         # What PyYAML's own constructors raise for a tag whose value is none of its kind.
         raise YamlError(f"{_tagged(name, text)}: this has a value that is not of the kind that its tag says ({error})") from None
     return Document(name, text, root, meaning, ended)
-
-
-def _meaning(text: str) -> Any:  # noqa: ANN401
-    """Return what `yaml.safe_load` does, where the keys that `<<` brings in do not grow beyond bounds on the way."""
-    loader = require("yaml").SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _count_merged(node, {})
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _count_merged(node: Any, known: dict[int, int]) -> int:  # noqa: ANN401
-    """Return how many keys a mapping, or all of a list's, have with those that are merged into them.
-
-    The text is nested as deep as that is; what aliases lead to is known by then.
-    """
-    if id(node) in known or not isinstance(node.value, list):
-        return known.get(id(node), 0)
-    count = known[id(node)] = 0
-    for held in node.value:
-        if isinstance(held, tuple):
-            _count_merged(held[0], known)
-            merged = _count_merged(held[1], known)
-            count += merged if held[0].tag == "tag:yaml.org,2002:merge" else 1
-        else:
-            count += _count_merged(held, known)
-        if count > _MOST_VALUES:
-            raise ValueError("its merges make it too large")
-    known[id(node)] = count
-    return count
 
 
 def _tagged(name: str, text: str) -> str:
