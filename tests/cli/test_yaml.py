@@ -119,6 +119,16 @@ def test_one_step_in_two_files_is_a_problem(project: Path) -> None:
     assert "other.py:3:1: the step 'train' is prepared differently in train.py:3:1" in ended.err
 
 
+def test_several_files_may_share_a_step_that_says_so(project: Path) -> None:
+    for name in ("train.py", "other.py"):
+        (project / name).write_text(TRAIN.replace('step="train"', 'step="train", multifile=True'))
+    assert yaml("step", "train.py", "other.py", cwd=project).code == 0
+    assert "    source-path: ./train.py\n" in (project / "valohai.yaml").read_text()
+    assert yaml("step", "train.py", "other.py", "--check", cwd=project).code == 0
+    (project / "other.py").write_text((project / "other.py").read_text().replace("0.001", "0.5"))
+    assert "prepared differently" in yaml("step", "train.py", "other.py", cwd=project).err
+
+
 def test_paths_are_those_of_the_repository(project: Path) -> None:
     (project / "my jobs").mkdir()
     (project / "my jobs/tr ain.py").write_text(TRAIN)

@@ -167,7 +167,9 @@ def _chosen(wanted: _Wanted, read: Sequence[Reading], outcome: _Outcome) -> list
         mine = [prepared for prepared in found.prepared if wanted.step in (None, prepared.step.name)]
         for prepared in mine:
             path, first = chosen.setdefault(prepared.step.name, (found.path, prepared))
-            if first is prepared or (path == found.path and (first.step, first.given) == (prepared.step, prepared.given)):
+            same = (first.step, first.given) == (prepared.step, prepared.given)
+            # Files that share a step all describe it; the first of them is the one that it runs unless told otherwise.
+            if first is prepared or (same and (path == found.path or prepared.step.multifile)):
                 continue
             message = f"the step {prepared.step.name!r} is prepared differently in {first.here.file}:{first.here.place}"
             outcome.problems.append(dataclasses.replace(prepared.here, message=message))
