@@ -26,7 +26,7 @@ _GROUP_EXAMPLES = """\b
 Examples:
   vhpack yaml step train.py            the step of train.py, into valohai.yaml
   vhpack yaml step train.py --diff     what would change, nothing written
-  vhpack yaml step *.py --check        in CI: exit 1 if code and file differ
+  vhpack yaml step train.py --check    in CI: exit 1 if code and file differ
   vhpack yaml lint                     what the platform would say of the file
 """
 _STEP_EXAMPLES = """\b
