@@ -203,7 +203,11 @@ def test_an_input_that_the_file_leaves_out_has_no_files_in_a_job_only(
 
 
 @pytest.mark.parametrize(
-    "content", ['{"data": 3}', '{"data": {"files": [{}]}}', '{"data": {"files": 1}}', "[]", '{"a":' * 100_000]
+    "content",
+    [
+        *('{"data": 3}', '{"data": {"files": [{}]}}', '{"data": {"files": 1}}', "[]", '{"a":' * 100_000, '{"data": "\\ud800"}'),
+        *('{"data": {"files": [{"name": "\\ud800"}]}}', '{"data": {"files": [{"name": "a", "uri": "\\ud800"}]}}'),
+    ],
 )
 def test_a_list_that_cannot_be_read_is_named(content: str) -> None:
     folder = Path(paths.get_config_path())
