@@ -121,7 +121,7 @@ def _ask(settings: _Settings, path: str, uri: str) -> dict[str, Any]:
     url = settings.host.rstrip("/") + path
     try:
         answer = client.request("GET", url, {"Authorization": f"Token {settings.token}", "Accept": "application/json"})
-        content = answer.read(_MOST)
+        content = web.content(answer, most=_MOST)
     except (UnavailableError, RefusedError) as error:
         raise RegistryError(f"{uri}: {settings.host} cannot be asked: {error}") from None
     finally:
