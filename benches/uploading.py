@@ -1,6 +1,7 @@
-"""The sections that upload, all to one S3 server on loopback: `rclone serve s3`, which checks signatures and writes to the disk.
+"""The sections that upload, all to one S3 server on loopback: `rclone serve s3`, which checks signatures and keeps its objects as files.
 
-The server runs beside the contestants and takes its share of the cores, the same for each of them; what is compared is the sender.
+The server runs beside the contestants and takes its share of the cores, the same for each of them; what is compared is the sender. So
+its files are where extracted trees are, in memory if that has the room: on a disk, every contestant would wait for the same disk.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ START_SECONDS = 30
 
 
 @contextlib.contextmanager
-def server(root: Path) -> Iterator[Mapping[str, str]]:
-    """Run the server on a free port; give the environment by which every contestant finds it."""
+def server(root: Path, state: Path) -> Iterator[Mapping[str, str]]:
+    """Run the server on a free port; give the environment by which every contestant finds it. vhpack's records are on the corpora's disk."""
     (root / BUCKET).mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -45,7 +46,7 @@ def server(root: Path) -> Iterator[Mapping[str, str]]:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
-            "VHPACK_STATE_DIR": os.fspath(root.with_name("state")),
+            "VHPACK_STATE_DIR": os.fspath(state),
         }
     finally:
         running.kill()
@@ -62,9 +63,9 @@ def wait_for(running: subprocess.Popen[bytes], address: str) -> None:
     raise RuntimeError("rclone's S3 server does not start")
 
 
-def root(base: Path) -> Path:
+def root(trees: Path) -> Path:
     """Give the folder of the server's buckets."""
-    return base / "out" / "s3"
+    return trees / "s3"
 
 
 # --- command lines --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import threading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vhpack.destinations import Credentials, Limits
 
 
+_STARTERS = 4  # threads that begin uploads, each those of one call: fsync of a large file must not keep the next call's waiting
 _RENEW_SECONDS = 1.0  # between two looks whether a server refuses keys that have expired: it is asked five times, a second apart
 
 
@@ -47,8 +49,9 @@ class Outbox:
         """Whether the end of the program is not to wait: a command that was interrupted ends at once, and resumes later."""
         self._lock = threading.Lock()
         self._engine: _engine.Uploader | None = None
-        self._waiting: list[tuple[Upload, Plan]] = []
-        self._starter: threading.Thread | None = None
+        self._accounts = threading.Lock()
+        self._waiting: collections.deque[tuple[list[Upload], Plan]] = collections.deque()
+        self._starters = 0
         self._renewer: threading.Thread | None = None
         self._renewed: dict[Credentials, _engine.Upload] = {}
         self._latest: dict[str, tuple[Upload, tuple[int, ...]]] = {}
@@ -113,22 +116,30 @@ class Outbox:
 
     def take(self, begun: list[Upload], plan: Plan) -> None:
         """Know of these, and have them begun in this order."""
+        if not begun:
+            return
         self.add(begun)
         with self._lock:
-            self._waiting.extend((upload, plan) for upload in begun)
-            if self._waiting and self._starter is None:
-                # Not of those that the interpreter waits for before anything else at its end.
-                self._starter = threading.Thread(target=self._start_all, name="vhpack-start", daemon=True)
-                self._starter.start()
+            self._waiting.append((begun, plan))
+            if self._starters == _STARTERS:
+                return
+            self._starters += 1
+        # Not of those that the interpreter waits for before anything else at its end.
+        starter = threading.Thread(target=self._start_all, name="vhpack-start", daemon=True)
+        try:
+            starter.start()
+        except RuntimeError:
+            # There is no thread to be had, at the interpreter's very end for one: better late than never.
+            self._start_all()
 
     def _start_all(self) -> None:
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._starter = None
+                    self._starters -= 1
                     return
-                some, self._waiting = self._waiting, []
-            for upload, plan in some:
+                begun, plan = self._waiting.popleft()
+            for upload in begun:
                 self._start(upload, plan)
 
     def _start(self, upload: Upload, plan: Plan) -> None:
@@ -196,9 +207,11 @@ class Outbox:
 
     def _credentials(self, options: dict[str, str], scheme: str) -> Credentials | None:
         key = (("", scheme), *sorted(options.items()))
-        if key not in self._profiles:
-            self._profiles[key] = destinations.credentials_of(options, scheme)
-        return self._profiles[key]
+        # One for all: each of its own would have connections and lanes of its own.
+        with self._accounts:
+            if key not in self._profiles:
+                self._profiles[key] = destinations.credentials_of(options, scheme)
+            return self._profiles[key]
 
     def unheard(self) -> list[Upload]:
         """Return the uploads that failed and whose error nobody has asked for."""

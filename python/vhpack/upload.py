@@ -13,7 +13,12 @@ from vhpack import errors
 from vhpack.errors import PackWarning, UploadError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vhpack import _engine
+
+_LASTS = 3.0  # seconds: what is over sooner is nobody's business
+_SAID_EVERY = 60.0
 
 ENDED = frozenset({"done", "failed", "cancelled"})
 
@@ -109,6 +114,12 @@ class Upload:
         return None if native is None else native.kept
 
     @property
+    def trouble(self) -> str | None:
+        """What goes wrong at the moment, while it is tried again; None while all is well."""
+        native = self._of_engine()
+        return None if native is None else native.trouble
+
+    @property
     def error(self) -> UploadError | None:
         """Why it failed or was cancelled; None as long as it did not."""
         error = self._error()
@@ -186,6 +197,27 @@ class Upload:
 
     def _has_ended(self) -> bool:
         return self.state in ENDED
+
+
+class Trouble:
+    """Says what keeps uploads from going on: once that has lasted, now and then, and not for each file."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._next = 0.0
+
+    def of(self, uploads: Iterable[Upload]) -> str | None:
+        """Return what is to be said of these now."""
+        now = time.monotonic()
+        found = next((trouble for upload in uploads if (trouble := upload.trouble) is not None), None)
+        if found is None:
+            self._since = None
+            return None
+        self._since = now if self._since is None else self._since
+        if now < max(self._since + _LASTS, self._next):
+            return None
+        self._next = now + _SAID_EVERY
+        return f"{found}; it is tried again"
 
 
 @dataclass(frozen=True)

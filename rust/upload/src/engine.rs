@@ -21,6 +21,7 @@ use crate::s3::{S3, Store};
 use crate::source::{Identity, Source};
 use crate::target::Target;
 use crate::transfer::{self, Job};
+use crate::turns::Turns;
 use crate::upload::Upload;
 use crate::web::HttpTarget;
 use crate::wire::Wire;
@@ -67,8 +68,12 @@ const LARGE_AT_ONCE: usize = 8;
 /// Whole files that are read at once to be compared: each keeps one of the threads that may block, and bodies need those, too.
 const HASHED_AT_ONCE: usize = 2;
 
-/// Threads that read, write and look names up; they end when there is nothing to do.
-const BLOCKING_THREADS: usize = 12;
+/// Threads that read, write and look names up; they end when there is nothing to do. One disk has eight of them and folders that are
+/// uploaded to four, so that two that hang leave some to the others.
+const BLOCKING_THREADS: usize = 32;
+
+/// Requests under way at folders: each keeps a thread, also while it waits for the bandwidth that was allowed.
+const FILE_LANES: usize = 4;
 
 /// What uploads to one bucket share.
 #[derive(Clone)]
@@ -94,6 +99,8 @@ struct Waiting {
     endpoint: String,
     destination: Destination,
     source: Option<Arc<dyn Source>>,
+    /// Of the disk that the source lies on.
+    turns: Turns,
     credentials: Option<Arc<Renewable>>,
     remove_after: bool,
     after: Option<Arc<Upload>>,
@@ -115,6 +122,8 @@ pub(crate) struct Shared {
     /// How much either half has.
     units: u32,
     hashing: Semaphore,
+    /// By the number of the disk; archives that grow have one of their own.
+    disks: Mutex<HashMap<u64, Turns>>,
     endpoints: Mutex<HashMap<String, Endpoint>>,
     queues: Mutex<HashMap<String, Queue>>,
     /// The upload that each target has now.
@@ -153,6 +162,10 @@ impl Shared {
         self.hashing.acquire().await.ok()
     }
 
+    fn turns(&self, disk: u64) -> Turns {
+        lock(&self.disks).entry(disk).or_insert_with(Turns::new).clone()
+    }
+
     fn endpoint(&self, destination: &Destination, credentials: Option<&Arc<Renewable>>) -> Result<Endpoint> {
         let key = endpoint_key(destination, credentials);
         let mut endpoints = lock(&self.endpoints);
@@ -177,8 +190,7 @@ impl Shared {
             }
             Scheme::Azure => container = Some(Arc::new(Container::new(destination, wire()?)?)),
         }
-        // Copies to files keep a thread each, also while they wait for the bandwidth that was allowed.
-        let most = if destination.scheme == Scheme::File { BLOCKING_THREADS / 3 } else { usize::MAX };
+        let most = if destination.scheme == Scheme::File { FILE_LANES } else { usize::MAX };
         let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES).min(most)));
         let endpoint = Endpoint { lanes, store, container, wire: plain };
         endpoints.insert(key, endpoint.clone());
@@ -233,6 +245,7 @@ impl Uploader {
             under_way: Arc::new(Semaphore::new(units as usize)),
             units,
             hashing: Semaphore::new(HASHED_AT_ONCE),
+            disks: Mutex::default(),
             settings,
             endpoints: Mutex::default(),
             queues: Mutex::default(),
@@ -403,6 +416,7 @@ impl Uploader {
             endpoint: endpoint.clone(),
             destination,
             source,
+            turns: self.shared.turns(identity.map_or(0, |identity| identity.dev)),
             credentials,
             remove_after,
             after,
@@ -460,7 +474,15 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let endpoint = waiting.endpoint.clone();
-            run(&shared, waiting).await;
+            let (upload, inside) = (Arc::clone(&waiting.upload), Arc::clone(&shared));
+            // A fault of ours in one of them must not keep those behind it, nor whoever waits for it, waiting for ever.
+            if let Err(stopped) = tokio::spawn(async move { run(&inside, waiting).await }).await {
+                let message = format!(
+                    "cannot upload to `{}`: vhpack failed ({stopped}), which is a fault of its own; upload it again, and report this",
+                    upload.uri()
+                );
+                end(&shared, upload.uri(), &upload, Err(UploadError::new(UploadErrorKind::Rejected, message)));
+            }
             if let Some(queue) = lock(&shared.queues).get_mut(&endpoint) {
                 queue.running -= 1;
                 queue.running_large -= usize::from(large);
@@ -471,7 +493,7 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, endpoint, destination, source, credentials, remove_after, after, number } = waiting;
+    let Waiting { upload, endpoint, destination, source, turns, credentials, remove_after, after, number } = waiting;
     let uri = destination.uri.clone();
     if !upload.begin() {
         // Cancelled while it waited; that is told already.
@@ -488,6 +510,7 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
                 target,
                 lanes,
                 source,
+                turns,
                 remove_after,
                 after,
             };

@@ -31,6 +31,7 @@ mod source;
 mod sweep;
 mod target;
 mod transfer;
+mod turns;
 mod upload;
 pub mod watch;
 mod web;

@@ -53,7 +53,7 @@ impl Identity {
     }
 }
 
-/// Bytes to send. `read_at` is called from threads that may block; the other functions return at once.
+/// Bytes to send. `read_at`, `still` and `touched` are called from threads that may block; the other functions return at once.
 pub trait Source: Send + Sync {
     /// Where it lies, for messages and the journal.
     fn path(&self) -> &Path;

@@ -20,8 +20,8 @@ use crate::upload::Upload;
 pub struct Record {
     /// The journal's file.
     pub journal: PathBuf,
-    /// `sending` while its process lives, `interrupted` when it does not, `given up` where only its parts are left to be removed,
-    /// `unreadable` where it is none of ours.
+    /// `sending` while its process lives, `interrupted` when it does not, `packing` where that was packing what it sent, `given up`
+    /// where only its parts are left to be removed, `unreadable` where it is none of ours.
     pub state: &'static str,
     /// Where the upload goes.
     pub uri: String,
@@ -168,10 +168,11 @@ impl Uploader {
                     record.error = Some(format!("the journal `{}` cannot be used: {why}; remove it", path.display()));
                 }
                 Found::Ours(remembered, alive) => {
-                    record.state = match (alive, remembered.given_up) {
-                        (true, _) => "sending",
-                        (false, true) => "given up",
-                        (false, false) => "interrupted",
+                    record.state = match (alive, remembered.given_up, remembered.growing) {
+                        (true, _, _) => "sending",
+                        (false, true, _) => "given up",
+                        (false, false, true) => "packing",
+                        (false, false, false) => "interrupted",
                     };
                     record.bytes_sent = remembered.parts.values().map(|part| part.length).sum();
                     record.bytes_total = remembered.total;

@@ -264,10 +264,10 @@ impl Target for HttpTarget {
         }
     }
 
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
-        let mut headers = spanning(span);
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault> {
+        let mut headers = spanning(span, whole);
         headers.extend(self.headers.clone());
-        let (status, crc64) = self.wire.read(&self.uri, headers, span, &self.uri).await?;
+        let (status, crc64) = self.wire.read(&self.uri, headers, span, whole, &self.uri).await?;
         match self.fault(&Answer::of(status)) {
             Some(fault) => Err(fault),
             None => Ok(crc64),

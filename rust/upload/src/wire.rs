@@ -39,11 +39,11 @@ pub(crate) enum Payload {
 /// Bytes of an object, from the first on to before the second.
 pub(crate) type Span = std::ops::Range<u64>;
 
-/// Headers that ask for a span of an object, or for all of it.
-pub(crate) fn spanning(span: Option<&Span>) -> HeaderMap {
+/// Headers that ask for a span of an object; none where that is the whole.
+pub(crate) fn spanning(span: &Span, whole: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let text = span.map(|span| format!("bytes={}-{}", span.start, span.end.saturating_sub(1)));
-    if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+    let value = HeaderValue::from_str(&format!("bytes={}-{}", span.start, span.end.saturating_sub(1)));
+    if let (false, Ok(value)) = (whole, value) {
         headers.insert(RANGE, value);
     }
     headers
@@ -209,12 +209,14 @@ impl Wire {
         Ok(Answer { status: response.status(), headers, body: body.freeze(), digests: None })
     }
 
-    /// CRC-64 of what GET gives: of the whole object, or of a span of it, which `headers` must ask for where they are signed.
+    /// CRC-64 of what GET gives: a span of an object, which `headers` must ask for since they may be signed. What goes on behind the
+    /// end that it should have is read no further, and has another value.
     pub async fn read(
         &self,
         url: &str,
         headers: HeaderMap,
-        span: Option<&Span>,
+        span: &Span,
+        whole: bool,
         uri: &str,
     ) -> Result<(StatusCode, u64), Fault> {
         let lost =
@@ -223,14 +225,15 @@ impl Wire {
         let exchange = async {
             let mut response = self.client.get(url).headers(headers).send().await.map_err(lost)?;
             meter.touch();
-            if span.is_some() && response.status() == StatusCode::OK {
+            if !whole && response.status() == StatusCode::OK {
                 let message = "the server gives no spans of what it has";
                 return Err(Fault::new(Class::Unsupported, UploadErrorKind::Rejected, message));
             }
-            let mut digesting = Digesting::new(Wanted::default());
-            while let Some(piece) = response.chunk().await.map_err(lost)? {
+            let (mut digesting, mut left) = (Digesting::new(Wanted::default()), Some(span.end - span.start));
+            while let (Some(most), Some(piece)) = (left, response.chunk().await.map_err(lost)?) {
                 meter.touch();
                 digesting.update(&piece);
+                left = most.checked_sub(piece.len() as u64);
             }
             Ok((response.status(), digesting.finish().crc64))
         };

@@ -1,6 +1,7 @@
 //! An upload in parts: begun or taken up again, sent as the source becomes ready, completed once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use crate::checksum::{Digests, Wanted, join32, join64, multipart_etag};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::journal::{self, Journal};
 use crate::source::{Extent, Identity};
-use crate::target::{Part, Proof, Target};
+use crate::target::{Part, Proof, Remote, Target};
 use crate::upload::State;
 
 /// Parts that are looked at when the source grows: what is ready stands at the front.
@@ -67,7 +68,7 @@ impl Transfer<'_> {
                     self.forget();
                     return Ok(());
                 }
-                Err(fault) => return Err(self.name_change(fault)),
+                Err(fault) => return Err(self.name_change(fault).await),
             }
         }
         Ok(())
@@ -115,7 +116,7 @@ impl Transfer<'_> {
         let turn = self.job.shared.hashing().await;
         let wanted = Wanted { md5: true, sha256: false, ..target.wanted(target.proof()) };
         let (known, tags) = if by_whole {
-            let range = Range::new(&self.source, 0, total);
+            let range = self.range(0, total);
             (body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?, None)
         } else {
             let (known, tags) = self.hash_parts(total, part_size, wanted).await?;
@@ -123,7 +124,7 @@ impl Transfer<'_> {
         };
         self.job.upload.set_checksum(known.crc64);
         drop(turn);
-        self.still()?;
+        self.still().await?;
         self.is_same(&head, total, &known, tags.as_deref()).await
     }
 
@@ -132,7 +133,7 @@ impl Transfer<'_> {
         let (mut whole, mut tags) = (Digests { crc32c: wanted.crc32c.then_some(0), ..Digests::default() }, Vec::new());
         for offset in (0..total).step_by(part_size as usize) {
             let length = part_size.min(total - offset);
-            let range = Range::new(&self.source, offset, length);
+            let range = self.range(offset, length);
             let part = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
             whole.crc64 = join64(whole.crc64, part.crc64, length);
             whole.crc32c = whole.crc32c.zip(part.crc32c).map(|(first, second)| join32(first, second, length));
@@ -284,8 +285,17 @@ impl Transfer<'_> {
             Ok(()) => {}
             // The answer to an earlier request may have been lost: then the object is there, and is ours.
             Err(fault) if fault.class == Class::NoUpload => {
-                if !self.has_appeared(begun, total, asked_before.load(Relaxed)).await? {
-                    return Err(fault);
+                match self.has_appeared(begun, total, asked_before.load(Relaxed)).await? {
+                    Some(remote) if remote.token.is_some() => {}
+                    // A server that keeps no tokens: what stands there may be what stood there before, in all but some bytes alike.
+                    Some(_) => {
+                        upload.enter(State::Verifying);
+                        return match self.compare_read_back(total, whole).await {
+                            Err(other) if other.error.kind == UploadErrorKind::Corrupt => Err(fault),
+                            outcome => outcome,
+                        };
+                    }
+                    None => return Err(fault),
                 }
             }
             Err(fault) => return Err(fault),
@@ -295,32 +305,33 @@ impl Transfer<'_> {
         self.verify(&parts, total, whole, crc32c, begun.proof, &begun.token).await
     }
 
-    /// Whether the object is there that a server knows no upload of any more. One that was asked before may still be making it.
-    async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<bool, Fault> {
+    /// What may be the object that a server knows no upload of any more. One that was asked before may still be making it.
+    async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<Option<Remote>, Fault> {
         for look in 0.. {
             if let Some(remote) = self.ask(|_| self.job.target.head()).await?
                 && remote.size.is_none_or(|size| size == total)
                 && remote.token.as_ref().is_none_or(|token| *token == begun.token)
             {
-                return Ok(true);
+                return Ok(Some(remote));
             }
             if !asked_before || look == LOOKS {
-                return Ok(false);
+                return Ok(None);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The last look at the source: what is completed is what it is now.
     async fn before_complete(&self, total: u64, whole: u64) -> Result<(), Fault> {
-        self.still()?;
-        if !self.source.touched() {
+        self.still().await?;
+        let source = Arc::clone(&self.source);
+        if !self.job.turns.run(move || Ok(source.touched())).await.unwrap_or(true) {
             return Ok(());
         }
         // A new mode, a new name, or bytes rewritten under the old time: only reading tells.
         let _turn = self.job.shared.hashing().await;
-        let range = Range::new(&self.source, 0, total);
+        let range = self.range(0, total);
         let now = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
         if now.crc64 == whole { Ok(()) } else { Err(self.changed("its bytes were rewritten")) }
     }
@@ -346,7 +357,9 @@ impl Transfer<'_> {
                 upload.set_total(total);
             }
             if let (Some(total), false) = (self.source.whole(), whole_noted) {
-                let mtime = crate::disk::metadata(self.source.path()).ok().map(|meta| Identity::of(&meta).mtime);
+                let path = self.source.path().to_owned();
+                let named = self.job.turns.run(move || crate::disk::metadata(path)).await.ok();
+                let mtime = named.map(|meta| Identity::of(&meta).mtime);
                 self.note(&record::whole(self.source.path(), total, mtime), false)?;
                 whole_noted = true;
             }
@@ -376,7 +389,7 @@ impl Transfer<'_> {
 
     async fn send_part(&self, begun: &Begun, number: u64, offset: u64, length: u64) -> Result<Part, Fault> {
         let (job, target) = (self.job, &self.job.target);
-        let mut range = Range::new(&self.source, offset, length);
+        let mut range = self.range(offset, length);
         let unreadable = |error| self.unreadable(&error);
         if let Some(part) = begun.there.get(&number).filter(|part| part.length == length) {
             // Only what is still the same here counts as sent.
@@ -385,7 +398,7 @@ impl Transfer<'_> {
                 return Ok(part.clone());
             }
         }
-        self.still()?;
+        self.still().await?;
         let known: Option<Digests> = match target.before(begun.proof) {
             Some(wanted) => Some(body::hash(&range, wanted).await.map_err(unreadable)?),
             None => None,
