@@ -16,9 +16,12 @@ from vhpack.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from vhpack import _engine
     from vhpack.destinations import Credentials, Limits
+
+    Server: TypeAlias = tuple[tuple[str, str], ...]
 
 
 _STARTERS = 4  # threads that begin uploads, each those of one call: fsync of a large file must not keep the next call's waiting
@@ -54,7 +57,7 @@ class Outbox:
         self._starters = 0
         self._renewer: threading.Thread | None = None
         self._renewed: dict[Credentials, _engine.Upload] = {}
-        self._latest: dict[str, tuple[Upload, tuple[int, ...]]] = {}
+        self._latest: dict[tuple[str, Server], tuple[Upload, tuple[int, ...]]] = {}
         self._profiles: dict[tuple[tuple[str, str], ...], Credentials | None] = {}
 
     def settle(self, limits: Limits) -> None:
@@ -87,10 +90,12 @@ class Outbox:
                 )
             return self._engine
 
-    def replace(self, path: str, uri: str) -> tuple[Upload, bool]:
+    def replace(self, path: str, uri: str, server: Server) -> tuple[Upload, bool]:
         """Return the upload of a file that is under way, if it still is that file, else a new one; and whether it is new."""
         identity = _identity(path)
-        known = self._latest.get(uri)
+        # Two servers may have a bucket of the same name.
+        place = (uri, server)
+        known = self._latest.get(place)
         if known is not None and not known[0]._has_ended():  # noqa: SLF001 - the uploads are this module's
             if identity and known[1] == identity and known[0].path == path:
                 return known[0], False
@@ -98,7 +103,8 @@ class Outbox:
             known[0]._seen = True  # noqa: SLF001
         upload = Upload(path, uri)
         if uri:
-            self._latest[uri] = (upload, identity)
+            self._latest[place] = (upload, identity)
+            upload._place = place  # noqa: SLF001
         return upload, True
 
     def add(self, begun: list[Upload]) -> None:
@@ -202,8 +208,8 @@ class Outbox:
         with self._lock:
             self.uploads = [upload for upload in self.uploads if id(upload) not in gone]
             for upload in ended:
-                if self._latest.get(upload.uri, (None,))[0] is upload:
-                    del self._latest[upload.uri]
+                if self._latest.get(upload._place, (None,))[0] is upload:  # noqa: SLF001 - the uploads are this module's
+                    del self._latest[upload._place]  # noqa: SLF001
 
     def _credentials(self, options: dict[str, str], scheme: str) -> Credentials | None:
         key = (("", scheme), *sorted(options.items()))

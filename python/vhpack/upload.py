@@ -37,6 +37,7 @@ class Upload:
         self._failure: UploadError | None = None
         self._begun = threading.Event()
         self._unwanted = False
+        self._place: tuple[str, tuple[tuple[str, str], ...]] = (uri, ())
         self._seen = False
 
     @property

@@ -102,9 +102,10 @@ def _opened(wanted: _Wanted, destination: Destination, signals: Heard) -> Watche
     from vhpack import _engine
 
     said = False
+    options = destinations.options_of(destination)
     while True:
         folder = os.fsencode(os.path.abspath(wanted.folder))
-        watcher = _engine.Watcher.of(folder, destination.uri, state_dir=outbox.state_dir())
+        watcher = _engine.Watcher.of(folder, destination.uri, options, state_dir=outbox.state_dir())
         if watcher is not None or signals.number is not None:
             return watcher
         if wanted.once or not said:

@@ -12,7 +12,7 @@ use crate::asked::{self, Asked, AskedList};
 use crate::azure::{Azure, Container};
 use crate::body;
 use crate::credentials::Renewable;
-use crate::destination::{Destination, Options, Scheme, bad};
+use crate::destination::{Destination, Options, Scheme, bad, place_of};
 use crate::error::{Result, UploadError, UploadErrorKind};
 use crate::file::FileTarget;
 use crate::lanes::Lanes;
@@ -98,6 +98,9 @@ struct Waiting {
     /// Which queue it stands in.
     endpoint: String,
     destination: Destination,
+    place: String,
+    /// Options for another process to find, where they are not the destination's.
+    recorded: Option<Options>,
     source: Option<Arc<dyn Source>>,
     /// Of the disk that the source lies on.
     turns: Turns,
@@ -372,9 +375,10 @@ impl Uploader {
         let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
         let upload = Arc::new(Upload::new(uri, path));
         let growing = source.is_some();
+        let place = place_of(uri, recorded);
         let after = {
             let mut active = lock(&self.shared.active);
-            let before = active.get(uri).filter(|(before, _)| !before.state().ended()).cloned();
+            let before = active.get(&place).filter(|(before, _)| !before.state().ended()).cloned();
             if let Some((before, theirs)) = &before {
                 let same = theirs.zip(identity).is_some_and(|(theirs, ours)| theirs.same_bytes(&ours));
                 if same && before.path() == path && !before.is_cancelled() {
@@ -389,7 +393,7 @@ impl Uploader {
                 }
                 before.cancel();
             }
-            active.insert(uri.to_owned(), (Arc::clone(&upload), identity));
+            active.insert(place.clone(), (Arc::clone(&upload), identity));
             before.map(|(before, _)| before)
         };
         // An archive that grows is remembered by whoever packs it, and by its journal; what is signed for one use, by nobody.
@@ -400,7 +404,7 @@ impl Uploader {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Nobody will bring it to its end: the next call for this target must not wait for it.
-                end(&self.shared, uri, &upload, Err(error.clone()));
+                end(&self.shared, &place, &upload, Err(error.clone()));
                 return Err(error);
             }
         };
@@ -415,6 +419,8 @@ impl Uploader {
             upload: Arc::clone(&upload),
             endpoint: endpoint.clone(),
             destination,
+            place,
+            recorded: (!std::ptr::eq(options, recorded)).then(|| recorded.clone()),
             source,
             turns: self.shared.turns(identity.map_or(0, |identity| identity.dev)),
             credentials,
@@ -474,14 +480,15 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let endpoint = waiting.endpoint.clone();
-            let (upload, inside) = (Arc::clone(&waiting.upload), Arc::clone(&shared));
+            let (upload, place) = (Arc::clone(&waiting.upload), waiting.place.clone());
+            let inside = Arc::clone(&shared);
             // A fault of ours in one of them must not keep those behind it, nor whoever waits for it, waiting for ever.
             if let Err(stopped) = tokio::spawn(async move { run(&inside, waiting).await }).await {
                 let message = format!(
                     "cannot upload to `{}`: vhpack failed ({stopped}), which is a fault of its own; upload it again, and report this",
                     upload.uri()
                 );
-                end(&shared, upload.uri(), &upload, Err(UploadError::new(UploadErrorKind::Rejected, message)));
+                end(&shared, &place, &upload, Err(UploadError::new(UploadErrorKind::Rejected, message)));
             }
             if let Some(queue) = lock(&shared.queues).get_mut(&endpoint) {
                 queue.running -= 1;
@@ -493,11 +500,11 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, endpoint, destination, source, turns, credentials, remove_after, after, number } = waiting;
-    let uri = destination.uri.clone();
+    let Waiting { upload, endpoint, destination, place, source, turns, credentials, remove_after, after, .. } = waiting;
+    let (number, recorded) = (waiting.number, waiting.recorded);
     if !upload.begin() {
         // Cancelled while it waited; that is told already.
-        end(shared, &uri, &upload, Ok(()));
+        end(shared, &place, &upload, Ok(()));
         return;
     }
     let outcome = match shared.place(&destination, credentials.as_ref()) {
@@ -507,6 +514,8 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
                 upload: Arc::clone(&upload),
                 endpoint,
                 destination,
+                place: place.clone(),
+                recorded,
                 target,
                 lanes,
                 source,
@@ -521,22 +530,22 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
     let mut unfinished = lock(&shared.unfinished);
     if outcome.as_ref().is_err_and(|error| transfer::is_still_wanted(error.kind)) {
         // What the next process may still bring to its end stays on the list.
-        unfinished.entry(uri.clone()).or_default().extend(number);
+        unfinished.entry(place.clone()).or_default().extend(number);
     } else {
-        let earlier = unfinished.remove(&uri).unwrap_or_default();
+        let earlier = unfinished.remove(&place).unwrap_or_default();
         let mut asked = lock(&shared.asked);
         number.into_iter().chain(earlier).for_each(|number| asked.done(number));
     }
     drop(unfinished);
-    end(shared, &uri, &upload, outcome);
+    end(shared, &place, &upload, outcome);
 }
 
 /// Bring an upload to its end; last of all, since whoever waits for it is to find nothing left to be done.
-fn end(shared: &Shared, uri: &str, upload: &Arc<Upload>, outcome: Result<()>) {
+fn end(shared: &Shared, place: &str, upload: &Arc<Upload>, outcome: Result<()>) {
     {
         let mut active = lock(&shared.active);
-        if active.get(uri).is_some_and(|(now, _)| Arc::ptr_eq(now, upload)) {
-            active.remove(uri);
+        if active.get(place).is_some_and(|(now, _)| Arc::ptr_eq(now, upload)) {
+            active.remove(place);
         }
     }
     upload.finish(outcome);

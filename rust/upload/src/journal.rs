@@ -54,15 +54,15 @@ fn failed(path: &Path, attempt: &str, cause: &io::Error) -> UploadError {
     )
 }
 
-/// The journal of uploads to `uri`.
-pub(crate) fn place(state_dir: &Path, uri: &str) -> PathBuf {
-    state_dir.join(format!("{}.v{VERSION}.jsonl", hex(&sha256(uri.as_bytes())[..16])))
+/// The journal of uploads to an object, see `destination::place_of`.
+pub(crate) fn place(state_dir: &Path, object: &str) -> PathBuf {
+    state_dir.join(format!("{}.v{VERSION}.jsonl", hex(&sha256(object.as_bytes())[..16])))
 }
 
-/// The ledger of a watch of `folder` that uploads to `uri`.
-pub(crate) fn watch_place(state_dir: &Path, folder: &Path, uri: &str) -> PathBuf {
+/// The ledger of a watch of `folder` that uploads to a place.
+pub(crate) fn watch_place(state_dir: &Path, folder: &Path, place: &str) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
-    let both = [folder.as_os_str().as_bytes(), b"\0", uri.as_bytes()].concat();
+    let both = [folder.as_os_str().as_bytes(), b"\0", place.as_bytes()].concat();
     state_dir.join(format!("{}.watch-v{VERSION}.jsonl", hex(&sha256(&both)[..16])))
 }
 

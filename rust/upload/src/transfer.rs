@@ -15,7 +15,7 @@ use bytes::Bytes;
 use self::parts::abort_nameless;
 use crate::body::{self, PIECE, Range};
 use crate::checksum::{Digests, Wanted, hex};
-use crate::destination::{Destination, Scheme};
+use crate::destination::{Destination, Options, Scheme};
 use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
 use crate::journal::Journal;
@@ -50,6 +50,10 @@ pub(crate) struct Job {
     /// Which queue it stood in.
     pub endpoint: String,
     pub destination: Destination,
+    /// What tells the object from every other, by what was said of the server when it was asked for.
+    pub place: String,
+    /// Options for another process to find, where they are not the destination's.
+    pub recorded: Option<Options>,
     pub target: Box<dyn Target>,
     pub lanes: Arc<Lanes>,
     pub source: Option<Arc<dyn Source>>,

@@ -83,7 +83,7 @@ impl Transfer<'_> {
 
     /// What was begun in parts when there was more to send to this target, and is of no use now.
     pub(super) async fn give_up_older(&self) {
-        let place = journal::place(&self.job.shared.settings.state_dir, &self.job.destination.uri);
+        let place = journal::place(&self.job.shared.settings.state_dir, &self.job.place);
         if crate::disk::metadata(&place).is_err() {
             return;
         }
@@ -146,7 +146,7 @@ impl Transfer<'_> {
     async fn open_journal(&self, part_size: u64) -> Result<(Option<Remembered>, bool), Fault> {
         let state_dir = &self.job.shared.settings.state_dir;
         journal::make_folder(state_dir)?;
-        let place = journal::place(state_dir, &self.job.destination.uri);
+        let place = journal::place(state_dir, &self.job.place);
         let mut waited = false;
         let (journal, records) = loop {
             if let Ok(opened) = Journal::open(place.clone())? {
@@ -221,6 +221,8 @@ impl Transfer<'_> {
         };
         let asked = record::Begin {
             destination: &self.job.destination,
+            place: &self.job.place,
+            options: self.job.recorded.as_ref().unwrap_or(&self.job.destination.options),
             path: self.source.path(),
             token: &token,
             part_size,
