@@ -310,7 +310,8 @@ impl Transfer<'_> {
     /// What may be the object that a server knows no upload of any more. One that was asked before may still be making it.
     async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<Option<Remote>, Fault> {
         for look in 0.. {
-            if let Some(remote) = self.ask(|_| self.job.target.head()).await?
+            let looked = self.ask(|_| self.job.target.head()).await.map_err(|fault| self.unseen(fault, asked_before))?;
+            if let Some(remote) = looked
                 && remote.size.is_none_or(|size| size == total)
                 && remote.token.as_ref().is_none_or(|token| *token == begun.token)
             {
@@ -322,6 +323,19 @@ impl Transfer<'_> {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Ok(None)
+    }
+
+    /// Where nobody may look, only people can tell what became of a Complete whose answer was lost.
+    fn unseen(&self, fault: Fault, asked_before: bool) -> Fault {
+        if !asked_before || fault.error.kind != UploadErrorKind::Denied {
+            return fault;
+        }
+        let message = format!(
+            "`{}` may be there: all its parts were taken, the answer to the request that makes one of them was lost, and nobody here may look; \
+             look there, or upload it again",
+            self.job.destination.uri
+        );
+        Fault::new(Class::Final, UploadErrorKind::Denied, message)
     }
 
     /// The last look at the source: what is completed is what it is now.
