@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _STARTERS = 4  # threads that begin uploads, each those of one call: fsync of a large file must not keep the next call's waiting
+_PLACES = 16  # locks for the names that uploads go to: of two for one name, the later is begun last
 _RENEW_SECONDS = 1.0  # between two looks whether a server refuses keys that have expired: it is asked five times, a second apart
 
 
@@ -53,6 +54,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._engine: _engine.Uploader | None = None
         self._accounts = threading.Lock()
+        self._places = [threading.Lock() for _ in range(_PLACES)]
         self._waiting: collections.deque[tuple[list[Upload], Plan]] = collections.deque()
         self._starters = 0
         self._renewer: threading.Thread | None = None
@@ -160,9 +162,13 @@ class Outbox:
             if uri:
                 destinations.make_folders(uri, plan.root)
                 options, account = self.account(plan.options, destinations.scheme_of(uri))
-                upload._native = self.engine().start(  # noqa: SLF001
-                    path, uri, options, credentials=account, remove_after=plan.remove_after
-                )
+                with self._places[hash(upload._place) % _PLACES]:  # noqa: SLF001
+                    if self._latest.get(upload._place, (upload,))[0] is not upload:  # noqa: SLF001
+                        upload._unwanted = True  # noqa: SLF001
+                        raise errors.of_upload("cancelled", f"another upload to {uri} took its place", None, path, uri)  # noqa: TRY301
+                    upload._native = self.engine().start(  # noqa: SLF001
+                        path, uri, options, credentials=account, remove_after=plan.remove_after
+                    )
                 if account is not None:
                     self._renew(account, upload._native)  # noqa: SLF001
             upload._cancel_if_unwanted()  # noqa: SLF001 - cancelled while it was begun

@@ -23,11 +23,39 @@ _SAID_EVERY = 60.0
 ENDED = frozenset({"done", "failed", "cancelled"})
 
 
+class Begun:
+    """Whether an upload has been begun. There may be many thousand, and a `threading.Event` for each takes more than the upload."""
+
+    __slots__ = ("_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let those who wait go on; called once."""
+        self._is_set = True
+        self._lock.release()
+
+    def is_set(self) -> bool:
+        """Return whether it has been."""
+        return self._is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has been, and return whether it has."""
+        if not self._is_set and self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            self._lock.release()
+        return self._is_set
+
+
 class Upload:
     """A file on its way. It needs no attention: whatever becomes of it is reported by `wait_for_uploads` and at the end.
 
     All properties may be read at any time, from any thread.
     """
+
+    __slots__ = ("_begun", "_failure", "_native", "_path", "_place", "_process", "_seen", "_unwanted", "_uri")
 
     def __init__(self, path: str, uri: str) -> None:
         self._path = path
@@ -35,7 +63,7 @@ class Upload:
         self._process = os.getpid()
         self._native: _engine.Upload | None = None
         self._failure: UploadError | None = None
-        self._begun = threading.Event()
+        self._begun = Begun()
         self._unwanted = False
         self._place: tuple[str, tuple[tuple[str, str], ...]] = (uri, ())
         self._seen = False

@@ -96,11 +96,12 @@ struct Queue {
 struct Waiting {
     upload: Arc<Upload>,
     /// Which queue it stands in.
-    endpoint: String,
-    destination: Destination,
-    place: String,
+    endpoint: Arc<str>,
+    /// Those of its destination: there may be many thousand that wait, most with the same.
+    options: Arc<Options>,
+    place: Arc<str>,
     /// Options for another process to find, where they are not the destination's.
-    recorded: Option<Options>,
+    recorded: Option<Arc<Options>>,
     source: Option<Arc<dyn Source>>,
     /// Of the disk that the source lies on.
     turns: Turns,
@@ -128,12 +129,14 @@ pub(crate) struct Shared {
     /// By the number of the disk; archives that grow have one of their own.
     disks: Mutex<HashMap<u64, Turns>>,
     endpoints: Mutex<HashMap<String, Endpoint>>,
-    queues: Mutex<HashMap<String, Queue>>,
+    queues: Mutex<HashMap<Arc<str>, Queue>>,
     /// The upload that each target has now.
-    active: Mutex<HashMap<String, Active>>,
+    active: Mutex<HashMap<Arc<str>, Active>>,
     asked: Mutex<AskedList>,
     /// By target, the numbers of those that failed and are still on that list.
-    unfinished: Mutex<HashMap<String, Vec<u64>>>,
+    unfinished: Mutex<HashMap<Arc<str>, Vec<u64>>>,
+    /// The last few that were given.
+    options: Mutex<VecDeque<Arc<Options>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,8 +168,32 @@ impl Shared {
         self.hashing.acquire().await.ok()
     }
 
+    /// The same options once for all that wait with them.
+    fn shared_options(&self, options: &Options) -> Arc<Options> {
+        const KEPT: usize = 8;
+        let mut known = lock(&self.options);
+        if let Some(same) = known.iter().find(|one| ***one == *options) {
+            return Arc::clone(same);
+        }
+        known.truncate(KEPT - 1);
+        let new = Arc::new(options.clone());
+        known.push_front(Arc::clone(&new));
+        new
+    }
+
     fn turns(&self, disk: u64) -> Turns {
         lock(&self.disks).entry(disk).or_insert_with(Turns::new).clone()
+    }
+
+    /// The name of a destination's queue, once for all that stand in it.
+    fn queue(&self, endpoint: &str) -> Arc<str> {
+        let mut queues = lock(&self.queues);
+        if let Some((known, _)) = queues.get_key_value(endpoint) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = endpoint.into();
+        queues.insert(Arc::clone(&new), Queue::default());
+        new
     }
 
     fn endpoint(&self, destination: &Destination, credentials: Option<&Arc<Renewable>>) -> Result<Endpoint> {
@@ -255,6 +282,7 @@ impl Uploader {
             active: Mutex::default(),
             asked: Mutex::default(),
             unfinished: Mutex::default(),
+            options: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Mutex::new(None), pid: std::process::id() }
     }
@@ -375,7 +403,7 @@ impl Uploader {
         let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
         let upload = Arc::new(Upload::new(uri, path));
         let growing = source.is_some();
-        let place = place_of(uri, recorded);
+        let place: Arc<str> = place_of(uri, recorded).into();
         let after = {
             let mut active = lock(&self.shared.active);
             let before = active.get(&place).filter(|(before, _)| !before.state().ended()).cloned();
@@ -393,7 +421,7 @@ impl Uploader {
                 }
                 before.cancel();
             }
-            active.insert(place.clone(), (Arc::clone(&upload), identity));
+            active.insert(Arc::clone(&place), (Arc::clone(&upload), identity));
             before.map(|(before, _)| before)
         };
         // An archive that grows is remembered by whoever packs it, and by its journal; what is signed for one use, by nobody.
@@ -408,7 +436,7 @@ impl Uploader {
                 return Err(error);
             }
         };
-        let endpoint = endpoint_key(&destination, credentials.as_ref());
+        let endpoint = self.shared.queue(&endpoint_key(&destination, credentials.as_ref()));
         let shared = Arc::downgrade(&self.shared);
         upload.set_forget(move || {
             if let Some((shared, number)) = shared.upgrade().zip(number) {
@@ -417,10 +445,10 @@ impl Uploader {
         });
         let waiting = Waiting {
             upload: Arc::clone(&upload),
-            endpoint: endpoint.clone(),
-            destination,
+            endpoint: Arc::clone(&endpoint),
+            options: self.shared.shared_options(options),
             place,
-            recorded: (!std::ptr::eq(options, recorded)).then(|| recorded.clone()),
+            recorded: (!std::ptr::eq(options, recorded)).then(|| self.shared.shared_options(recorded)),
             source,
             turns: self.shared.turns(identity.map_or(0, |identity| identity.dev)),
             credentials,
@@ -430,7 +458,7 @@ impl Uploader {
         };
         {
             let mut queues = lock(&self.shared.queues);
-            let queue = queues.entry(endpoint.clone()).or_default();
+            let queue = queues.entry(Arc::clone(&endpoint)).or_default();
             let line = if size > LARGE { &mut queue.large } else { &mut queue.small };
             line.push_back(waiting);
         }
@@ -479,8 +507,8 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
         };
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            let endpoint = waiting.endpoint.clone();
-            let (upload, place) = (Arc::clone(&waiting.upload), waiting.place.clone());
+            let endpoint = Arc::clone(&waiting.endpoint);
+            let (upload, place) = (Arc::clone(&waiting.upload), Arc::clone(&waiting.place));
             let inside = Arc::clone(&shared);
             // A fault of ours in one of them must not keep those behind it, nor whoever waits for it, waiting for ever.
             if let Err(stopped) = tokio::spawn(async move { run(&inside, waiting).await }).await {
@@ -500,21 +528,23 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, endpoint, destination, place, source, turns, credentials, remove_after, after, .. } = waiting;
+    let Waiting { upload, endpoint, options, place, source, turns, credentials, remove_after, after, .. } = waiting;
     let (number, recorded) = (waiting.number, waiting.recorded);
     if !upload.begin() {
         // Cancelled while it waited; that is told already.
         end(shared, &place, &upload, Ok(()));
         return;
     }
-    let outcome = match shared.place(&destination, credentials.as_ref()) {
-        Ok((target, lanes)) => {
+    let placed = Destination::parse(upload.uri(), &options)
+        .and_then(|destination| Ok((shared.place(&destination, credentials.as_ref())?, destination)));
+    let outcome = match placed {
+        Ok(((target, lanes), destination)) => {
             let job = Job {
                 shared: Arc::clone(shared),
                 upload: Arc::clone(&upload),
                 endpoint,
                 destination,
-                place: place.clone(),
+                place: Arc::clone(&place),
                 recorded,
                 target,
                 lanes,
@@ -530,7 +560,7 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
     let mut unfinished = lock(&shared.unfinished);
     if outcome.as_ref().is_err_and(|error| transfer::is_still_wanted(error.kind)) {
         // What the next process may still bring to its end stays on the list.
-        unfinished.entry(place.clone()).or_default().extend(number);
+        unfinished.entry(Arc::clone(&place)).or_default().extend(number);
     } else {
         let earlier = unfinished.remove(&place).unwrap_or_default();
         let mut asked = lock(&shared.asked);

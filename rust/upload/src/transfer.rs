@@ -48,12 +48,12 @@ pub(crate) struct Job {
     pub shared: Arc<Shared>,
     pub upload: Arc<Upload>,
     /// Which queue it stood in.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
     pub destination: Destination,
     /// What tells the object from every other, by what was said of the server when it was asked for.
-    pub place: String,
+    pub place: Arc<str>,
     /// Options for another process to find, where they are not the destination's.
-    pub recorded: Option<Options>,
+    pub recorded: Option<Arc<Options>>,
     pub target: Box<dyn Target>,
     pub lanes: Arc<Lanes>,
     pub source: Option<Arc<dyn Source>>,

@@ -222,7 +222,7 @@ impl Transfer<'_> {
         let asked = record::Begin {
             destination: &self.job.destination,
             place: &self.job.place,
-            options: self.job.recorded.as_ref().unwrap_or(&self.job.destination.options),
+            options: self.job.recorded.as_deref().unwrap_or(&self.job.destination.options),
             path: self.source.path(),
             token: &token,
             part_size,
