@@ -44,7 +44,7 @@ class Begun:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has been, and return whether it has."""
-        if not self._is_set and self._lock.acquire(timeout=-1 if timeout is None else timeout):
+        if not self._is_set and self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             self._lock.release()
         return self._is_set
 
