@@ -24,7 +24,7 @@ ENDED = frozenset({"done", "failed", "cancelled"})
 
 
 class Begun:
-    """Whether an upload has been begun. There may be many thousand, and a `threading.Event` for each takes more than the upload."""
+    """Whether an upload has been begun. There may be many thousand, and a `threading.Event` each takes more than that."""
 
     __slots__ = ("_is_set", "_lock")
 

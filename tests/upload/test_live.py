@@ -87,8 +87,11 @@ def test_what_one_call_waits_for_keeps_no_other_waiting(bucket: Server, out: Pat
     """As a large file that goes to a slow disk keeps its own call's files waiting."""
     destination = Destination(bucket.uri("run"))
     door = threading.Event()
-    slow_one = (str(out / "model.bin"), bucket.uri("run/a"))
-    (slow,) = uploading.begin([slow_one], destination, before=lambda _: door.wait(SECONDS) and None)
+
+    def before(_: str) -> None:
+        assert door.wait(SECONDS)
+
+    (slow,) = uploading.begin([(str(out / "model.bin"), bucket.uri("run/a"))], destination, before=before)
     (quick,) = uploading.begin([(str(out / "model.bin"), bucket.uri("run/b"))], destination)
     assert quick.wait(SECONDS)
     assert slow.state == "queued"

@@ -310,7 +310,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_record_that_a_full_disk_cut_off_takes_none_behind_it_along(work: Path, small_disk: Path) -> None:
     """Written behind half a line, what was asked for later would not be believed."""
     environment = {**os.environ, "VHPACK_STATE_DIR": str(small_disk / "state")}
-    words = ["s3://bucket/x", f"http://127.0.0.1:{free_port()}", work, small_disk / "filler"]
+    words = ["s3://bucket/x", f"http://127.0.0.1:{free_port()}", str(work), str(small_disk / "filler")]
     ended = run([sys.executable, "-c", FULL, *words], work, environment=environment, timeout=SECONDS)
     assert ended.code == -signal.SIGKILL, ended
     found = sorted(str(record["path"])[-3:] for record in recorded(environment, work))

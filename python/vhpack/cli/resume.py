@@ -35,8 +35,8 @@ def resume(option: tuple[str, ...], json: bool, quiet: bool) -> int:
         packing = [record for record in uploading.records() if record["state"] == "packing"]
         for record in packing:
             sending.warn(
-                f"{record['uri']} was sent while it was packed, and its process is gone: the same call of compress goes on with it,"
-                " `vhpack uploads --sweep` gives it up"
+                f"{record['uri']} was sent while it was packed, and its process is gone: the same call of compress"
+                " goes on with it, `vhpack uploads --sweep` gives it up"
             )
         if uploads:
             return sending.finished(uploads, json=json, quiet=quiet)

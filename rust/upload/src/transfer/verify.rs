@@ -34,7 +34,8 @@ impl Transfer<'_> {
     }
 
     pub(super) async fn compare_read_back(&self, total: u64, crc64: u64) -> Result<(), Fault> {
-        let found = self.ask(|_| self.job.target.read_back(&(0..total), true)).await?;
+        let all = 0..total;
+        let found = self.ask(|_| self.job.target.read_back(&all, true)).await?;
         if found != crc64 {
             return Err(self.corrupt("its bytes have another checksum"));
         }
