@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,13 @@ def test_an_old_object_of_the_same_length_is_not_taken_for_the_new_one(s3: Serve
     with proxy(s3, Fault(COMPLETE, "status", 404, body=FORGOTTEN)) as between:
         check_arrived(s3, sent(s3, work / "a.bin"), bytes(new))
         assert between.count(COMPLETE) == 2
+
+
+def test_a_name_that_a_lost_connection_still_locks_is_waited_for(servers: Callable[[str], Server], one: Path) -> None:
+    """The server has not noticed that nobody is at the other end, and lets nobody else write to the file meanwhile."""
+    server = servers("webdav")
+    server.new_bucket()
+    with proxy(server, Fault("^PUT ", "hang", 100_000, pause=1.5)) as between:
+        upload = sent(server, one, stall_seconds=0.3)
+        check_arrived(server, upload, SMALL)
+        assert 423 in {passed.status for passed in between.passed}

@@ -109,6 +109,8 @@ impl HttpTarget {
                 (Class::Busy, Unreachable, "try again later")
             }
             (_, StatusCode::REQUEST_TIMEOUT) => (Class::Again, Unreachable, "try again later"),
+            // An earlier request whose connection has gone may have it for as long as the server has not noticed.
+            (_, StatusCode::LOCKED) => (Class::Again, Unreachable, "wait until whoever writes to it has ended"),
             (_, status) if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
                 (Class::Again, Unreachable, "try again later")
             }
