@@ -104,9 +104,8 @@ impl RangeBody {
         let (source, offset) = (Arc::clone(&self.range.source), self.range.offset + self.read);
         self.read += length;
         let turns = self.range.turns.clone();
-        self.reading = Some(Box::pin(async move {
-            turns.run(move || read_piece(&*source, offset, length, digesting)).await
-        }));
+        self.reading =
+            Some(Box::pin(async move { turns.run(move || read_piece(&*source, offset, length, digesting)).await }));
     }
 
     /// Have the piece that is read next on its way, whatever goes out meanwhile.

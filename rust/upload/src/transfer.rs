@@ -178,7 +178,12 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
 }
 
 fn unopened(path: &Path, cause: &std::io::Error) -> UploadError {
-    UploadError::io(UploadErrorKind::SourceMissing, &format!("open `{}` to upload it", path.display()), cause, "try again")
+    UploadError::io(
+        UploadErrorKind::SourceMissing,
+        &format!("open `{}` to upload it", path.display()),
+        cause,
+        "try again",
+    )
 }
 
 /// Whether the destination is a name of the very file that is sent: by a link or another mount, names alone do not tell. An archive that
@@ -446,7 +451,9 @@ impl Transfer<'_> {
         let (source, name) = (Arc::clone(&self.source), path.to_owned());
         let remove = move || {
             let named = crate::disk::symlink_metadata(&name).ok().map(|named| (named.dev(), named.ino()));
-            let same = source.still().is_ok() && named.is_some() && named == source.identity().map(|ours| (ours.dev, ours.ino));
+            let same = source.still().is_ok()
+                && named.is_some()
+                && named == source.identity().map(|ours| (ours.dev, ours.ino));
             if same { crate::disk::remove_file(&name).map(|()| true) } else { Ok(false) }
         };
         let removed = self.job.turns.run(remove).await.map_err(|cause| {

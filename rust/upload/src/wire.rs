@@ -126,13 +126,14 @@ impl Wire {
         meter: Arc<Meter>,
         uri: &str,
     ) -> Result<Answer, Fault> {
-        let url = url.parse().map_err(|error| {
+        let url: reqwest::Url = url.parse().map_err(|error| {
             Fault::new(
                 Class::Final,
                 UploadErrorKind::BadDestination,
                 format!("`{url}` is no address: {error}; check the endpoint"),
             )
         })?;
+        let place = place(&url);
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
         let mut digests = None;
@@ -147,7 +148,7 @@ impl Wire {
                 Some(reqwest::Body::wrap(body))
             }
         };
-        let mut answer = self.watched(&meter, uri, self.exchange(request, &meter)).await?;
+        let mut answer = self.watched(&meter, uri, &place, self.exchange(request, &meter)).await?;
         if answer.status.is_success() {
             meter.keep();
         }
@@ -155,11 +156,13 @@ impl Wire {
         Ok(answer)
     }
 
-    /// An exchange, ended when nothing has moved for too long; that there was no answer is told with where it was to come from.
+    /// An exchange, ended when nothing has moved for too long; that there was no answer is told with where it was to come from, since
+    /// an object's name does not say which server was asked.
     async fn watched<T>(
         &self,
         meter: &Meter,
         uri: &str,
+        place: &str,
         exchange: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let watch = async {
@@ -180,8 +183,10 @@ impl Wire {
         };
         outcome.map_err(|mut fault| {
             if fault.class == Class::Again {
-                fault.error.message =
-                    format!("cannot upload to `{uri}`: {}; check the address and the network", fault.error.message);
+                fault.error.message = format!(
+                    "cannot upload to `{uri}` at {place}: {}; check the address and the network",
+                    fault.error.message
+                );
             }
             fault
         })
@@ -237,8 +242,15 @@ impl Wire {
             }
             Ok((response.status(), digesting.finish().crc64))
         };
-        self.watched(&meter, uri, exchange).await
+        let place = url.parse().map_or_else(|_| url.to_owned(), |url| self::place(&url));
+        self.watched(&meter, uri, &place, exchange).await
     }
+}
+
+/// The server of an address: what follows may have been signed.
+fn place(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// An error and its causes: the outermost alone says "error sending request".

@@ -95,7 +95,8 @@ pub(crate) fn error(body: &[u8]) -> Option<(String, String)> {
     let code = texts.iter().find(|(path, _)| path == "Error/Code" || path.ends_with("/Error/Code"))?;
     let message = texts.iter().find(|(path, _)| path.ends_with("Error/Message")).map_or("", |(_, text)| text);
     // Told on terminals, which take some characters for commands.
-    let plain = |text: &str| text.chars().take(MOST_SAID).map(|char| if char.is_control() { ' ' } else { char }).collect();
+    let plain =
+        |text: &str| text.chars().take(MOST_SAID).map(|char| if char.is_control() { ' ' } else { char }).collect();
     Some((plain(&code.1), plain(message)))
 }
 

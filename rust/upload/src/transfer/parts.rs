@@ -310,7 +310,8 @@ impl Transfer<'_> {
     /// What may be the object that a server knows no upload of any more. One that was asked before may still be making it.
     async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<Option<Remote>, Fault> {
         for look in 0.. {
-            let looked = self.ask(|_| self.job.target.head()).await.map_err(|fault| self.unseen(fault, asked_before))?;
+            let looked =
+                self.ask(|_| self.job.target.head()).await.map_err(|fault| self.unseen(fault, asked_before))?;
             if let Some(remote) = looked
                 && remote.size.is_none_or(|size| size == total)
                 && remote.token.as_ref().is_none_or(|token| *token == begun.token)
