@@ -29,8 +29,7 @@ class Fault:
     do: str
     """`status` answers `amount` with `body`; `refuse` does so at sight of the head, reads on no byte and closes; `reset` cuts both ways after `amount` bytes of the request's body, `cut_answer`
     the answer after `amount` bytes; `lose_answer` lets the server do it and cuts before a byte of the answer; `flip` changes
-    the byte at `amount`; `stall` takes nothing after `amount` bytes, and says nothing; `hang` does so for
-    `pause` seconds, of which the server notices nothing; `delay` gives the answer after `amount` milliseconds; `retag` puts
+    the byte at `amount`; `stall` takes nothing after `amount` bytes, and says nothing; `delay` gives the answer after `amount` milliseconds; `retag` puts
     another tag into it; `slow` lets `amount` bytes a second through."""
     amount: int = 0
     times: int = 1
@@ -40,7 +39,7 @@ class Fault:
     unless: bytes = b"\0"
     """What requests have in their heads that pass unharmed."""
     pause: float = 0.0
-    """Seconds before an answer of the proxy's own, and of a `hang`."""
+    """Seconds before an answer of the proxy's own."""
     body: bytes = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
     headers: tuple[str, ...] = ()
     done: int = 0
@@ -163,9 +162,6 @@ class Proxy:
                 # Who lost the connection's state says nothing to either side; a server gives up on what is half there.
                 _reset(to_server)
                 await self.ended.wait()
-                return False
-            if fault.do == "hang" and got >= fault.amount:
-                await asyncio.sleep(fault.pause)
                 return False
             piece = await reader.read(min(PIECE if fault.do != "slow" else 4096, passed.length - got))
             if not piece:
