@@ -1,7 +1,7 @@
 //! A bucket: its address, its credentials, and what was learned of its server on the way.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -52,6 +52,8 @@ pub(crate) struct Store {
     corrections: AtomicU32,
     listings: Mutex<HashMap<String, Arc<Listed>>>,
     access: Access,
+    /// The machine, or whoever it asks, has given keys before.
+    has_had_keys: AtomicBool,
     google: bool,
     pub(super) sign_payload: bool,
     skew: AtomicI64,
@@ -245,6 +247,7 @@ impl Store {
             corrections: AtomicU32::new(0),
             listings: Mutex::default(),
             access,
+            has_had_keys: AtomicBool::new(false),
             google: false,
             sign_payload: false,
             skew: AtomicI64::new(0),
@@ -303,12 +306,15 @@ impl Store {
                 self.base,
                 plain(error)
             );
-            Fault::new(Class::Credentials, UploadErrorKind::NoCredentials, message)
+            // What never gave any has been asked three times by then: a machine without a role answers nothing, and is waited for each time.
+            let class = if self.has_had_keys.load(Relaxed) { Class::Credentials } else { Class::Final };
+            Fault::new(class, UploadErrorKind::NoCredentials, message)
         };
         let keys = match &self.access {
             Access::Anonymous => return Ok(()),
             Access::Google(provider) => {
                 let credential = provider.get_credential().await.map_err(|error| none(&error))?;
+                self.has_had_keys.store(true, Relaxed);
                 if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.bearer)) {
                     value.set_sensitive(true);
                     headers.insert(AUTHORIZATION, value);
@@ -318,6 +324,7 @@ impl Store {
             Access::Given(given) => given.keys(),
             Access::Aws(provider) => {
                 let credential = provider.get_credential().await.map_err(|error| none(&error))?;
+                self.has_had_keys.store(true, Relaxed);
                 Keys::new(&credential.key_id, &credential.secret_key, credential.token.as_deref())
             }
         };
