@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import vhpack
+from tests.conftest import without
 from tests.engine.command import VHPACK, run
 from tests.engine.trees import noise
 from tests.upload.proxy import Fault, Proxy, proxy
@@ -252,6 +255,21 @@ def test_a_file_that_is_replaced_while_it_is_sent_is_sent_as_it_was(s3: Server, 
         assert upload._wait(SECONDS)
     assert (upload.state == "done") == (s3.read("a.bin") == CONTENT)
     assert upload.state == "done" or isinstance(upload.error, vhpack.UploadSourceChangedError)
+
+
+def test_a_mapped_file_that_changes_while_it_is_sent_is_never_published(moto: Server, work: Path) -> None:
+    """Pages that a mapping has written to before change without a new time."""
+    if b"tmpfs" in subprocess.run(["stat", "-fc", "%T", work], capture_output=True, check=True).stdout:
+        without("mapped writes to tmpfs leave no trace")
+    with (work / "a.bin").open("w+b") as file:
+        file.truncate(3 * PART)
+        with mmap.mmap(file.fileno(), 3 * PART) as mapped, proxy(moto, Fault("^PUT ", "slow", 8 * MIB, times=-1)) as between:
+            mapped[:] = b"1" * len(mapped)
+            (upload,) = send(moto, {"a.bin": work / "a.bin"}, concurrency=1)
+            until(lambda: between.body_bytes() > PART)
+            mapped[:] = b"2" * len(mapped)
+            failed(upload, vhpack.UploadSourceChangedError, work / "a.bin")
+    assert moto.read("a.bin") is None
 
 
 def test_a_folder_of_the_target_name_is_told(work: Path, file: Path) -> None:

@@ -40,6 +40,12 @@ impl Transfer<'_> {
         let upload = &self.job.upload;
         if let Extent::Complete(total) = self.source.extent() {
             upload.set_total(total);
+            let source = Arc::clone(&self.source);
+            let settle = move || {
+                source.settle();
+                Ok(())
+            };
+            self.job.turns.run(settle).await.map_err(|cause| self.unreadable(&cause))?;
             if self.same_in_parts(total, part_size).await? {
                 return Ok(());
             }
