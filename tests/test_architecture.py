@@ -94,7 +94,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "_packing": {"_engine", "_progress", "env", "errors", "sizes"},
     "finding": {"errors"},
     "destinations": {"env", "errors", "runs", "sizes"},
-    "leaving": {"sizes"},
+    "leaving": {"sizes", "upload"},
     "upload": {"errors", "outbox"},
     "outbox": {"_engine", "destinations", "env", "errors", "leaving", "upload"},
     "uploading": {"destinations", "env", "errors", "outbox", "runs", "upload"},

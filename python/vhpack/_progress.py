@@ -296,9 +296,11 @@ class Transfers:
         self._columns.update(self._tasks[key], description=_plain(title), total=max(total, 1), completed=sent, counts=counts)
 
     def wipe(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; the next look draws anew."""
         if self._columns is not None:
             self._columns.stop()
+            self._columns = None
+            self._tasks.clear()
 
 
 def _plain(title: str) -> str:
