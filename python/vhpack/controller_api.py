@@ -77,7 +77,7 @@ def call(endpoint: str, *, params: dict[str, Any] | None = None, json: object = 
         headers = {str(name): str(value) for name, value in (request.get("headers") or {}).items()}
         more = {} if json is None else {"json": json}
         answer = client.request(str(request.get("method") or "GET"), url, headers, **more)
-        content = answer.read()
+        content = web.content(answer)
     except (UnavailableError, RefusedError) as error:
         raise OSError(f"{endpoint}: {error}") from None
     finally:

@@ -47,6 +47,11 @@ class Wanted:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def is_datum(self) -> bool:
+        """Whether it is a file of the registry's, of which there never is another one."""
+        return self.url.startswith("datum://")
+
+    @property
     def shown(self) -> str:
         """The URL without what may be secret in it: name, password, and the query, where signatures are.
 
@@ -146,7 +151,8 @@ class Download:
         """
         with self.entry.locked(self.stop):
             known = None if self.force else self.entry.version()
-            if known is not None and self.wanted.checksums and self._mismatch(self.entry.content) is None:
+            # What is known by a digest, or never changes, has no need to be asked for again.
+            if known is not None and (self.wanted.checksums or self.wanted.is_datum) and self._mismatch(self.entry.content) is None:
                 return Got(self.entry.content)
             try:
                 return self._insist(known)

@@ -46,6 +46,7 @@ def properties(
         there.
     """
     found: dict[str, dict[str, object]] = {}
+    left: list[tuple[str, str]] = []
     for sidecar in sorted(sidecars, key=lambda name: (name == TOGETHER, name)):
         path = os.path.join(root, sidecar)
         for where, file, said in _lines(path) if sidecar == TOGETHER else _alone(path, sidecar.removesuffix(SUFFIX)):
@@ -53,19 +54,31 @@ def properties(
             if name in names:
                 found.setdefault(name, {}).update(said)
             elif name not in old:
-                _leave_out(where, name, said, strict=strict)
+                if strict:
+                    _refuse_claims(where, name, said)
+                left.append((where, name))
+    if left:
+        _say_left(left)
     return found
 
 
-def _leave_out(where: str, file: str, said: dict[str, object], *, strict: bool) -> None:
+def _refuse_claims(where: str, file: str, said: dict[str, object]) -> None:
     claimed = next((name for name in _CLAIMS if said.get(name)), None)
-    if claimed is not None and strict:
+    if claimed is not None:
         what = f"{where} claims {claimed} {said[claimed]!r} for {file!r}"
         raise RegistrationError(f"{what}, which is not among the outputs; name the file, or remove the claim")
+
+
+def _say_left(left: list[tuple[str, str]]) -> None:
     import warnings
 
-    # Its file may have been packed into an archive, and then nothing is wrong with it.
-    warnings.warn(f"{where} is about {file!r}, which is not among the outputs; it is left out", JobWarning, stacklevel=5)
+    # Once: files that were packed into an archive may be many, and then nothing is wrong with what is said of them.
+    where, file = left[0]
+    if len(left) == 1:
+        message = f"{where} is about {file!r}, which is not among the outputs; it is left out"
+    else:
+        message = f"{where} is about {file!r}, which is not among the outputs, nor are {len(left) - 1:,} others; they are left out"
+    warnings.warn(message, JobWarning, stacklevel=5)
 
 
 def _lines(path: str) -> Iterable[tuple[str, str, dict[str, object]]]:

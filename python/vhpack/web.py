@@ -227,6 +227,20 @@ def _chunks(response: BaseHTTPResponse, *, unpack: bool) -> Iterator[bytes]:
     response.release_conn()
 
 
+def content(answer: BaseHTTPResponse, most: int | None = None) -> bytes:
+    """Return the body of an answer, or as many bytes of it.
+
+    Raises:
+        UnavailableError: it breaks off.
+    """
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return answer.read(most)
+    except (HTTPError, OSError) as error:
+        raise UnavailableError(_reason(error)) from None
+
+
 def _led(url: str, place: str, sent: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Return where a redirection leads, and what is said there.
 
