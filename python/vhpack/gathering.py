@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What packs and property files are called until they are complete, and what they leave where a process was killed.
 _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
 _SHOWN = 10  # names in one warning
+_TRIES = 5
 _SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
 
 
@@ -80,16 +81,14 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
         gathered.outputs.append(Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, properties))
     for name, (sha256, xxh3_128) in zip(local, digests, strict=True):
         status = found.names[name]
+        is_open = (status.st_dev, status.st_ino) in still_open
+        if is_open:
+            status, (sha256, xxh3_128) = _at_one_moment(os.path.join(root, name))  # noqa: PLW2901
         size, modified_ns = status.st_size, status.st_mtime_ns
         gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, {})))
-        may_link = (
-            since_ns is None
-            and status.st_nlink == 1
-            and name not in found.linked
-            # Its mode keeps nobody from writing who has it open already.
-            and (status.st_dev, status.st_ino) not in still_open
-        )
-        gathered.contents.append(Content(os.path.join(root, name), sha256, size, modified_ns, may_link))
+        # What is open already no mode keeps from being written to.
+        may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked and not is_open
+        gathered.contents.append(Content(os.path.join(root, name), sha256, size, modified_ns, may_link, is_open))
     return gathered
 
 
@@ -122,6 +121,15 @@ def _written(root: str) -> set[tuple[int, int]]:
         more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
         warnings.warn(f"{names}{more}: registered as it is now, open for writing; close it before", JobWarning, stacklevel=4)
     return still_open
+
+
+def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
+    """Return size and digests of a file that another thread may be writing to, as a log is."""
+    for _ in range(_TRIES):
+        status, digests = os.stat(path), digest(path)
+        if os.stat(path).st_size == status.st_size:
+            break
+    return status, digests
 
 
 def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:

@@ -134,7 +134,7 @@ def test_a_sweep_keeps_what_aliases_runs_and_datasets_have() -> None:
     assert vhpack.data.gc(unused_for=3600).contents == 1, "the one that nobody has; all else is young"
     tried = vhpack.data.gc(unused_for=0, dry_run=True)
     assert ([datum.id for datum in tried.purged], tried.contents) == ([unused.id], 1)
-    assert len(contents()) == 6
+    assert len(contents()) == 5
     swept = vhpack.data.gc(unused_for=0)
     assert ([datum.id for datum in swept.purged], swept.contents, swept.size) == ([unused.id], 1, len("unused"))
     assert len(contents()) == 4

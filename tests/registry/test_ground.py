@@ -106,7 +106,7 @@ class TestFiles:
             bound = ordinary_user()
             listed = _as(bound, "alias", "list")
             assert (listed.code, listed.out.split("\t")[0]) == (0, "model"), listed
-            for arguments in (("alias", "delete", "model"), ("alias", "set", "model", "a.txt"), ("data", "gc", "--unused")):
+            for arguments in (("alias", "delete", "model"), ("alias", "set", "model", "a.txt"), ("data", "purge", "datum://model", "--force")):
                 ended = _as(bound, *arguments)
                 assert ended.code == 1, ended
                 assert "cannot be written to" in ended.err, ended

@@ -69,3 +69,23 @@ def test_what_another_library_holds_back_is_said() -> None:
     packed.close()
     os.close(raw)
     assert vhpack.data.verify() == []
+
+
+@pytest.mark.usefixtures("local")
+def test_a_log_that_goes_on_while_its_run_is_registered_is_kept_as_far_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vhpack.registry.store import Store
+
+    keep = Store.keep
+
+    def log_and_keep(store: Store, *arguments: object) -> None:
+        log.write(b"another line\n")
+        keep(store, *arguments)  # type: ignore[arg-type]
+
+    with open("elsewhere", "wb", buffering=0), vhpack.run(step="train") as run:
+        log = open(vhpack.outputs().path("log.txt"), "ab", buffering=0)  # noqa: SIM115
+        log.write(b"a line\n")
+        monkeypatch.setattr(Store, "keep", log_and_keep)
+    log.close()
+    (datum,) = vhpack.data.find(run=run.hash)
+    assert content_of(datum.uri) == "a line\n"
+    assert vhpack.data.verify() == []

@@ -459,17 +459,33 @@ def _config() -> Any:  # noqa: ANN401 - a module that is loaded here only
 
 
 def _revisions() -> set[str]:
-    from alembic.script import ScriptDirectory
+    with _quietly():
+        from alembic.script import ScriptDirectory
 
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+        return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command
+    with _quietly():
+        from alembic import command
 
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Have nothing of Alembic's work in the log of the user's program, which may be one of the files that are registered."""
+    import logging
+
+    logger = logging.getLogger("alembic")
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _told(shown: str, error: exc.DBAPIError) -> PackError:

@@ -23,6 +23,7 @@ _STAGED = ".staged"
 _LOCK = ".lock"
 _FEW = 64  # files that are synced one by one; for more, one sync of the whole file system takes less
 _THREADS = 4
+_CHUNK = 1 << 20
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -36,6 +37,8 @@ class Content(NamedTuple):
     """Its time of modification when it was hashed: what has another one by now was changed since."""
     may_link: bool
     """The file may become the store's own, and read-only, where a copy would take room: nobody writes to it any more."""
+    may_grow: bool = False
+    """It is open for writing still: what was hashed is its beginning."""
 
 
 class Disk(NamedTuple):
@@ -148,7 +151,7 @@ class Store:
                 if found != size:
                     return f"was altered: it has {found:,} bytes instead of {size:,}"
                 digest = hashlib.sha256(usedforsecurity=False)
-                while chunk := file.read(1 << 20):
+                while chunk := file.read(_CHUNK):
                     digest.update(chunk)
         except FileNotFoundError:
             return "is gone: it was removed, or is in the store of another machine"
@@ -176,6 +179,9 @@ class Store:
         return len(left)
 
     def _keep(self, content: Content, target: str) -> None:
+        if content.may_grow:
+            self._begun(content, target)
+            return
         if self._clones and self._cloned(content, target):
             return
         self._clones = False
@@ -196,6 +202,20 @@ class Store:
         with self._staged() as staged:
             shutil.copyfile(content.path, staged)
             _finish(content, staged, target)
+
+    def _begun(self, content: Content, target: str) -> None:
+        """Keep as much of a file as was hashed, whatever has come behind that since."""
+        digest, left = hashlib.sha256(usedforsecurity=False), content.size
+        with self._staged() as staged:
+            with open(content.path, "rb") as file, open(staged, "xb") as copy:
+                while chunk := file.read(min(left, _CHUNK)):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                    left -= len(chunk)
+            if left or digest.hexdigest() != content.sha256:
+                raise _changed(content)
+            os.chmod(staged, _read_only(os.stat(content.path).st_mode))
+            os.rename(staged, target)
 
     @contextlib.contextmanager
     def _staged(self) -> Iterator[str]:
@@ -252,9 +272,13 @@ def _finish(content: Content, staged: str, target: str) -> None:
 def _unchanged(content: Content) -> os.stat_result:
     found = os.stat(content.path)
     if (found.st_size, found.st_mtime_ns) != (content.size, content.modified_ns):
-        message = f"{content.path} changed while it was registered; register it when it is complete"
-        raise ContentError(None, message, content.path)
+        raise _changed(content)
     return found
+
+
+def _changed(content: Content) -> ContentError:
+    message = f"{content.path} changed while it was registered; register it when it is complete"
+    return ContentError(None, message, content.path)
 
 
 def _read_only(mode: int) -> int:
