@@ -72,7 +72,7 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
     local = sorted(name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status))
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
     said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
-    digests = hashing.both([os.path.join(root, name) for name in local])
+    digests = hashing.both([f"{root}/{name}" for name in local])
     here = set(local)
     gathered = Gathered()
     # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
@@ -83,12 +83,12 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
         status = found.names[name]
         is_open = (status.st_dev, status.st_ino) in still_open
         if is_open:
-            status, (sha256, xxh3_128) = _at_one_moment(os.path.join(root, name))  # noqa: PLW2901
+            status, (sha256, xxh3_128) = _at_one_moment(f"{root}/{name}")  # noqa: PLW2901
         size, modified_ns = status.st_size, status.st_mtime_ns
         gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, {})))
         # What is open already no mode keeps from being written to.
         may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked and not is_open
-        gathered.contents.append(Content(os.path.join(root, name), sha256, size, modified_ns, may_link, is_open))
+        gathered.contents.append(Content(f"{root}/{name}", sha256, size, modified_ns, may_link, is_open))
     return gathered
 
 

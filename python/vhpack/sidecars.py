@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from vhpack.errors import JobWarning, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Sequence
 
 SUFFIX = ".metadata.json"
 TOGETHER = "valohai.metadata.jsonl"
+# One for all: `json.loads` makes a new one for each text. NaN and its like, which Python writes, are no JSON to anybody else.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _CLAIMS = ("valohai.alias", "valohai.dataset-versions")
 
 
@@ -82,18 +84,26 @@ def _say_left(left: list[tuple[str, str]]) -> None:
 
 
 def _lines(path: str) -> Iterable[tuple[str, str, dict[str, object]]]:
-    for number, line in enumerate(_read(path).split(b"\n"), 1):
+    content = _read(path)
+    for number, line in enumerate(_split(content), 1):
         if not line.strip():
             continue
-        where = f"{path}:{number}"
         try:
             entry = _decode(line)
         except (ValueError, RecursionError) as error:
-            raise RegistrationError(f"{where} is no JSON: {error}; correct or remove the line") from None
+            raise RegistrationError(f"{path}:{number} is no JSON: {error}; correct or remove the line") from None
         file, said = (entry.get("file"), entry.get("metadata")) if isinstance(entry, dict) else (None, None)
         if not isinstance(file, str) or not isinstance(said, dict):
-            raise RegistrationError(f'{where} must be {{"file": NAME, "metadata": {{...}}}}; correct or remove the line')
-        yield where, file, said
+            wrong = 'must be {"file": NAME, "metadata": {...}}; correct or remove the line'
+            raise RegistrationError(f"{path}:{number} {wrong}")
+        yield f"{path}:{number}", file, said
+
+
+def _split(content: bytes) -> Sequence[bytes | str]:
+    try:
+        return content.decode().removeprefix("\ufeff").split("\n")
+    except UnicodeDecodeError:
+        return content.split(b"\n")  # of which one will say what is wrong with it
 
 
 def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]:
@@ -106,9 +116,10 @@ def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]
     yield path, file, found
 
 
-def _decode(text: bytes) -> object:
-    # NaN and its like, which Python writes, are no JSON to anybody else.
-    return json.loads(text, parse_constant=lambda _: None)
+def _decode(text: bytes | str) -> object:
+    if isinstance(text, bytes):  # in whichever encoding of JSON's
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    return _DECODER.decode(text)
 
 
 def _read(path: str) -> bytes:

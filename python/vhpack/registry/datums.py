@@ -109,7 +109,7 @@ def describe(connection: Connection, described: Iterable[tuple[int, Output]]) ->
     for number, output in described:
         for name, value in output.properties.items():
             if name == TAGS:
-                tags += [(number, tag) for tag in dict.fromkeys(_tags(value))]
+                tags.extend((number, tag) for tag in dict.fromkeys(_tags(value)))
             elif name not in _DONE:
                 properties.append((number, name, _text(value)))
     insert(connection, schema.PROPERTIES, ("datum", "name", "value"), properties)
@@ -125,7 +125,7 @@ def check_properties(file: str, properties: Mapping[str, object], error: type[Pa
         error: What is raised.
     """
     for name, value in properties.items():
-        if not isinstance(name, str) or "\0" in name or not (name.isascii() or _is_unicode(name)):
+        if not _can_be_called(name):
             raise error(f"{file}: a property cannot be called {name!r}; it must be text")
         if name == TAGS:
             if not isinstance(value, list | tuple):
@@ -149,12 +149,12 @@ def _tag(tag: str) -> str:
     return checked(tag, "tag")
 
 
-def _is_unicode(name: str) -> bool:
+@functools.lru_cache(1024)
+def _can_be_called(name: object) -> bool:
     try:
-        name.encode()
+        return isinstance(name, str) and "\0" not in name and bool(name.encode() or True)
     except UnicodeEncodeError:  # half of a character, which JSON can say and no database keeps
         return False
-    return True
 
 
 def _text(value: object) -> str:

@@ -39,7 +39,10 @@ def claimed(outputs: Sequence[Output]) -> Claims:
     Raises:
         RegistrationError: two files claim one alias, or a sidecar asks for what cannot be.
     """
-    return Claims(_claimed_aliases(outputs), _claimed_versions(outputs))
+    described = [output for output in outputs if output.properties]
+    for output in described:
+        datums.check_properties(output.name, output.properties, RegistrationError)
+    return Claims(_claimed_aliases(described), _claimed_versions(described))
 
 
 def register(
@@ -117,9 +120,6 @@ def _claimed_versions(outputs: Sequence[Output]) -> dict[str, Claim]:
     """
     claims: dict[str, Claim] = {}
     for output in outputs:
-        if not output.properties:
-            continue
-        datums.check_properties(output.name, output.properties, RegistrationError)
         wanted = output.properties.get(DATASETS)
         if wanted is None:
             continue
