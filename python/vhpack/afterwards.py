@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vhpack import registrar
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from vhpack.registry.records import Output
     from vhpack.registry.runs import Facts
 
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from vhpack import afterwards; afterwards.take_up(int(sys.argv[1]), int(sys.argv[2]))"
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from vhpack import afterwards; afterwards.take_up(int(sys.argv[1]), int(sys.argv[2]))"
+)
 
 
 def hand_over(facts: Facts, outputs: Sequence[Output]) -> bool:
@@ -79,4 +82,4 @@ def take_up(descriptor: int, status: int) -> None:
 
 
 def _plain(value: object) -> object:
-    return dict(value) if hasattr(value, "keys") else str(value)
+    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -152,7 +152,11 @@ class Download:
         with self.entry.locked(self.stop):
             known = None if self.force else self.entry.version()
             # What is known by a digest, or never changes, has no need to be asked for again.
-            if known is not None and (self.wanted.checksums or self.wanted.is_datum) and self._mismatch(self.entry.content) is None:
+            if (
+                known is not None
+                and (self.wanted.checksums or self.wanted.is_datum)
+                and self._mismatch(self.entry.content) is None
+            ):
                 return Got(self.entry.content)
             try:
                 return self._insist(known)

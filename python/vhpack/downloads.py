@@ -116,20 +116,8 @@ class Downloads:
     def _one(self, order: Order, root: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
         wanted = order.wanted
         entry = Entry(root, wanted.url)
-        client: web.Client | stores.Client | _Offline | _Platform
         source = wanted.source or wanted.url
-        if order.wanted.is_datum and env.read().offline and not source.startswith("file://"):
-            client = _Offline()
-        elif source.startswith("valohai+"):
-            client = _Platform(self._web)
-        elif web.is_http(source):
-            client = self._web
-        elif stores.is_store(source):
-            client = self._stores
-        elif order.wanted.is_datum and source.startswith("file://"):
-            client = _Offline()
-        else:
-            raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
+        client = self._client(wanted, source)
         download = Download(wanted, entry, client, self._stop, saw, force)
         try:
             altered = False
@@ -151,6 +139,18 @@ class Downloads:
             message = f"cannot download {wanted.shown} to {order.target}: {error.strerror} ({place!r})"
             raise DownloadError(error.errno, message, order.target) from None
         return got
+
+    def _client(self, wanted: Wanted, source: str) -> web.Client | stores.Client | _Offline | _Platform:
+        """Return who fetches a file from where it is."""
+        if wanted.is_datum and (env.read().offline or source.startswith("file://")):
+            return _Offline()
+        if source.startswith("valohai+"):
+            return _Platform(self._web)
+        if web.is_http(source):
+            return self._web
+        if stores.is_store(source):
+            return self._stores
+        raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
 
 
 class _Offline:

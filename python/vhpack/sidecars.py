@@ -79,7 +79,9 @@ def _say_left(left: list[tuple[str, str]]) -> None:
     if len(left) == 1:
         message = f"{where} is about {file!r}, which is not among the outputs; it is left out"
     else:
-        message = f"{where} is about {file!r}, which is not among the outputs, nor are {len(left) - 1:,} others; they are left out"
+        message = (
+            f"{where} is about {file!r}, which is not among the outputs, nor are {len(left) - 1:,} others; they are left out"
+        )
     warnings.warn(message, JobWarning, stacklevel=5)
 
 

@@ -1,4 +1,4 @@
-"""Files that this program still has open for writing when they are registered: what Python holds back of them is written first."""
+"""Files that this program has open for writing when they are registered: what Python holds back of them is written first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     Inode = tuple[int, int]
 
@@ -56,7 +57,7 @@ def _writers() -> Iterator[tuple[int, str]]:
             path = os.readlink(f"{_DESCRIPTORS}/{name}")
             if path.startswith("/") and stat.S_ISREG(os.fstat(int(name)).st_mode) and _is_for_writing(name):
                 yield int(name), path
-        except OSError:  # closed meanwhile, as that of the listing is
+        except OSError:  # noqa: PERF203 - closed meanwhile, as that of the listing is
             continue
 
 
@@ -89,7 +90,7 @@ def _streams(numbers: dict[int, str]) -> tuple[dict[int, io.IOBase], set[int]]:
 
 def _number(stream: object) -> int:
     try:
-        inner = getattr(stream, "fp", None) or getattr(stream, "fileobj", None) or stream
+        inner: Any = getattr(stream, "fp", None) or getattr(stream, "fileobj", None) or stream
         return int(inner.fileno())
     except (AttributeError, OSError, ValueError, TypeError):  # closed, or without one
         return -1

@@ -138,7 +138,10 @@ def test_runs_are_listed_shown_and_registered_later() -> None:
     assert ask("runs", "register", "killed", "--failed").err == "1 file registered\n"
     refused = ask("runs", "register", "killed")
     assert refused.code == 1
-    assert "run killed has failed, as was noted at its end; --failed registers its files, --succeeded moves its aliases" in refused.err
+    assert (
+        "run killed has failed, as was noted at its end; --failed registers its files, --succeeded moves its aliases"
+        in refused.err
+    )
     assert vhpack.aliases.list() == []
     assert "the alias model is model.pt now" in ask("runs", "register", "killed", "--succeeded").err
     assert ask("runs", "register", "killed").err == "0 files registered\n"
@@ -164,7 +167,9 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
     said = {"valohai.alias": "model", "valohai.tags": ["a"], "rows": [1], "valohai.dataset-versions": versions}
     first = made({"model.pt": "weights", "old.pt": "old"}, {"model.pt": said, "old.pt": {"valohai.alias": "gone"}})
     vhpack.aliases.delete("gone")
-    with vhpack.run(step="use", default_parameters={"rate": 0.5}, default_inputs={"m": ["datum://model", "dataset://set/latest"]}):
+    with vhpack.run(
+        step="use", default_parameters={"rate": 0.5}, default_inputs={"m": ["datum://model", "dataset://set/latest"]}
+    ):
         pass
     assert ask("data", "export", "--output", "books.jsonl").code == 0
     assert ask("data", "export").out == Path("books.jsonl").read_text()
@@ -197,12 +202,29 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
 
 ID = "0f6f0c1e-7a52-4d1e-9c84-1a8f6f0c55b1"
 DATUM = {
-    **{"kind": "datum", "id": ID, "name": "a", "size": 1, "sha256": "0" * 64, "xxh3-128": None, "location": None, "purged": None},
-    **{"created": "2026-11-20T12:03:09+00:00", "file_modified": None, "tags": [], "properties": {}},
+    "kind": "datum",
+    "id": ID,
+    "name": "a",
+    "size": 1,
+    "sha256": "0" * 64,
+    "xxh3-128": None,
+    "location": None,
+    "purged": None,
+    "created": "2026-11-20T12:03:09+00:00",
+    "file_modified": None,
+    "tags": [],
+    "properties": {},
 }
 CHANGE = {
-    **{"number": 1, "old": None, "new": ID, "at": "2026-11-20T12:03:09+00:00", "actor": "ann", "via": "set", "run": None},
-    **{"restores": None, "note": ""},
+    "number": 1,
+    "old": None,
+    "new": ID,
+    "at": "2026-11-20T12:03:09+00:00",
+    "actor": "ann",
+    "via": "set",
+    "run": None,
+    "restores": None,
+    "note": "",
 }
 
 
@@ -244,7 +266,10 @@ def alias(*history: object, name: object = "model") -> str:
         (alias({**CHANGE, "via": "x" * 17}), "it must be text"),
         (alias({**CHANGE, "restores": "1"}), "it must be a whole number"),
         ('{"vhpack_registry": 1}\n{"kind": "input", "run": "none", "datum": "' + ID + '"}', "is neither here nor above"),
-        ('{"vhpack_registry": 1}\n{"kind": "dataset-version", "id": "' + ID + '", "name": "a", "dataset": " "}', "a name is not empty"),
+        (
+            '{"vhpack_registry": 1}\n{"kind": "dataset-version", "id": "' + ID + '", "name": "a", "dataset": " "}',
+            "a name is not empty",
+        ),
         ('{"vhpack_registry": 1}\n{"kind": "run", "run": "r", "step": "", "status": "x", "created": 5}', "created is 5"),
         ('{"vhpack_registry": 1}\n[]', "books.jsonl:2 must be a JSON object"),
         ('{"vhpack_registry": 1}\n{', "books.jsonl:2 is no JSON"),

@@ -106,7 +106,11 @@ class TestFiles:
             bound = ordinary_user()
             listed = _as(bound, "alias", "list")
             assert (listed.code, listed.out.split("\t")[0]) == (0, "model"), listed
-            for arguments in (("alias", "delete", "model"), ("alias", "set", "model", "a.txt"), ("data", "purge", "datum://model", "--force")):
+            for arguments in (
+                ("alias", "delete", "model"),
+                ("alias", "set", "model", "a.txt"),
+                ("data", "purge", "datum://model", "--force"),
+            ):
                 ended = _as(bound, *arguments)
                 assert ended.code == 1, ended
                 assert "cannot be written to" in ended.err, ended
@@ -155,7 +159,9 @@ class TestFiles:
         vhpack.data.add(write("a.txt", "one"), alias="old")
         os.rename(DATABASE, "moved.db")
         write("b.txt", "two")
-        with pytest.raises(RegistryError, match=r"registry\.db-wal has the last changes of a registry that was .*registry\.db; move"):
+        with pytest.raises(
+            RegistryError, match=r"registry\.db-wal has the last changes of a registry that was .*registry\.db; move"
+        ):
             vhpack.data.add("b.txt")
         os.rename(f"{DATABASE}-wal", "moved.db-wal")
         vhpack.data.add("b.txt", alias="new")
@@ -186,7 +192,6 @@ class TestFiles:
         connection.close()
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
 
-
     def test_one_that_was_made_on_another_machines_disk_stays_without_a_write_ahead_log(self) -> None:
         """Where its disk is a local one, other machines may still reach it through that."""
         filled()
@@ -203,7 +208,7 @@ class TestFiles:
         filled()
         other = sqlite3.connect(DATABASE)
         assert other.execute("SELECT count(*) FROM aliases").fetchone() == (1,)
-        monkeypatch.setattr(opening, "_journal", lambda path: "DELETE")
+        monkeypatch.setattr(opening, "_journal", lambda _: "DELETE")
         monkeypatch.setenv("VHPACK_REGISTRY_URL", f"sqlite:///{DATABASE.absolute()}?timeout=0.2")
         with pytest.raises(RegistryError, match="end the programs that have it open"):
             vhpack.aliases.list()

@@ -113,7 +113,9 @@ def test_what_was_fetched_before_is_there_offline_though_nobody_knows_its_digest
     assert len(platform.asked) == asked
 
 
-def test_projects_of_one_registry_get_the_same_datum_and_their_own_aliases(platform: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projects_of_one_registry_get_the_same_datum_and_their_own_aliases(
+    platform: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert read("datum://model-prod") == ["theirs"]
     monkeypatch.setenv("VHPACK_PROJECT", "other")
     assert read("datum://model-prod") == ["theirs"]

@@ -18,6 +18,7 @@ from vhpack import registrar
 from vhpack.errors import ContentError, RegistryError
 from vhpack.registry import aliases, datums, opening, sweeping
 from vhpack.registry import runs as rows
+from vhpack.registry.names import Reference
 from vhpack.registry.runs import Facts, Request, Wanted
 
 Work = Callable[[Connection, int], object]
@@ -46,7 +47,7 @@ def between(registry: str, first: Work, meanwhile: Callable[[], object], then: W
 def numbered(datum: vhpack.data.Datum) -> int:
     registry = registrar.opened()
     with registry.reading() as connection:
-        return datums.number_of(connection, registry.project(connection), datums.Reference("datum", datum.id), "here")
+        return datums.number_of(connection, registry.project(connection), Reference("datum", datum.id), "here")
 
 
 @pytest.mark.parametrize("how", ["purge", "gc"])
@@ -75,7 +76,11 @@ def test_what_a_run_is_about_to_be_given_is_not_given_up(registry: str) -> None:
     datum = vhpack.data.add(write("a.txt"))
     request = Request(Facts("run", "use"), (Wanted("data", (datum.uri,)),), {}, "here")
     found = between(
-        registry, lambda connection, project: rows.pin(connection, project, request), lambda: vhpack.data.gc(unused_for=0), lambda *_: None, snapshot=True
+        registry,
+        lambda connection, project: rows.pin(connection, project, request),
+        lambda: vhpack.data.gc(unused_for=0),
+        lambda *_: None,
+        snapshot=True,
     )
     swept = found.result()
     assert isinstance(swept, sweeping.Swept)
@@ -110,15 +115,19 @@ def test_a_rollback_to_what_was_given_up_is_refused() -> None:
 def test_a_fork_inherits_no_open_database() -> None:
     """SQLite would take the parent's locks for the child's own, and others would check its log away from under it."""
     vhpack.data.add(write("a.txt"), alias="model")
-    assert vhpack.aliases.get("model")
+    assert vhpack.aliases.get("model").name == "model"
 
     def look() -> None:
-        names = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if Path(f"/proc/self/fd/{name}").is_symlink()]
+        names = [
+            os.readlink(f"/proc/self/fd/{name}")
+            for name in os.listdir("/proc/self/fd")
+            if Path(f"/proc/self/fd/{name}").is_symlink()
+        ]
         print([name for name in names if "registry.db" in name])
         vhpack.aliases.set("child", "datum://model")
 
     assert ended(forked(look)) == (0, "[]\n")
-    assert vhpack.aliases.get("child")
+    assert vhpack.aliases.get("child").name == "child"
 
 
 @pytest.mark.usefixtures("local")
@@ -139,7 +148,10 @@ def test_who_may_only_read_sees_each_change_and_never_half_of_one(monkeypatch: p
         assert vhpack.aliases.get("model").datum == first
         second = write_as_another(monkeypatch)
         assert vhpack.aliases.get("model").datum == vhpack.data.get(second)
-        with pytest.raises(RegistryError, match="was written to while it was read; read it again"), reading.reading() as connection:  # noqa: PT012
+        with (  # noqa: PT012 - it is the end that raises
+            pytest.raises(RegistryError, match="was written to while it was read; read it again"),
+            reading.reading() as connection,
+        ):
             aliases.listed(connection, 1)
             write_as_another(monkeypatch)
     close()
@@ -148,10 +160,11 @@ def test_who_may_only_read_sees_each_change_and_never_half_of_one(monkeypatch: p
 def write_as_another(monkeypatch: pytest.MonkeyPatch) -> str:
     """By a process that may write."""
     del monkeypatch
-    code = "import os, vhpack; open('new.txt', 'w').write(os.urandom(9).hex()); print(vhpack.data.add('new.txt', alias='model').id)"
+    code = (
+        "import os, vhpack; open('new.txt', 'w').write(os.urandom(9).hex()); print(vhpack.data.add('new.txt', alias='model').id)"
+    )
     from tests.registry.making import script
 
     done = script(Path.cwd(), code)
     assert done.code == 0, done
     return done.out.strip()
-

@@ -187,7 +187,10 @@ class TestRegistering:
         def refuse(path: str) -> object:
             raise PermissionError(13, "Permission denied", path)
 
-        with pytest.raises(RegistrationError, match=r"outputs in .*/ cannot be listed: Permission denied"), vhpack.run(step="train"):  # noqa: PT012
+        with (  # noqa: PT012 - it is the end that raises
+            pytest.raises(RegistrationError, match=r"outputs in .*/ cannot be listed: Permission denied"),
+            vhpack.run(step="train"),
+        ):
             output("a.txt")
             monkeypatch.setattr(os, "scandir", refuse)
         monkeypatch.undo()

@@ -60,7 +60,7 @@ def test_a_registry_that_is_moved_away_finds_its_contents_when_it_comes_back(at:
     at("registry.db" if instead == "a new one" else "other.db")
     new = vhpack.data.add(write("b.txt", "two"))
     for call in (vhpack.data.gc, lambda: vhpack.data.purge(new)):
-        with pytest.raises(RegistryError, match="which is also the store of the registry sqlite:///.*registry.db") as caught:
+        with pytest.raises(RegistryError, match=r"which is also the store of the registry sqlite:///.*registry\.db") as caught:
             call()
     assert vhpack.data.get(new.id).purged is None
     ended = ask("data", "gc", "--unused", "--older-than", "0")

@@ -94,17 +94,21 @@ def test_a_file_that_changes_while_it_is_registered_is_named_and_none_is_kept_un
 
 
 def test_where_one_sync_for_all_promises_nothing_each_content_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, synced = Store(os.path.abspath("store")), []
-    sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.readlink(f"/proc/self/fd/{descriptor}")), sync(descriptor)))
+    store, synced, sync = Store(os.path.abspath("store")), set(), os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
     contents = []
     for number in range(70):
         path = write(f"{number}.txt", str(number))
         digest = gathering.digest(str(path))[0]
         contents.append(Content(str(path.absolute()), digest, path.stat().st_size, path.stat().st_mtime_ns, may_link=True))
     with store.held():
-        store.keep(contents, Disk(gathering.disk().adopt, lambda folder: False))
-    assert {store.path(content.sha256) for content in contents} <= set(synced)
+        store.keep(contents, Disk(gathering.disk().adopt, lambda _: False))
+    assert {store.path(content.sha256) for content in contents} <= synced
 
 
 def test_a_sweep_goes_through_no_link(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ def test_what_is_written_after_the_end_of_a_run_never_reaches_its_data() -> None
 
 @pytest.mark.usefixtures("local")
 def test_what_another_library_holds_back_is_said() -> None:
-    with pytest.warns(JobWarning, match=r"^map\.bin, packed\.gz, raw: registered as it is now, open for writing"), vhpack.run(step="train"):  # noqa: PT031
+    with (  # noqa: PT031 - it is the end that warns
+        pytest.warns(JobWarning, match=r"^map\.bin, packed\.gz, raw: registered as it is now, open for writing"),
+        vhpack.run(step="train"),
+    ):
         packed = gzip.open(vhpack.outputs().path("packed.gz"), "wb")  # noqa: SIM115
         packed.write(b"weights")
         raw = os.open(vhpack.outputs().path("raw"), os.O_WRONLY | os.O_CREAT)

@@ -171,8 +171,10 @@ def gc(*, unused: bool, older_than: float, dry_run: bool, json: bool) -> int:
 @data.command("export", cls=Command, short_help="Write the books as JSON Lines.")
 @_output("-o", "--output", "output", metavar="FILE", help="Write to FILE and not to stdout.")
 def export(*, output: str | None) -> int:
-    """Write all that is known of the project as JSON Lines: runs and the data that they were given, registered files, versions of
-    datasets, and aliases with their histories. Contents are not in it.
+    """Write all that is known of the project as JSON Lines.
+
+    That is runs and the data that they were given, registered files, versions of datasets, and aliases with their histories.
+    Contents are not in it.
     """
 
     def work() -> int:

@@ -105,7 +105,8 @@ def register_run(run: str, *, failed: bool, succeeded: bool, json: bool) -> int:
         known, noted = _known(run)
         if noted == "failed" and not (failed or succeeded):
             raise RegistrationError(
-                f"run {known.hash} has failed, as was noted at its end; --failed registers its files, --succeeded moves its aliases, too"
+                f"run {known.hash} has failed, as was noted at its end; --failed registers its files, --succeeded moves its"
+                " aliases, too"
             )
         outcome = recording.register(known, "failed" if failed else "succeeded")
         moved = () if outcome is None else outcome.aliases

@@ -335,7 +335,8 @@ def _refuse_log_of_another(path: str) -> None:
     log = next((f"{path}{end}" for end in ("-wal", "-journal") if os.path.lexists(f"{path}{end}")), None)
     if log is not None and not os.path.lexists(path):
         raise RegistryError(
-            f"{log} has the last changes of a registry that was {path}; move it to where that is now, under its name, and try again"
+            f"{log} has the last changes of a registry that was {path}; move it to where that is now, under its name, and try"
+            " again"
         )
 
 

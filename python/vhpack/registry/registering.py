@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vhpack.registry.runs import Facts
 
 
-
 class Claims(NamedTuple):
     """What sidecars ask for beside what they say of files."""
 

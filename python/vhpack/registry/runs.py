@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from vhpack.registry.records import Datum
 
 _R = schema.RUNS
 _I = schema.RUN_INPUTS

@@ -30,8 +30,8 @@ _V = schema.DATASET_VERSIONS
 def exported(registry: Registry) -> Iterator[dict[str, object]]:
     """Return all that is known of a project, as objects that JSON knows: each after those that it speaks of.
 
-    These are runs, datums, what runs were given, versions of datasets and their aliases, and aliases with their histories, those of
-    deleted ones, too.
+    These are runs, datums, what runs were given, versions of datasets and their aliases, and aliases with their histories, those
+    of deleted ones, too.
     """
     with registry.reading() as connection:
         project = registry.project(connection)
@@ -93,7 +93,9 @@ def _datasets(connection: Connection, project: int) -> Iterator[dict[str, object
     columns = (_V, _S.c.name.label("dataset_name"), _R.c.hash)
     versions = connection.execute(select(*columns).select_from(joined).where(_S.c.project == project).order_by(_V.c.id)).all()
     for row in versions:
-        tags = select(schema.DATASET_TAGS.c.tag).where(schema.DATASET_TAGS.c.version == row.id).order_by(schema.DATASET_TAGS.c.tag)
+        tags = (
+            select(schema.DATASET_TAGS.c.tag).where(schema.DATASET_TAGS.c.version == row.id).order_by(schema.DATASET_TAGS.c.tag)
+        )
         members = select(_D.c.uuid).join(_M, _M.c.datum == _D.c.id).where(_M.c.version == row.id).order_by(_D.c.id)
         yield {
             "kind": "dataset-version",
@@ -107,8 +109,8 @@ def _datasets(connection: Connection, project: int) -> Iterator[dict[str, object
         }
     table = schema.DATASET_ALIASES
     joined = table.join(_S, _S.c.id == table.c.dataset).join(_V, _V.c.id == table.c.version)
-    columns = (table.c.name, table.c.modified, _S.c.name.label("dataset_name"), _V.c.uuid)
-    statement = select(*columns).select_from(joined).where(_S.c.project == project).order_by(_S.c.name, table.c.name)
+    fields_of = (table.c.name, table.c.modified, _S.c.name.label("dataset_name"), _V.c.uuid)
+    statement = select(*fields_of).select_from(joined).where(_S.c.project == project).order_by(_S.c.name, table.c.name)
     for row in connection.execute(statement):
         fields = {"dataset": row.dataset_name, "name": row.name, "version": row.uuid, "modified": _time(row.modified)}
         yield {"kind": "dataset-alias", **fields}
@@ -151,4 +153,4 @@ def change_fields(change: AliasChange) -> dict[str, object]:
 
 def _time(stamp: int | None) -> str | None:
     moment = datums.when(stamp)
-    return moment and moment.isoformat()
+    return None if moment is None else moment.isoformat()
