@@ -39,8 +39,11 @@ MAY_LOAD: dict[str, set[str]] = {
     "registrar": {"consts", "env", "errors", "registry", "runs"},
     "platform_api": {"env", "errors", "registrar", "registry", "remote", "runs", "web"},
     "pinning": {"env", "errors", "given", "platform_api", "registrar", "registry", "runs"},
-    "gathering": {"errors", "hashing", "registry", "sidecars"},
+    "unclosed": set(),
+    "gathering": {"_engine", "errors", "hashing", "registry", "sidecars", "unclosed"},
+    "afterwards": {"_engine", "errors", "recording", "registrar", "registry"},
     "recording": {
+        "afterwards",
         "env",
         "errors",
         "exits",

@@ -19,11 +19,14 @@ __all__ = [
     "VerifyReport",
     "Watcher",
     "__version__",
+    "adopt",
     "exchange",
+    "hash_both",
     "hash_check",
     "hash_paths",
     "pack",
     "plan",
+    "run_at_exit",
     "sync_system",
     "versions",
 ]
@@ -80,8 +83,10 @@ def plan(
     manifest: bool = False,
     force: bool = False,
 ) -> PlanReport: ...
+def adopt(paths: bytes, targets: bytes, sizes: Sequence[int], modified: Sequence[int]) -> list[int]: ...
 def exchange(one: bytes, other: bytes) -> bool: ...
 def sync_system(folder: bytes) -> bool: ...
+def run_at_exit(command: Sequence[str]) -> bool: ...
 def hash_paths(
     sources: bytes,
     literals: bytes,
@@ -94,6 +99,7 @@ def hash_paths(
     write: Callable[[bytes], object] | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> HashReport: ...
+def hash_both(names: bytes, *, algorithms: tuple[str, str], jobs: int | None = None) -> list[tuple[str, str]]: ...
 def hash_check(
     lines: bytes,
     *,

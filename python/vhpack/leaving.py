@@ -49,13 +49,14 @@ def register(leave: Callable[[], None]) -> None:
     """Have `leave` called at the end of this process."""
     atexit.register(leave)
     # Processes of `multiprocessing` end without the interpreter's own end, and do this instead.
-    if _is_worker():
+    if is_worker():
         from multiprocessing.util import Finalize
 
         Finalize(None, leave, exitpriority=100)
 
 
-def _is_worker() -> bool:
+def is_worker() -> bool:
+    """Return whether this is a process of `multiprocessing`, which ends in a way of its own."""
     processes = sys.modules.get("multiprocessing.process")
     return processes is not None and processes.parent_process() is not None
 
@@ -95,7 +96,7 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
     for why in uploads.unremoved()[:_SHOWN]:
         _say(f"vhpack: {why}")
     if (unfinished or failed) and not hasattr(sys, "last_value"):
-        if _is_worker():
+        if is_worker():
             _end_worker_with_120()
         else:
             end_with_120()

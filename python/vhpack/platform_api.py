@@ -132,7 +132,7 @@ def _ask(settings: _Settings, path: str, uri: str) -> dict[str, Any]:
         raise RegistryError(f"{uri}: {settings.host} says {answer.status} {answer.reason or ''}".strip())
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise RegistryError(f"{uri}: {settings.host} gives an answer that makes no sense; is it the platform's address?")

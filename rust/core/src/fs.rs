@@ -509,6 +509,16 @@ pub(crate) fn set_file_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
 }
 
+/// Set the modes of the file at a path.
+pub(crate) fn set_mode_of(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o7777))?)
+}
+
+/// Another name for the file at a path; fails when the name is taken.
+pub(crate) fn link(path: &Path, name: &Path) -> io::Result<()> {
+    Ok(rustix::fs::link(path, name)?)
+}
+
 /// A regular file under one name that belongs to this user and that no other may write to.
 pub(crate) fn is_ours_alone(stat: &Stat) -> bool {
     Kind::of(stat) == Kind::File
