@@ -54,6 +54,20 @@ MAY_LOAD: dict[str, set[str]] = {
     },
     "datums": {"errors", "gathering", "registrar", "registry"},
     "aliases": {"datums", "errors", "registrar", "registry"},
+    "spool": {"cloning", "errors"},
+    "originals": {"errors", "hashing"},
+    "storing": {
+        *("_engine", "_packing", "archive", "destinations", "env", "errors", "gathering", "originals", "outbox", "paths"),
+        *("registrar", "registry", "remote", "runs", "sizes", "spool", "stores", "uploading"),
+    },
+    "fetching": {"archive", "cache", "download", "downloads", "errors", "hashing", "paths", "registrar", "registry", "storing"},
+    "designs": {"destinations", "errors", "runs", "storing"},
+    "tasks": {"designs", "errors", "models", "output_model", "paths", "registrar", "registry", "runs"},
+    "models": {"designs", "errors", "fetching", "registrar", "registry", "storing"},
+    "output_model": {
+        *("_packing", "designs", "destinations", "env", "errors", "gathering", "models", "paths", "registrar", "registry"),
+        *("runs", "spool", "storing", "supply", "tasks"),
+    },
     "prepare": {"arguments", "config", "env", "errors", "given", "paths", "pinning", "recording", "runs", "step", "values"},
     "parameters": {"prepare", "step"},
     "metadata": {"config"},
@@ -129,7 +143,7 @@ MAY_LOAD: dict[str, set[str]] = {
             "hashing",
         ),
         *("incumbent", "outbox", "sizes", "upload", "uploading", "yaml"),
-        *("aliases", "datums", "paths", "recording", "registrar", "registry", "runs"),
+        *("aliases", "cloning", "datums", "models", "output_model", "paths", "recording", "registrar", "registry", "runs"),
     },
     "__init__": {
         "env",
@@ -148,7 +162,7 @@ MAY_LOAD: dict[str, set[str]] = {
             "standin",
             "types",
         ),
-        *("upload", "uploading"),
+        *("models", "output_model", "tasks", "upload", "uploading"),
     },
     "__main__": {"cli"},
 }

@@ -151,7 +151,8 @@ class Downloads:
             with contextlib.suppress(ChecksumError):
                 return download.take_local(target)
         got = download.take_local(content)
-        _place(root, got.path, target, self._stop)
+        # One that may be written to is a file of somebody's destination: whoever writes to the input must not change that.
+        _place(root, got.path, target, self._stop, link=not os.stat(content).st_mode & 0o222)
         return Got(target)
 
 
@@ -184,21 +185,19 @@ def _is_pinned(order: Order) -> bool:
 
 def _why_not(url: str) -> str:
     scheme = url.partition("://")[0]
-    if scheme == "model":
-        return "model:// is not known to this vhpack; give the file's own URL, or a local path"
     if scheme.lower() == "file":
         return "there is no such file here"
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
 
 
-def _place(root: str, content: str, target: str, stop: threading.Event) -> None:
-    """Give a cached content its path: at once, as the same file where that can be, else as a copy."""
+def _place(root: str, content: str, target: str, stop: threading.Event, *, link: bool = True) -> None:
+    """Give a cached content its path: at once, as the same file where that can be (`link`), else as a copy."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     noted, made_of, there = _noted(root, target), stamp(content), stamp(target)
     if there is None or not (_is_same(content, target) or (there in noted.left and noted.made_of == made_of)):
         staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
         try:
-            _link_or_copy(content, staged, stop)
+            _link_or_copy(content, staged, stop, link=link)
             # Before it is there, and with what is there still: whoever looks, or is killed, in between sees a download.
             _take_note(root, target, _Note([*noted.left, stamp(staged)]))
             os.replace(staged, target)
@@ -236,10 +235,10 @@ def _noted(root: str, target: str) -> _Note:
     return _Note(left if isinstance(left, list) else [], made_of)
 
 
-def _link_or_copy(content: str, staged: str, stop: threading.Event) -> None:
+def _link_or_copy(content: str, staged: str, stop: threading.Event, *, link: bool) -> None:
     """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's."""
     try:
-        if os.stat(content).st_nlink == 1:
+        if link and os.stat(content).st_nlink == 1:
             os.link(content, staged)
             return
     except OSError:  # another file system, or one without links
