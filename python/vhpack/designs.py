@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from vhpack import destinations, runs, storing
+from vhpack import destinations, runs, stored
 from vhpack.errors import OptionError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def checked_destination(uri: str | os.PathLike[str]) -> str:
         text = Path(os.path.normpath(os.path.join(runs.current().base, text))).as_uri()
     destinations.scheme_of(text)
     destinations.below(text, "x")
-    storing.check_writable(text)
+    stored.check_writable(text)
     return text
 
 

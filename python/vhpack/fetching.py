@@ -10,7 +10,7 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vhpack import archive, cache, hashing, paths, registrar, storing
+from vhpack import archive, cache, hashing, paths, registrar, stored
 from vhpack.download import Wanted
 from vhpack.downloads import Downloads, Order
 from vhpack.errors import ContentError, DownloadError, ModelError, PackError
@@ -86,7 +86,7 @@ def _datum(version: ModelVersion) -> Datum:
 
 def _damage(version: ModelVersion) -> str:
     """Return which members of a package are damaged, where that can be told."""
-    path = storing.local_path(version.url)
+    path = stored.local_path(version.url)
     if path is None or version.files is None:
         return ""
     with contextlib.suppress(PackError, OSError), archive.open(path) as found:

@@ -277,7 +277,7 @@ class Known:
             OptionError: `keep` is less than 1.
             PackOSError: a file cannot be removed; the same call goes on with it.
         """
-        from vhpack import storing
+        from vhpack import resuming, stored
 
         if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
             raise OptionError(f"keep is {keep!r}; it must be a whole number from 1 on")
@@ -285,10 +285,10 @@ class Known:
         from vhpack.registry import models
 
         due, why = registry.write(
-            lambda connection, project: models.prune(connection, project, self._id, keep, storing.is_removable)
+            lambda connection, project: models.prune(connection, project, self._id, keep, stored.is_removable)
         )
         for each in due:
-            storing.remove(registry, each)
+            resuming.remove(registry, each)
         for remark in why:
             warnings.warn(remark, JobWarning, stacklevel=2)
         return [each.version for each in due]

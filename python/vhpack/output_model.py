@@ -9,21 +9,20 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vhpack import designs, destinations, env, errors, paths, registrar, runs, storing, supply
+from vhpack import designs, destinations, env, errors, packages, paths, registrar, resuming, runs, stored, storing, supply
 from vhpack._packing import Settings
+from vhpack.described import Described
 from vhpack.errors import ModelError, NoFilesError, OptionError, PackError, SourceNotFoundError, SpecialFileError
-from vhpack.models import Known
-from vhpack.registry.records import ModelRecord, ModelVersion, Output
+from vhpack.registry.records import Output
 from vhpack.spool import SNAPSHOTS
 from vhpack.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
     from typing import Literal
 
     from vhpack._packing import Codec, Patterns, StrPath
-    from vhpack.registry.models import Draft
+    from vhpack.registry.records import ModelVersion
     from vhpack.runs import Destination
     from vhpack.storing import Job
 
@@ -31,16 +30,7 @@ _PACKAGE = "model_package"
 _COMPRESSION = ("auto", "store", "deflate", "zstd")
 
 
-class Waitable:
-    """What `update_design` and `update_labels` return: true, and done already."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Return True at once: the change is kept, or comes with the model's first version."""
-        del timeout
-        return True
-
-
-class OutputModel(Known):
+class OutputModel(Described):
     """A model that the current task makes: what is said of it, and its snapshots, each a version of its own that stays.
 
     Nothing is registered before the first version, or the first change of a model that is. Weights are sent in the
@@ -102,22 +92,18 @@ class OutputModel(Known):
         owner = task or Task.current_task()
         if owner is None:
             raise OptionError("a model needs a task, and there is no current one: call vhpack.Task.init(), or prepare()")
-        self._task = owner
         text = designs.text_of(config_text, config_dict)
         labels = None if label_enumeration is None else designs.checked_labels(label_enumeration)
         wanted = None if tags is None else designs.checked_tags(tags)
         if name is not None and not name:
             raise OptionError("name is empty; a model's name is not")
-        self._begun = time.time()
-        self._draft: Draft | None = None
+        super().__init__(owner, str(base_model_id) if base_model_id is not None else uuid.uuid4().hex)
         if base_model_id is not None:
-            self._id = str(base_model_id)
             self._go_on(text, labels, name, wanted, comment, framework)
             return
         registrar.existing()  # says what to install where the next line would fail
         from vhpack.registry.models import Draft
 
-        self._id = uuid.uuid4().hex
         self._draft = Draft(
             id=self._id,
             name=name or owner.name,
@@ -131,97 +117,10 @@ class OutputModel(Known):
             tags=wanted or (),
         )
 
-    # The properties of `Known`, which may be set here.
-
-    @property
-    def name(self) -> str:
-        """What it is called; may be set, and is not empty."""
-        return self._record().name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"name is {name!r}; it must be text, and not empty")
-        self._change(name=name)
-
-    @property
-    def comment(self) -> str:
-        """What is said of it, the latest first; may be set, also when it is published."""
-        return self._record().comment
-
-    @comment.setter
-    def comment(self, comment: str) -> None:
-        self._change(although_published=True, comment=str(comment))
-
-    @property
-    def tags(self) -> list[str]:
-        """Words to find it by; may be set, also when it is published."""
-        return list(self._record().tags)
-
-    @tags.setter
-    def tags(self, tags: Iterable[str]) -> None:
-        self._change(although_published=True, tags=designs.checked_tags(tags))
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """Names of classes, and their numbers; may be set, as `update_labels` does."""
-        return dict(self._record().labels)
-
-    @labels.setter
-    def labels(self, labels: Mapping[str, int]) -> None:
-        self.update_labels(labels)
-
-    @property
-    def config_text(self) -> str:
-        """The design's configuration, as it was given; may be set, as `update_design` does."""
-        return self._record().config_text
-
-    @config_text.setter
-    def config_text(self, config_text: str) -> None:
-        self.update_design(config_text=config_text)
-
-    @property
-    def config_dict(self) -> dict[str, object]:
-        """The design's configuration, read as JSON; may be set, as `update_design` does.
-
-        Raises:
-            OptionError: it is no JSON object.
-        """
-        return designs.dict_of(self._record().config_text)
-
-    @config_dict.setter
-    def config_dict(self, config_dict: Mapping[str, object]) -> None:
-        self.update_design(config_dict=config_dict)
-
-    @property
-    def framework(self) -> str | None:
-        """What it is made with; may be set."""
-        return self._record().framework
-
-    @framework.setter
-    def framework(self, framework: str | None) -> None:
-        self._change(framework=framework)
-
     @property
     def upload_storage_uri(self) -> str:
         """The folder that its next version is sent to."""
         return self._destination(None).uri
-
-    def connect(self, task: Task, name: str | None = None, **kwargs: object) -> None:
-        """Say what the model is called among those of its task; another one that was called so is that no longer.
-
-        Args:
-            task: Its own task.
-            name: What it is called there; by default its name.
-            kwargs: What scripts for ClearML may say; it changes nothing.
-
-        Raises:
-            ModelError: it is another task, or the model is published.
-        """
-        del kwargs
-        if not isinstance(task, Task) or task.id != self._record().task:
-            raise ModelError("a model is connected to the task that makes it, and to no other; give it that")
-        self._change(connected=name or self.name)
 
     def set_upload_destination(self, uri: StrPath) -> bool:
         """Say where its versions are sent, and return True; False: vhpack sends to no such scheme, and nothing is changed.
@@ -254,37 +153,6 @@ class OutputModel(Known):
             UnknownSchemeError, BadDestinationError: it means nothing, or cannot be written to.
         """
         OutputModel._default_uri = None if not output_uri else designs.checked_destination(output_uri)
-
-    def update_design(self, config_text: str | None = None, config_dict: Mapping[str, object] | None = None) -> Waitable:
-        """Keep another configuration; an empty text clears it, and neither changes nothing.
-
-        Args:
-            config_text: The configuration as text.
-            config_dict: The same as a dictionary, which is kept as JSON.
-
-        Raises:
-            OptionError: both are given, or JSON has no words for it.
-            ModelError: the model is published.
-        """
-        text = designs.text_of(config_text, config_dict)
-        if text is None:
-            self._refuse_published()
-        else:
-            self._change(config_text=text)
-        return Waitable()
-
-    def update_labels(self, labels: Mapping[str, int]) -> Waitable:
-        """Keep other labels, of this model and of no other.
-
-        Args:
-            labels: Names of classes, and their numbers.
-
-        Raises:
-            OptionError: they are something else.
-            ModelError: the model is published.
-        """
-        self._change(labels=designs.checked_labels(labels))
-        return Waitable()
 
     def update_weights(
         self,
@@ -417,7 +285,7 @@ class OutputModel(Known):
         remark = f"snapshot {os.path.basename(root) or root} stored" if update_comment else None
         order = self._order(name, upload_uri, iteration, remark)
         whole = weights_path is not None and include is None
-        contents = storing.Contents(sources, root, settings, auto_delete_file, whole)
+        contents = packages.Contents(sources, root, settings, auto_delete_file, whole)
         return self._begun_with(storing.store_package(order, contents), async_enable)
 
     def publish(self) -> None:
@@ -480,98 +348,7 @@ class OutputModel(Known):
         They go on in the background, where they were; `wait_for_uploads()` waits for them. What was cut off while it packed
         is given up: its files are where they were. What is stored, and whose original is still to be removed, is finished.
         """
-        return storing.resume()
-
-    def _record(self) -> ModelRecord:
-        if self._draft is None:
-            registry = registrar.opened()
-            from vhpack.registry import models
-
-            with registry.reading() as connection:
-                found = models.find(connection, registry.project(connection), self._id)
-            if found is None:
-                raise ModelError(f"the model {self._id} is not in {registry.shown} any more")
-            return found
-        draft = self._draft
-        return ModelRecord(
-            id=draft.id,
-            name=draft.name,
-            task=draft.task,
-            task_name=draft.task_name,
-            project=draft.project,
-            connected=draft.connected,
-            comment=draft.comment,
-            framework=draft.framework,
-            config_text=draft.config_text,
-            labels=draft.labels,
-            tags=draft.tags,
-            destination=draft.destination,
-            current=None,
-            created=self._moment(),
-            modified=self._moment(),
-            published=None,
-        )
-
-    def _moment(self) -> datetime:
-        from datetime import datetime, timezone
-
-        return datetime.fromtimestamp(self._begun, timezone.utc)
-
-    def _go_on(
-        self,
-        config_text: str | None,
-        labels: Mapping[str, int] | None,
-        name: str | None,
-        tags: tuple[str, ...] | None,
-        comment: str | None,
-        framework: str | None,
-    ) -> None:
-        """Take over a model that is registered."""
-        registry = registrar.existing()
-        known = None
-        if registry is not None:
-            from vhpack.registry import models
-
-            with registry.reading() as connection:
-                known = models.find(connection, registry.project(connection), self._id)
-        if known is None:
-            raise ModelError(f"there is no model {self._id!r} to go on with; `vhpack model list` shows all")
-        lines = [f"Overwritten by task id: {self._task.id}", comment, known.comment]
-        given = {"name": name, "labels": labels, "tags": tags, "framework": framework, "config_text": config_text}
-        self._change(
-            **{key: value for key, value in given.items() if value is not None},
-            comment="\n".join(line for line in dict.fromkeys(lines) if line),
-            task=self._task.id,
-            task_name=self._task.name,
-            project=self._task.project,
-        )
-
-    def _change(self, *, although_published: bool = False, **changes: object) -> None:
-        """Change what is said of it: of a draft here, of a registered model there."""
-        if self._draft is not None:
-            self._draft = replace(self._draft, **changes)  # type: ignore[arg-type]
-            return
-        import json
-
-        registry = registrar.opened()
-        from vhpack.registry import models
-
-        columns = {_COLUMNS.get(name, name): value for name, value in changes.items()}
-        for name in ("labels", "tags"):
-            if name in columns:
-                columns[name] = json.dumps(columns[name])
-
-        registry.write(
-            lambda connection, project: models.change(
-                connection, project, self._id, although_published=although_published, **columns
-            )
-        )
-
-    def _refuse_published(self) -> None:
-        if self._draft is None:
-            from vhpack.registry import models
-
-            models.refuse_published(self._record())
+        return resuming.resume()
 
     def _iteration(self, iteration: int | None) -> int | None:
         return self._task.get_last_iteration() if iteration is None else designs.checked_iteration(iteration)
@@ -585,7 +362,7 @@ class OutputModel(Known):
             place = registrar.place()
             folder = designs.checked_destination(place.store if place is not None else paths.spool_path())
             return destinations.checked(folder, {})
-        storing.check_writable(found.uri)
+        stored.check_writable(found.uri)
         return found
 
     def _order(self, name: str, upload_uri: StrPath | None, iteration: int | None, remark: str | None) -> storing.Order:
@@ -606,7 +383,7 @@ class OutputModel(Known):
 
     def _register(self, uri: str, target_filename: str | None, iteration: int | None, update_comment: bool) -> str:  # noqa: FBT001
         """Name weights that are stored already."""
-        path = uri if "://" not in uri else storing.local_path(uri)
+        path = uri if "://" not in uri else stored.local_path(uri)
         size, sha256, xxh3_128 = -1, None, None
         if path is not None:
             from pathlib import Path
@@ -627,9 +404,6 @@ class OutputModel(Known):
         version = storing.register_place(order, output)
         self._draft = None
         return version.url
-
-
-_COLUMNS = {"config_text": "config", "project": "task_project"}
 
 
 def _refuse_no_file(path: str, kind: type[PackError] = SourceNotFoundError) -> None:

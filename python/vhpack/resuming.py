@@ -1,0 +1,91 @@
+"""Versions that were cut off, gone on with; and those that were given up, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from vhpack import destinations, env, gathering, registrar, storing
+from vhpack.errors import ModelError, PackError
+from vhpack.originals import Originals
+from vhpack.stored import MANIFEST, local_path, remove_bytes
+
+if TYPE_CHECKING:
+    from vhpack.registry.models import Unfinished
+    from vhpack.registry.opening import Registry
+    from vhpack.storing import Keeper
+
+
+def resume() -> int:
+    """Go on with what processes that are gone have left, and with what failed; return how many versions that are."""
+    registry = registrar.existing()
+    if registry is None:
+        return 0
+    from vhpack.registry import models
+
+    mine, begun = storing.keeper(), 0
+    with registry.reading() as connection:
+        left = models.unfinished(connection, registry.project(connection))
+    busy = {job.key for job in storing.under_way()}
+    for each in left:
+        if each.key in busy or each.snapshot is None:
+            continue
+        if mine.spool.takes(each.snapshot):
+            begun += _go_on(registry, mine, each)
+        elif mine.spool.is_gone(each.snapshot) and each.version.state in models.BEGUN:
+            storing.fail(registry, each.key, ModelError("what was to be sent is there no longer; call update_weights() again"))
+    mine.spool.sweep({str(each.snapshot) for each in left})
+    return begun
+
+
+def remove(registry: Registry, given_up: Unfinished) -> None:
+    """Remove the bytes of a version that was given up, and note that they are gone.
+
+    Raises:
+        PackOSError: they cannot be removed; the version is to be removed once more.
+    """
+    from vhpack.registry import models
+
+    if given_up.kind != "place" and given_up.version.datum is not None:
+        remove_bytes(given_up.version.url)
+    if given_up.snapshot is not None and storing.keeper().spool.takes(given_up.snapshot):
+        storing.keeper().spool.drop(given_up.snapshot)
+    registry.write(lambda connection, project: models.pruned(connection, given_up.key))
+
+
+def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
+    from vhpack.registry import models
+
+    version, place = left.version, str(left.snapshot)
+    here = local_path(version.url)
+    in_place = here is not None and left.kind == "package" and not os.path.exists(place)
+    content = str(here) if in_place else place
+    if version.state == "packing":
+        if in_place:
+            with contextlib.suppress(PackError):
+                remove_bytes(version.url)
+        storing.fail(registry, left.key, ModelError("it was killed while it packed; all files are where they were: call it again"))
+        registry.write(lambda connection, project: models.cleared(connection, left.key))
+        mine.spool.drop(place)
+        return 0
+    if version.state in models.THERE:
+        digest = ("", "") if not os.path.exists(content) else gathering.digest(content)
+        storing.clear(registry, mine, left.key, left.sources if digest[1] else None, place, (content, digest[1]))
+        return 0
+    if version.state == "pruned":
+        return 0
+    if not os.path.exists(content) or os.stat(content).st_size != version.size:
+        storing.fail(registry, left.key, ModelError("what was to be sent is not whole any more; call update_weights() again"))
+        return 0
+    is_ours = os.path.exists(content + MANIFEST)
+    source = Originals.of(left.sources).path if left.sources else ""
+    job = storing.Job(registry, left.key, version, left.label, content, place, is_ours, source, left.sources, None)
+    registry.write(lambda connection, project: models.again(connection, left.key))
+    if not in_place:
+        folder = version.url[: -len(version.url.rpartition("/")[2])]
+        destination = destinations.chosen(folder, env.read())
+        assert destination is not None  # noqa: S101 - `to` was given
+        storing.send(job, destination)
+    mine.take(job)
+    return 1
