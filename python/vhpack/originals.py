@@ -38,19 +38,18 @@ class Originals:
 
 
 def remove_file(path: str, digest: str) -> str | None:
-    """Remove a file if it has this xxh3-128, and return why it stays."""
-    try:
-        before = _identity(path)
-        found = hashing.hash_files([path])
-    except FileNotFoundError:
+    """Remove a file if it has this xxh3-128, and return what keeps it from being removed; one that was written to since stays."""
+    _finish(path, digest)
+    before = _seen(path)
+    if before is None or _hashed([path]).get(path) != digest:
         return None
-    except (OSError, PackError) as error:
-        return f"{path} stays: {getattr(error, 'strerror', None) or error}"
-    return _unlinked(path, before, next(iter(found.values())) == digest)
+    return _removed(path, before, digest)
 
 
 def remove_files(originals: Originals, digests: Mapping[str, str], folders: list[str]) -> list[str]:
-    """Remove files of a package that have the content that it has, then folders that are empty, and return why others stay.
+    """Remove files of a package that have the content that it has, then folders that are empty; return what keeps others.
+
+    What lies behind a link to a folder is somebody else's, and stays.
 
     Args:
         originals: Where they are.
@@ -60,13 +59,16 @@ def remove_files(originals: Originals, digests: Mapping[str, str], folders: list
     root, why = originals.path, []
     touched = {os.path.join(root, folder.rstrip("/")) for folder in folders}
     for some in _pieces(list(digests)):
-        paths = {name: path for name in some if (path := _inside(root, name)) is not None and os.path.lexists(path)}
-        befores = {path: before for path in paths.values() if (before := _seen(path)) is not None}
+        paths = {path: digests[name] for name in some if (path := _inside(root, name)) is not None}
+        for path, digest in paths.items():
+            _finish(path, digest)
+        befores = {path: before for path in paths if (before := _seen(path)) is not None}
         found = _hashed(list(befores))
-        for name, path in paths.items():
-            kept = _unlinked(path, befores.get(path), found.get(path) == digests[name])
+        for path, before in befores.items():
+            kept = _removed(path, before, paths[path]) if found.get(path) == paths[path] else None
             if kept is not None:
                 why.append(kept)
+        for path in paths:
             touched.update(_above(path, root))
     if originals.whole:
         touched.add(root)
@@ -91,16 +93,52 @@ def _hashed(paths: list[str]) -> dict[str, str]:
         return found
 
 
-def _unlinked(path: str, before: tuple[int, ...] | None, same: bool) -> str | None:  # noqa: FBT001
-    if not same or before is None or _seen(path) != before:
-        return f"{path} stays: it is not what was stored, or cannot be read"
+def _removed(path: str, before: tuple[int, ...], digest: str) -> str | None:
+    """Remove a file that had the right content when it was looked at.
+
+    It is put aside first: whoever opens its name to write the next one to it gets a new file, and what was written to it
+    before that is seen, and put back. An unlink at once might take a file that a training loop had just begun.
+    """
+    aside = _aside(path, digest)
     try:
-        os.unlink(path)
+        os.rename(path, aside)
+        if _seen(aside) != before:
+            return _put_back(aside, path)
+        os.unlink(aside)
     except FileNotFoundError:
         return None
     except OSError as error:
+        _put_back(aside, path)
         return f"{path} stays: {error.strerror}"
     return None
+
+
+def _finish(path: str, digest: str) -> None:
+    """Bring to its end what a process was at when it was killed."""
+    aside = _aside(path, digest)
+    if not os.path.lexists(aside):
+        return
+    if _hashed([aside]).get(aside) == digest:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+    else:
+        _put_back(aside, path)
+
+
+def _put_back(aside: str, path: str) -> str | None:
+    try:
+        os.link(aside, path, follow_symlinks=False)
+        os.unlink(aside)
+    except FileNotFoundError:
+        return None
+    except OSError:  # there is another one by now
+        return f"{aside} has what was written to {path} while that was removed"
+    return None
+
+
+def _aside(path: str, digest: str) -> str:
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name[:60]}.{digest[:16]}.vhpack-original"
 
 
 def _inside(root: str, name: str) -> str | None:
@@ -111,18 +149,15 @@ def _inside(root: str, name: str) -> str | None:
     return path if os.path.realpath(folder) == os.path.normpath(os.path.join(os.path.realpath(root), below)) else None
 
 
-def _identity(path: str) -> tuple[int, ...]:
-    found, itself = os.stat(path), os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise FileNotFoundError(2, "is no file", path)
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, itself.st_ino)
-
-
 def _seen(path: str) -> tuple[int, ...] | None:
+    """Return what changes when a file is written to or replaced, but not when it is renamed; None of what is no file."""
     try:
-        return _identity(path)
+        found, itself = os.stat(path), os.lstat(path)
     except OSError:
         return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, itself.st_ino)
 
 
 def _above(path: str, root: str) -> Iterator[str]:

@@ -186,9 +186,45 @@ class TestRemoval:
             return real(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(originals, "remove_files", remove)
-        with pytest.warns(vhpack.JobWarning, match=r"config.json stays: it is not what was stored"):
-            model.update_weights_package(weights_path="tree", async_enable=False)
+        model.update_weights_package(weights_path="tree", async_enable=False)
         assert contents("tree") == {"config.json": prose(20_000, 2), "sub": None, "sub/new.bin": b"new"}
+
+    def test_a_file_that_is_begun_anew_while_it_is_removed_is_not_lost(
+        self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A training loop writes the next one under the same name, at the worst of all moments."""
+        from vhpack import originals
+
+        real = os.rename
+        path = Path("a.bin")
+        path.write_bytes(b"one")
+
+        def rename(source: str, target: str) -> None:
+            if str(target).endswith(".vhpack-original"):
+                path.write_bytes(b"the next one")
+            real(source, target)
+
+        monkeypatch.setattr(originals.os, "rename", rename)
+        model.update_weights(path, async_enable=False)
+        assert path.read_bytes() == b"the next one"
+        assert Path(str(model.get_weights())).read_bytes() == b"one"
+        assert [name for name in os.listdir() if name.endswith(".vhpack-original")] == []
+
+    def test_what_was_put_aside_by_one_that_was_killed_goes(self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vhpack import originals
+
+        path = Path("a.bin")
+        path.write_bytes(b"one")
+        with monkeypatch.context() as patched:
+            patched.setattr(originals.os, "unlink", lambda _: (_ for _ in ()).throw(SystemExit()))
+            with pytest.raises(SystemExit):
+                originals.remove_file(str(path.absolute()), vhpack.hash_files("a.bin")["a.bin"])
+        (aside,) = os.listdir()
+        assert aside.endswith(".vhpack-original")
+        path.write_bytes(b"two")
+        assert originals.remove_file(str(path.absolute()), next(iter(vhpack.hash_files([aside]).values()))) is None
+        assert os.listdir() == ["a.bin"]
+        del model
 
     def test_what_lies_behind_a_link_is_packed_and_stays(self, model: vhpack.OutputModel) -> None:
         tree()
