@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import threading
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 8
 _SILENCE: Final = 60.0
 _NOTES = ".downloaded"
+_IN_STORE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{62}$")  # what the content store calls a file
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,8 @@ class Downloads:
             with contextlib.suppress(ChecksumError):
                 return download.take_local(target)
         got = download.take_local(content)
-        # One that may be written to is a file of somebody's destination: whoever writes to the input must not change that.
-        _place(root, got.path, target, self._stop, link=not os.stat(content).st_mode & 0o222)
+        # Others are files of somebody's destination: whoever writes to what he got must not change those.
+        _place(root, got.path, target, self._stop, link=bool(_IN_STORE.search(content)))
         return Got(target)
 
 

@@ -160,12 +160,16 @@ class Known:
         try:
             chosen = self._chosen(version, iteration)
             if chosen is None:
-                return self._nothing(raise_on_error)
+                self._refuse_nothing(raise_on_error)
+                return None
             if extract_archive and chosen.files is not None:
                 return fetching.unpacked(chosen, force=force_download)
             return fetching.fetched(chosen, force=force_download)
         except ModelError as error:
-            return _told(error, raise_on_error)
+            if raise_on_error:
+                raise
+            _warn(error)
+            return None
 
     def get_weights_package(
         self,
@@ -202,22 +206,20 @@ class Known:
 
         from vhpack import fetching
 
+        self._refuse_other_kind(version, iteration)
         try:
             chosen = self._chosen(version, iteration)
-        except ModelError as error:
-            return _told(error, raise_on_error)
-        if chosen is None and not self.versions():
-            raise ModelError(f"the model {self.name!r} has no package; update_weights_package() makes one")
-        if chosen is None:
-            return self._nothing(raise_on_error)
-        if chosen.files is None:
-            raise ModelError(f"version {chosen.n} of the model {self.name!r} is no package; get_weights() gives its file")
-        try:
+            if chosen is None:
+                self._refuse_nothing(raise_on_error)
+                return None
             if not extract_archive:
                 return fetching.fetched(chosen, force=force_download)
             folder = fetching.unpacked(chosen, force=force_download)
         except ModelError as error:
-            return _told(error, raise_on_error)
+            if raise_on_error:
+                raise
+            _warn(error)
+            return None
         if return_path:
             return folder
         found = Path(folder).glob("*") if top_level else (path for path in Path(folder).rglob("*") if path.is_file())
@@ -316,7 +318,22 @@ class Known:
         how = f"; it is {found[-1].state}" if found else ""
         raise ModelError(f"the model {self.name!r} has no {which} that is stored{how}")
 
-    def _nothing(self, raise_on_error: bool) -> None:  # noqa: FBT001
+    def _refuse_other_kind(self, version: int | None, iteration: int | None) -> None:
+        """Refuse to give the files of what has none, whoever asks.
+
+        Raises:
+            ModelError: the version is no package, or there is no version at all.
+        """
+        try:
+            chosen = self._chosen(version, iteration)
+        except ModelError:
+            return
+        if chosen is None and not self.versions():
+            raise ModelError(f"the model {self.name!r} has no package; update_weights_package() makes one")
+        if chosen is not None and chosen.files is None:
+            raise ModelError(f"version {chosen.n} of the model {self.name!r} is no package; get_weights() gives its file")
+
+    def _refuse_nothing(self, raise_on_error: bool) -> None:  # noqa: FBT001
         if raise_on_error:
             raise ModelError(f"the model {self.name!r} has no weights that are stored yet; wait_for_uploads() waits for them")
 
@@ -410,7 +427,5 @@ def query_models(
     return [Model(each.id) for each in found]
 
 
-def _told(error: ModelError, raise_on_error: bool) -> None:  # noqa: FBT001
-    if raise_on_error:
-        raise error
+def _warn(error: ModelError) -> None:
     warnings.warn(str(error), JobWarning, stacklevel=3)

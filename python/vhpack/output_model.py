@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import time
@@ -18,7 +19,7 @@ from vhpack.spool import SNAPSHOTS
 from vhpack.tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from vhpack._packing import Codec, Patterns, StrPath
@@ -217,8 +218,9 @@ class OutputModel(Described):
         name = _checked_name(target_filename or os.path.basename(path))
         remark = f"snapshot {os.path.basename(path)} stored" if update_comment else None
         order = replace(self._order(name, upload_uri, iteration, remark), snapshot=snapshot)
-        job = storing.store_file(order, path, remove=auto_delete_file, package=is_package)
-        return self._begun_with(job, async_enable)
+        with self._registering():
+            job = storing.store_file(order, path, remove=auto_delete_file, package=is_package)
+        return _ended(job) if not async_enable else job.version.url
 
     def update_weights_package(
         self,
@@ -284,9 +286,13 @@ class OutputModel(Described):
         )
         remark = f"snapshot {os.path.basename(root) or root} stored" if update_comment else None
         order = self._order(name, upload_uri, iteration, remark)
+        if weights_path is not None:
+            _refuse_own(root, order.destination.uri)
         whole = weights_path is not None and include is None
         contents = packages.Contents(sources, root, settings, auto_delete_file, whole)
-        return self._begun_with(storing.store_package(order, contents), async_enable)
+        with self._registering():
+            job = storing.store_package(order, contents)
+        return _ended(job) if not async_enable else job.version.url
 
     def publish(self) -> None:
         """Wait until its versions of this process are stored, and let the model never change any more.
@@ -371,15 +377,19 @@ class OutputModel(Described):
         destinations.below(destination.uri, f"{folder}/1/{name}")
         return storing.Order(self._draft or self._id, self.name, name, destination, folder, iteration, remark)
 
-    def _begun_with(self, job: Job, async_enable: bool) -> str:  # noqa: FBT001
-        self._draft = None
-        if not async_enable:
-            job.done.wait()
-            job.heard()
-            storing.say_remarks()
-            if job.error is not None:
-                raise job.error
-        return job.version.url
+    @contextlib.contextmanager
+    def _registering(self) -> Iterator[None]:
+        """Know, when a version was begun, that the model is registered, also where the version has failed."""
+        try:
+            yield
+        finally:
+            registry = registrar.existing() if self._draft is not None else None
+            if registry is not None:
+                from vhpack.registry import models
+
+                with contextlib.suppress(PackError), registry.reading() as connection:
+                    if models.find(connection, registry.project(connection), self._id) is not None:
+                        self._draft = None
 
     def _register(self, uri: str, target_filename: str | None, iteration: int | None, update_comment: bool) -> str:  # noqa: FBT001
         """Name weights that are stored already."""
@@ -401,9 +411,34 @@ class OutputModel(Described):
         remark = f"registered {name}" if update_comment else None
         order = storing.Order(self._draft or self._id, self.name, name, destinations.checked(uri, {}), "", iteration, remark)
         output = Output(f"{paths.folder_name(self.name)}/{name}", size, sha256, xxh3_128, time.time_ns(), uri)
-        version = storing.register_place(order, output)
-        self._draft = None
-        return version.url
+        with self._registering():
+            return storing.register_place(order, output).url
+
+
+def _ended(job: Job) -> str:
+    """Wait until a version is stored, and return its URI; or raise what it failed of."""
+    job.done.wait()
+    job.heard()
+    storing.say_remarks()
+    if job.error is not None:
+        raise job.error
+    return job.version.url
+
+
+def _refuse_own(root: str, destination: str) -> None:
+    """Refuse a folder in which models, the registry, or what is on its way to them is kept: it would pack, and remove, those.
+
+    Raises:
+        OptionError: it is one.
+    """
+    place = registrar.place()
+    own = [paths.spool_path(), stored.local_path(destination)]
+    if place is not None:
+        own.append(place.store)
+        own += [place.url.removeprefix("sqlite:///")] if place.url.startswith("sqlite:///") else []
+    for path in own:
+        if path is not None and os.path.realpath(path).startswith(os.path.realpath(root).rstrip("/") + "/"):
+            raise OptionError(f"{root} has {path} in it, where models are kept; name a folder that has only the model's files")
 
 
 def _refuse_no_file(path: str, kind: type[PackError] = SourceNotFoundError) -> None:

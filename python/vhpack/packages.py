@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from vhpack._packing import Settings
 
+_SIDECARS = (".metadata.json", "/valohai.metadata.jsonl")
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -48,7 +50,8 @@ def refuse_left_out(skipped: Sequence[tuple[str, str]]) -> None:
         SourceNotFoundError: a link leads nowhere. SpecialFileError: something is no file. SourceChangedError: anything else.
     """
     for path, why in skipped:
-        if not os.path.lexists(path):
+        # Of sidecars, wildcards take none anywhere.
+        if not os.path.lexists(path) or path.endswith(_SIDECARS):
             continue
         if os.path.islink(path) and not os.path.exists(path):
             raise SourceNotFoundError(2, f"{path} is a link that leads nowhere; remove it, or exclude it", path)

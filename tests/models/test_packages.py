@@ -16,7 +16,7 @@ from tests.engine.trees import noise, prose
 from tests.models.conftest import left_in_spool, rows
 from tests.models.test_weights import failing, path_of
 from tests.upload.proxy import Proxy
-from vhpack import outbox
+from vhpack import outbox, storing
 from vhpack.errors import ModelError, NoFilesError, SourceNotFoundError, SpecialFileError
 
 
@@ -153,6 +153,26 @@ class TestRefusals:
         unchanged()
         model.update_weights_package(weights_path="tree", async_enable=False)
         assert [version.state for version in model.versions()] == ["stored"]
+
+    @pytest.mark.parametrize("where", [{"weights_path": "."}, {"weights_path": "tree", "upload_uri": "tree/models"}])
+    def test_a_folder_in_which_models_are_kept_is_refused(self, model: vhpack.OutputModel, where: dict[str, str]) -> None:
+        before = contents(tree())
+        with pytest.raises(ValueError, match="where models are kept"):
+            model.update_weights_package(**where)  # type: ignore[arg-type]
+        assert {name: content for name, content in contents("tree").items() if name != "models"} == before
+        assert rows("models") == 0
+
+    def test_a_model_whose_first_package_cannot_be_packed_lives_on(self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = contents(tree())
+        with monkeypatch.context() as patched:
+            patched.setattr(storing, "pack", lambda *_, **__: (_ for _ in ()).throw(vhpack.NoSpaceError(28, "the disk is full", "x")))
+            with pytest.raises(vhpack.NoSpaceError):
+                model.update_weights_package(weights_path="tree")
+        assert contents("tree") == before
+        model.update_labels({"cat": 1})
+        model.update_weights_package(weights_path="tree", async_enable=False)
+        assert vhpack.Model(model.id).labels == {"cat": 1}
+        assert [(version.state, version.error) for version in model.versions()] == [("failed", "the disk is full"), ("stored", None)]
 
     def test_files_of_1970_are_packed(self, model: vhpack.OutputModel) -> None:
         os.utime(tree() / "weights.bin", (0, 0))
