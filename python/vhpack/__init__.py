@@ -3,8 +3,8 @@
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
 `vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.map_directory(...)` makes one directory of another;
-`vhpack.aliases` and `vhpack.data` keep the books about what runs have made, and `vhpack.OutputModel` about models. Importing this module names the run (see
-`vhpack.runs`) and loads nothing else: each name comes with its module when it is first used.
+`vhpack.aliases` and `vhpack.data` keep the books about what runs have made, and `vhpack.OutputModel` about models. Importing
+this module names the run (see `vhpack.runs`) and loads nothing else: each name comes with its module when it is first used.
 """
 
 import sys

@@ -195,6 +195,7 @@ class Described(Known):
 
     def _go_on(
         self,
+        *,
         config_text: str | None,
         labels: Mapping[str, int] | None,
         name: str | None,

@@ -40,7 +40,8 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     Raises:
         OptionError: they are no texts.
     """
-    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in (found := list(tags))):
+    found = [] if isinstance(tags, str) else list(tags)
+    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
         raise OptionError(f"tags are {tags!r}; they must be a list of texts")
     return tuple(dict.fromkeys(found))
 

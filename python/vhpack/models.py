@@ -117,7 +117,10 @@ class Known:
             return models.aliases_of(connection, registry.project(connection), self._id)
 
     def versions(self) -> list[ModelVersion]:
-        """Return its versions, the first one first: with number `n`, `iteration`, `url`, `size`, `files`, `sha256`, `created`, `state`."""
+        """Return its versions, the first one first.
+
+        Each has its number `n`, `iteration`, `url`, `size`, `files`, `sha256`, `created`, `state` and `error`.
+        """
         registry = registrar.existing()
         if registry is None:
             return []
@@ -194,7 +197,8 @@ class Known:
             top_level: Return what is in the folder itself, folders among it, and not all files at any depth.
 
         Returns:
-            Paths of the files, sorted; a path as text with `return_path`, or without `extract_archive`; None where nothing is stored.
+            Paths of the files, sorted; a path as text with `return_path`, or without `extract_archive`; None where nothing is
+            stored.
 
         Warns:
             JobWarning: the package cannot be had.
@@ -390,7 +394,9 @@ class Model(Known):
 
     @staticmethod
     def query_models(
-        name: str | None = None, tags: Iterable[str] | None = None, published: bool | None = None  # noqa: FBT001
+        name: str | None = None,
+        tags: Iterable[str] | None = None,
+        published: bool | None = None,  # noqa: FBT001
     ) -> list[Model]:
         """Return models; the same as `vhpack.query_models`."""
         return query_models(name, tags, published)

@@ -40,8 +40,8 @@ class OutputModel(Described):
     with what was sent, and a file that is to be deleted goes after that, if it still has the same content.
 
     Weights go to `upload_uri` of the call, else to what `set_upload_destination` has said, else to `task.output_uri`, else to
-    what `set_default_upload_uri` has said, else to the destination of outputs (`vhpack.set_upload_destination`, `VHPACK_UPLOAD_URI`),
-    else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`).
+    what `set_default_upload_uri` has said, else to the destination of outputs (`vhpack.set_upload_destination`,
+    `VHPACK_UPLOAD_URI`), else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`).
 
     Args:
         task: Whose model it is; by default the current task's: `Task.init()`, or a run that `prepare()` has begun.
@@ -76,7 +76,7 @@ class OutputModel(Described):
 
     _default_uri: str | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - ClearML's
         self,
         task: Task | None = None,
         config_text: str | None = None,
@@ -100,7 +100,7 @@ class OutputModel(Described):
             raise OptionError("name is empty; a model's name is not")
         super().__init__(owner, str(base_model_id) if base_model_id is not None else uuid.uuid4().hex)
         if base_model_id is not None:
-            self._go_on(text, labels, name, wanted, comment, framework)
+            self._go_on(config_text=text, labels=labels, name=name, tags=wanted, comment=comment, framework=framework)
             return
         registrar.existing()  # says what to install where the next line would fail
         from vhpack.registry.models import Draft
@@ -155,7 +155,7 @@ class OutputModel(Described):
         """
         OutputModel._default_uri = None if not output_uri else designs.checked_destination(output_uri)
 
-    def update_weights(
+    def update_weights(  # noqa: PLR0917 - ClearML's
         self,
         weights_filename: StrPath | None = None,
         upload_uri: StrPath | None = None,
@@ -172,7 +172,8 @@ class OutputModel(Described):
         """Store a file as the next version, and return its URI at once; `wait_for_uploads()` waits until it is there.
 
         Args:
-            weights_filename: The file; what is written to it later does not arrive. A folder is stored as a package, named after it.
+            weights_filename: The file; what is written to it later does not arrive. A folder is stored as a package, which is
+                named after it.
             upload_uri: The folder to send to, as a URI or as a path, instead of the model's.
             target_filename: The last part of the URI; by default the file's name.
             auto_delete_file: Remove the file once it is stored and was compared, if it still has that content.
@@ -222,7 +223,7 @@ class OutputModel(Described):
             job = storing.store_file(order, path, remove=auto_delete_file, package=is_package)
         return _ended(job) if not async_enable else job.version.url
 
-    def update_weights_package(
+    def update_weights_package(  # noqa: PLR0917 - ClearML's
         self,
         weights_filenames: Sequence[StrPath] | None = None,
         weights_path: StrPath | None = None,
@@ -306,7 +307,9 @@ class OutputModel(Described):
             if job.error is not None:
                 raise job.error
         if self._draft is not None:
-            raise ModelError(f"the model {self.name!r} has no stored version, and nothing to publish; update_weights() stores one")
+            raise ModelError(
+                f"the model {self.name!r} has no stored version, and nothing to publish; update_weights() stores one"
+            )
         super().publish()
 
     @classmethod

@@ -51,7 +51,7 @@ def remove(registry: Registry, given_up: Unfinished) -> None:
         remove_bytes(given_up.version.url)
     if given_up.snapshot is not None and storing.keeper().spool.takes(given_up.snapshot):
         storing.keeper().spool.drop(given_up.snapshot)
-    registry.write(lambda connection, project: models.pruned(connection, given_up.key))
+    registry.write(lambda connection, _: models.pruned(connection, given_up.key))
 
 
 def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
@@ -65,13 +65,16 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
         if in_place:
             with contextlib.suppress(PackError):
                 remove_bytes(version.url)
-        storing.fail(registry, left.key, ModelError("it was killed while it packed; all files are where they were: call it again"))
-        registry.write(lambda connection, project: models.cleared(connection, left.key))
+        storing.fail(
+            registry, left.key, ModelError("it was killed while it packed; all files are where they were: call it again")
+        )
+        registry.write(lambda connection, _: models.cleared(connection, left.key))
         mine.spool.drop(place)
         return 0
     if version.state in models.THERE:
         digest = ("", "") if not os.path.exists(content) else gathering.digest(content)
-        storing.clear(registry, mine, left.key, left.sources if digest[1] else None, place, (content, digest[1]))
+        sources = left.sources if digest[1] else None
+        storing.clear(registry, mine, left.key, sources=sources, place=place, content=(content, digest[1]))
         return 0
     if version.state == "pruned":
         return 0
@@ -81,7 +84,7 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
     is_ours = os.path.exists(content + MANIFEST)
     source = Originals.of(left.sources).path if left.sources else ""
     job = storing.Job(registry, left.key, version, left.label, content, place, is_ours, source, left.sources, None)
-    registry.write(lambda connection, project: models.again(connection, left.key))
+    registry.write(lambda connection, _: models.again(connection, left.key))
     if not in_place:
         folder = version.url[: -len(version.url.rpartition("/")[2])]
         destination = destinations.chosen(folder, env.read())

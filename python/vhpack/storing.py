@@ -1,4 +1,4 @@
-"""From a file or a folder to a stored version of a model: snapshot, row, upload, comparison, and only then its end as an original.
+"""From a file or a folder to a stored version of a model: snapshot, row, upload, comparison, and only then the original's end.
 
 The row that says that a version is under way is there before a byte is sent, and says it is stored after what arrived was
 compared; so a process may be killed between any two of these steps, and another one goes on (`resuming`).
@@ -13,7 +13,21 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vhpack import destinations, env, gathering, originals, outbox, packages, paths, registrar, runs, sizes, spool, stored, uploading
+from vhpack import (
+    destinations,
+    env,
+    gathering,
+    originals,
+    outbox,
+    packages,
+    paths,
+    registrar,
+    runs,
+    sizes,
+    spool,
+    stored,
+    uploading,
+)
 from vhpack._packing import run as pack
 from vhpack.errors import JobWarning, ModelError, PackError
 from vhpack.originals import Originals
@@ -360,10 +374,10 @@ def _end(job: Job, mine: Keeper) -> None:
 
     job.registry.write(work)
     with contextlib.suppress(PackError):  # it is stored; what is left of it here, the next look finds
-        clear(job.registry, mine, job.key, job.sources, job.place, (job.content, xxh3_128))
+        clear(job.registry, mine, job.key, sources=job.sources, place=job.place, content=(job.content, xxh3_128))
 
 
-def clear(registry: Registry, mine: Keeper, key: int, sources: str | None, place: str, content: tuple[str, str]) -> None:
+def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, place: str, content: tuple[str, str]) -> None:
     """Remove the originals of what is stored, and the snapshot."""
     from vhpack.registry import models
 
@@ -374,7 +388,7 @@ def clear(registry: Registry, mine: Keeper, key: int, sources: str | None, place
     if why:
         mine.remarks.append(f"{why[0]}; and {len(why) - 1:,} more" if len(why) > 1 else why[0])
     mine.spool.drop(place)
-    registry.write(lambda connection, project: models.cleared(connection, key))
+    registry.write(lambda connection, _: models.cleared(connection, key))
 
 
 def _remove(key: int, found: Originals, content: str, digest: str) -> list[str]:
@@ -412,7 +426,7 @@ def fail(registry: Registry, key: int, error: PackError) -> None:
     """Note what a version failed of."""
     from vhpack.registry import models
 
-    registry.write(lambda connection, project: models.fail(connection, key, str(error)))
+    registry.write(lambda connection, _: models.fail(connection, key, str(error)))
 
 
 def _facts() -> Facts | None:

@@ -38,8 +38,8 @@ class Task:
         Args:
             project_name: The project, which the places of its models are named after.
             task_name: The task's name, which models have that are given none; by default the step's, or `default`.
-            output_uri: The folder that its models are sent to: a URI, or a path. None leaves it to the other places that say it; see
-                `vhpack.OutputModel`.
+            output_uri: The folder that its models are sent to: a URI, or a path. None leaves it to the other places that say it;
+                see `vhpack.OutputModel`.
 
         Raises:
             OptionError: another task is open.
@@ -206,6 +206,6 @@ _prepared: Task | None = None
 
 def _count(run: str) -> None:
     """Count the tasks of each run from the beginning."""
-    global _open_run, _begun  # noqa: PLW0603 - one for each process
+    global _open_run, _begun
     if _open_run != run:
         _open_run, _begun = run, 0

@@ -59,7 +59,7 @@ def test_weights_are_fetched_whole_and_over_nothing(model: vhpack.OutputModel, g
     assert Path("out/a.txt").read_text() == "a"
 
 
-def test_one_is_published_under_an_alias_and_is_an_input_by_that(model: vhpack.OutputModel, ground: Path) -> None:
+def test_one_is_published_under_an_alias_and_is_an_input_by_that(model: vhpack.OutputModel) -> None:
     ended = ask("model", "publish", "resnet", "--alias", "prod", "--version", "2", "--note", "best")
     assert (ended.code, ended.err) == (0, f"the model resnet ({model.id}) is published, and model://resnet/prod means it now\n")
     assert model.published
@@ -88,7 +88,14 @@ def test_old_versions_are_removed(model: vhpack.OutputModel) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("show", "nothing"), ("versions", "nothing"), ("download", "nothing"), ("publish", "nothing"), ("prune", "nothing"), ("show", "model://a/b")],
+    [
+        ("show", "nothing"),
+        ("versions", "nothing"),
+        ("download", "nothing"),
+        ("publish", "nothing"),
+        ("prune", "nothing"),
+        ("show", "model://a/b"),
+    ],
 )
 def test_what_is_not_there_is_one_line(model: vhpack.OutputModel, arguments: tuple[str, ...]) -> None:
     del model

@@ -25,7 +25,10 @@ def test_making_one_registers_nothing_and_makes_no_file(task: vhpack.Task, groun
     assert list(ground.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [{"config_text": "x=1", "config_dict": {"x": 1}}, {"name": ""}, {"label_enumeration": {"a": "b"}}, {"tags": "one"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"config_text": "x=1", "config_dict": {"x": 1}}, {"name": ""}, {"label_enumeration": {"a": "b"}}, {"tags": "one"}],
+)
 def test_arguments_that_make_no_sense_are_refused(task: vhpack.Task, arguments: dict[str, object], ground: Path) -> None:
     with pytest.raises(ValueError, match=r"only one of|name is empty|label 'a'|tags are"):
         vhpack.OutputModel(task, **arguments)  # type: ignore[arg-type]
@@ -36,7 +39,7 @@ class TestTasks:
     def test_there_is_no_model_without_one(self) -> None:
         with pytest.raises(ValueError, match=r"call vhpack.Task.init\(\), or prepare\(\)"):
             vhpack.OutputModel()
-        with pytest.raises(ValueError, match="must be a vhpack.Task"):
+        with pytest.raises(ValueError, match=r"must be a vhpack\.Task"):
             vhpack.OutputModel(task="train")  # type: ignore[arg-type]
 
     def test_the_current_one_is_that_of_init_else_the_prepared_run(self) -> None:
@@ -199,7 +202,7 @@ class TestPublished:
             lambda: model.update_weights_package(["b.bin"]),
             lambda: model.update_labels({}),
             lambda: model.update_design(config_text="x"),
-            lambda: model.update_design(),
+            model.update_design,
             lambda: model.set_upload_destination("file:///tmp"),
             lambda: setattr(model, "name", "other"),
         )

@@ -13,7 +13,9 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def ran(script: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, EXAMPLES / script], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / script], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

@@ -112,7 +112,9 @@ class TestRefusals:
         before = sorted(os.listdir(os.environ.get("TMPDIR", "/tmp")))
 
         def check() -> None:
-            assert [name for name in os.listdir(os.environ.get("TMPDIR", "/tmp")) if "vhpack" in name and name not in before] == []
+            assert [
+                name for name in os.listdir(os.environ.get("TMPDIR", "/tmp")) if "vhpack" in name and name not in before
+            ] == []
             assert left_in_spool() == []
             assert not any(path.is_file() for path in (ground / ".valohai/store").rglob("*"))
 
@@ -128,7 +130,9 @@ class TestRefusals:
         assert rows("models") == 0
 
     @pytest.mark.parametrize("folder", ["nowhere", "empty", "file.bin"])
-    def test_a_folder_that_is_not_there_or_has_nothing(self, model: vhpack.OutputModel, unchanged: Callable[[], None], folder: str) -> None:
+    def test_a_folder_that_is_not_there_or_has_nothing(
+        self, model: vhpack.OutputModel, unchanged: Callable[[], None], folder: str
+    ) -> None:
         Path("empty").mkdir()
         Path("file.bin").write_bytes(b"a")
         with pytest.raises(NoFilesError, match=r"does not exist|is empty|is no folder"):
@@ -138,7 +142,9 @@ class TestRefusals:
         assert rows("models") == 0
         unchanged()
 
-    def test_a_link_to_nowhere_and_a_fifo_are_said_and_nothing_is_packed(self, model: vhpack.OutputModel, unchanged: Callable[[], None]) -> None:
+    def test_a_link_to_nowhere_and_a_fifo_are_said_and_nothing_is_packed(
+        self, model: vhpack.OutputModel, unchanged: Callable[[], None]
+    ) -> None:
         tree()
         before = contents("tree")
         Path("tree/sub/link").symlink_to("nowhere")
@@ -162,17 +168,24 @@ class TestRefusals:
         assert {name: content for name, content in contents("tree").items() if name != "models"} == before
         assert rows("models") == 0
 
-    def test_a_model_whose_first_package_cannot_be_packed_lives_on(self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_model_whose_first_package_cannot_be_packed_lives_on(
+        self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before = contents(tree())
         with monkeypatch.context() as patched:
-            patched.setattr(storing, "pack", lambda *_, **__: (_ for _ in ()).throw(vhpack.NoSpaceError(28, "the disk is full", "x")))
+            patched.setattr(
+                storing, "pack", lambda *_, **__: (_ for _ in ()).throw(vhpack.NoSpaceError(28, "the disk is full", "x"))
+            )
             with pytest.raises(vhpack.NoSpaceError):
                 model.update_weights_package(weights_path="tree")
         assert contents("tree") == before
         model.update_labels({"cat": 1})
         model.update_weights_package(weights_path="tree", async_enable=False)
         assert vhpack.Model(model.id).labels == {"cat": 1}
-        assert [(version.state, version.error) for version in model.versions()] == [("failed", "the disk is full"), ("stored", None)]
+        assert [(version.state, version.error) for version in model.versions()] == [
+            ("failed", "the disk is full"),
+            ("stored", None),
+        ]
 
     def test_files_of_1970_are_packed(self, model: vhpack.OutputModel) -> None:
         os.utime(tree() / "weights.bin", (0, 0))
@@ -230,7 +243,9 @@ class TestRemoval:
         assert Path(str(model.get_weights())).read_bytes() == b"one"
         assert [name for name in os.listdir() if name.endswith(".vhpack-original")] == []
 
-    def test_what_was_put_aside_by_one_that_was_killed_goes(self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_was_put_aside_by_one_that_was_killed_goes(
+        self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from vhpack import originals
 
         path = Path("a.bin")

@@ -73,7 +73,9 @@ class TestArguments:
             ({"is_package": True}, "."),
         ],
     )
-    def test_what_makes_no_sense_is_refused_and_the_file_stays(self, model: vhpack.OutputModel, arguments: dict[str, object], said: str) -> None:
+    def test_what_makes_no_sense_is_refused_and_the_file_stays(
+        self, model: vhpack.OutputModel, arguments: dict[str, object], said: str
+    ) -> None:
         path = write("a.bin")
         with pytest.raises(vhpack.PackError, match=said):
             model.update_weights(path, **arguments)  # type: ignore[arg-type]
@@ -194,7 +196,9 @@ class TestDestinations:
 class TestLater:
     """What becomes of a version that is on its way, while the program goes on."""
 
-    def test_the_call_does_not_wait_and_what_is_written_later_does_not_arrive(self, model: vhpack.OutputModel, slow: Proxy) -> None:
+    def test_the_call_does_not_wait_and_what_is_written_later_does_not_arrive(
+        self, model: vhpack.OutputModel, slow: Proxy
+    ) -> None:
         slow.faults.append(Fault("^PUT ", "delay", 1500, times=1))
         path = write("a.bin", b"old" * 1000)
         uri = model.update_weights(path, target_filename="renamed.bin")
@@ -206,7 +210,9 @@ class TestLater:
         assert Path(str(model.get_weights(raise_on_error=True))).read_bytes() == b"old" * 1000
         assert path.read_bytes() == b"new" * 1000, "it is not what was stored, and so is not removed"
 
-    def test_where_the_store_fails_nothing_is_lost_and_the_last_good_one_stays(self, model: vhpack.OutputModel, slow: Proxy) -> None:
+    def test_where_the_store_fails_nothing_is_lost_and_the_last_good_one_stays(
+        self, model: vhpack.OutputModel, slow: Proxy
+    ) -> None:
         good = model.update_weights(write("a.bin", b"good"), async_enable=False)
         failing(slow)
         path = write("b.bin", b"bad")
@@ -239,7 +245,12 @@ class TestLater:
         model.update_weights(one)
         model.update_weights(one, auto_delete_file=False)
         vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
-        assert [Path(str(model.get_weights(version=n))).name for n in (1, 2, 3, 4)] == ["c1.bin", "c2.bin", "same.bin", "same.bin"]
+        assert [Path(str(model.get_weights(version=n))).name for n in (1, 2, 3, 4)] == [
+            "c1.bin",
+            "c2.bin",
+            "same.bin",
+            "same.bin",
+        ]
         assert not Path("c1.bin").exists()
         assert not Path("c2.bin").exists()
 

@@ -80,7 +80,18 @@ def test_what_can_be_no_name_is_said(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["datum://", "dataset://a", "dataset://a/b/c", "dataset:///v", "datum://%ff", "model://a", "model://a/b/c", "datum:/a", "s3://a/b"]
+    "uri",
+    [
+        "datum://",
+        "dataset://a",
+        "dataset://a/b/c",
+        "dataset:///v",
+        "datum://%ff",
+        "model://a",
+        "model://a/b/c",
+        "datum:/a",
+        "s3://a/b",
+    ],
 )
 def test_what_refers_to_nothing_is_said(uri: str) -> None:
     with pytest.raises(OptionError, match=r"datum://|dataset://|model://|UTF-8"):

@@ -253,7 +253,13 @@ def _row(found: Model) -> tuple[str, ...]:
     known = found.versions()
     current = known[-1] if known else None
     state = "published" if found.published else "-" if current is None else current.state
-    return (found.name, found.id, "-" if current is None else str(current.n), state, tables.when(known[0].created if known else None))
+    return (
+        found.name,
+        found.id,
+        "-" if current is None else str(current.n),
+        state,
+        tables.when(known[0].created if known else None),
+    )
 
 
 def _fields(found: Model) -> dict[str, object]:

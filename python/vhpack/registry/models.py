@@ -1,4 +1,4 @@
-"""Models and their versions: rows in, records out. A version becomes the current one in the transaction that says it is stored."""
+"""Models and their versions: rows in, records out. A version becomes the current one in the transaction that has it stored."""
 
 from __future__ import annotations
 
@@ -284,7 +284,14 @@ def finish(
         return None
     (datum,) = datums.add(connection, project, run, [output])
     stamp = datums.now()
-    ended = {"state": state, "datum": datum, "size": output.size if output.size >= 0 else None, "stored": stamp, "error": None, "remark": None}
+    ended = {
+        "state": state,
+        "datum": datum,
+        "size": output.size if output.size >= 0 else None,
+        "stored": stamp,
+        "error": None,
+        "remark": None,
+    }
     connection.execute(_V.update().where(_V.c.id == key).values(ended))
     model = connection.execute(select(_M).where(_M.c.id == row.model).with_for_update()).one()
     changed: dict[str, object] = {"modified": stamp}
@@ -326,7 +333,9 @@ def publish(connection: Connection, project: int, uuid: str) -> None:
         select(_V.c.number).where(_V.c.model == row.id, _V.c.state.in_(BEGUN)).order_by(_V.c.number)
     ).scalar()
     if on_its_way is not None:
-        raise ModelError(f"{_shown(row)} is not published: version {on_its_way} is on its way; wait_for_uploads(), or resume_uploads()")
+        raise ModelError(
+            f"{_shown(row)} is not published: version {on_its_way} is on its way; wait_for_uploads(), or resume_uploads()"
+        )
     if row.current is None:
         raise ModelError(f"{_shown(row)} has no stored version, and nothing to publish; update_weights() stores one")
     stamp = datums.now()
@@ -372,7 +381,9 @@ def prune(
         connection.execute(_V.update().where(_V.c.id == row.id).values(state="pruning", sources=None))
         if row.datum is not None:
             table = schema.DATUMS
-            connection.execute(table.update().where(table.c.id == row.datum, table.c.purged.is_(None)).values(purged=datums.now()))
+            connection.execute(
+                table.update().where(table.c.id == row.datum, table.c.purged.is_(None)).values(purged=datums.now())
+            )
     return [_unfinished(row) for row in due], why
 
 

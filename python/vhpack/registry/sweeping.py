@@ -66,7 +66,9 @@ def model_of(connection: Connection, number: int) -> str | None:
     models, versions = schema.MODELS, schema.MODEL_VERSIONS
     joined = versions.join(models, models.c.id == versions.c.model)
     condition = (versions.c.datum == number, versions.c.state.in_(("stored", "registered")))
-    found = connection.execute(select(models.c.name, models.c.uuid, versions.c.number).select_from(joined).where(*condition)).first()
+    found = connection.execute(
+        select(models.c.name, models.c.uuid, versions.c.number).select_from(joined).where(*condition)
+    ).first()
     return None if found is None else f"it is version {found.number} of the model {found.name!r} ({found.uuid})"
 
 

@@ -25,6 +25,7 @@ class Softmax:
 
     def partial_fit(self, points: np.ndarray, kinds: np.ndarray, classes: object = None) -> "Softmax":
         """Take a step down the gradient."""
+        del classes
         inputs = np.hstack([points, np.ones((len(points), 1))])
         scores = np.exp(inputs @ self.weights)
         error = scores / scores.sum(1, keepdims=True) - np.eye(3)[kinds]
