@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vhpack import designs, registrar
-from vhpack.errors import ModelError, OptionError
+from vhpack.errors import ModelError
 from vhpack.models import Known
 from vhpack.registry.records import ModelRecord
-from vhpack.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from vhpack.registry.models import Draft
+    from vhpack.tasks import Task
 
 _COLUMNS = {"config_text": "config", "project": "task_project"}
 """Columns that are called otherwise than what they hold."""
@@ -49,9 +49,7 @@ class Described(Known):
 
     @name.setter
     def name(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"name is {name!r}; it must be text, and not empty")
-        self._change(name=name)
+        self._change({"name": designs.checked_name(name)})
 
     @property
     def comment(self) -> str:
@@ -60,7 +58,7 @@ class Described(Known):
 
     @comment.setter
     def comment(self, comment: str) -> None:
-        self._change(although_published=True, comment=str(comment))
+        self._change({"comment": str(comment)}, although_published=True)
 
     @property
     def tags(self) -> list[str]:
@@ -69,7 +67,7 @@ class Described(Known):
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        self._change(although_published=True, tags=designs.checked_tags(tags))
+        self._change({"tags": designs.checked_tags(tags)}, although_published=True)
 
     @property
     def labels(self) -> dict[str, int]:
@@ -109,7 +107,7 @@ class Described(Known):
 
     @framework.setter
     def framework(self, framework: str | None) -> None:
-        self._change(framework=framework)
+        self._change({"framework": framework})
 
     def connect(self, task: Task, name: str | None = None, **kwargs: object) -> None:
         """Say what the model is called among those of its task; another one that was called so is that no longer.
@@ -123,9 +121,9 @@ class Described(Known):
             ModelError: it is another task, or the model is published.
         """
         del kwargs
-        if not isinstance(task, Task) or task.id != self._record().task:
+        if getattr(task, "id", None) != self._record().task:
             raise ModelError("a model is connected to the task that makes it, and to no other; give it that")
-        self._change(connected=name or self.name)
+        self._change({"connected": name or self.name})
 
     def update_design(self, config_text: str | None = None, config_dict: Mapping[str, object] | None = None) -> Waitable:
         """Keep another configuration; an empty text clears it, and neither changes nothing.
@@ -142,7 +140,7 @@ class Described(Known):
         if text is None:
             self._refuse_published()
         else:
-            self._change(config_text=text)
+            self._change({"config_text": text})
         return Waitable()
 
     def update_labels(self, labels: Mapping[str, int]) -> Waitable:
@@ -155,7 +153,7 @@ class Described(Known):
             OptionError: they are something else.
             ModelError: the model is published.
         """
-        self._change(labels=designs.checked_labels(labels))
+        self._change({"labels": designs.checked_labels(labels)})
         return Waitable()
 
     def _record(self) -> ModelRecord:
@@ -214,16 +212,18 @@ class Described(Known):
         if known is None:
             raise ModelError(f"there is no model {self._id!r} to go on with; `vhpack model list` shows all")
         lines = [f"Overwritten by task id: {self._task.id}", comment, known.comment]
-        given = {"name": name, "labels": labels, "tags": tags, "framework": framework, "config_text": config_text}
-        self._change(
-            **{key: value for key, value in given.items() if value is not None},
-            comment="\n".join(line for line in dict.fromkeys(lines) if line),
-            task=self._task.id,
-            task_name=self._task.name,
-            project=self._task.project,
-        )
+        given: dict[str, object] = {
+            "name": name,
+            "labels": labels,
+            "tags": tags,
+            "framework": framework,
+            "config_text": config_text,
+        }
+        given["comment"] = "\n".join(line for line in dict.fromkeys(lines) if line)
+        given |= {"task": self._task.id, "task_name": self._task.name, "project": self._task.project}
+        self._change({key: value for key, value in given.items() if value is not None})
 
-    def _change(self, *, although_published: bool = False, **changes: object) -> None:
+    def _change(self, changes: Mapping[str, object], *, although_published: bool = False) -> None:
         """Change what is said of it: of a draft here, of a registered model there."""
         if self._draft is not None:
             self._draft = replace(self._draft, **changes)  # type: ignore[arg-type]

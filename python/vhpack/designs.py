@@ -40,13 +40,14 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     Raises:
         OptionError: they are no texts.
     """
-    found = [] if isinstance(tags, str) else list(tags)
-    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
+    found: list[object] = [None] if isinstance(tags, str) else list(tags)
+    texts = [tag for tag in found if isinstance(tag, str) and tag]
+    if len(texts) != len(found):
         raise OptionError(f"tags are {tags!r}; they must be a list of texts")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(texts))
 
 
-def checked_iteration(iteration: int) -> int:
+def checked_iteration(iteration: object) -> int:
     """Return an iteration.
 
     Raises:
@@ -55,6 +56,28 @@ def checked_iteration(iteration: int) -> int:
     if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 0:
         raise OptionError(f"iteration is {iteration!r}; it must be a whole number from 0 on")
     return iteration
+
+
+def checked_name(name: object, what: str = "name") -> str:
+    """Return a name.
+
+    Raises:
+        OptionError: it is no text, or empty.
+    """
+    if not isinstance(name, str) or not name:
+        raise OptionError(f"{what} is {name!r}; it must be text, and not empty")
+    return name
+
+
+def checked_keep(keep: object) -> int:
+    """Return how many are to stay.
+
+    Raises:
+        OptionError: it is no whole number from 1 on.
+    """
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+        raise OptionError(f"keep is {keep!r}; it must be a whole number from 1 on")
+    return keep
 
 
 def text_of(config_text: str | None, config_dict: Mapping[str, object] | None) -> str | None:

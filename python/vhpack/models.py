@@ -285,13 +285,12 @@ class Known:
         """
         from vhpack import resuming, stored
 
-        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
-            raise OptionError(f"keep is {keep!r}; it must be a whole number from 1 on")
+        wanted = designs.checked_keep(keep)
         registry = registrar.opened()
         from vhpack.registry import models
 
         due, why = registry.write(
-            lambda connection, project: models.prune(connection, project, self._id, keep, stored.is_removable)
+            lambda connection, project: models.prune(connection, project, self._id, wanted, stored.is_removable)
         )
         for each in due:
             resuming.remove(registry, each)

@@ -57,7 +57,7 @@ def remove_files(originals: Originals, digests: Mapping[str, str], folders: list
         folders: Names of members that are folders.
     """
     root, why = originals.path, []
-    touched = {os.path.join(root, folder.rstrip("/")) for folder in folders}
+    touched = {path for folder in folders if (path := _inside(root, folder.rstrip("/"))) is not None and not os.path.islink(path)}
     for some in _pieces(list(digests)):
         paths = {path: digests[name] for name in some if (path := _inside(root, name)) is not None}
         for path, digest in paths.items():

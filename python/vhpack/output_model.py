@@ -140,7 +140,7 @@ class OutputModel(Described):
             found = designs.checked_destination(uri)
         except errors.UnknownSchemeError:
             return False
-        self._change(destination=found)
+        self._change({"destination": found})
         return True
 
     @classmethod
@@ -459,7 +459,8 @@ def _refuse_no_file(path: str, kind: type[PackError] = SourceNotFoundError) -> N
 
 
 def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not name or "/" in name or name in (".", "..") or not name.isprintable():
+    designs.checked_name(name, "target_filename")
+    if "/" in name or name in (".", "..") or not name.isprintable():
         raise OptionError(f"target_filename is {name!r}; it must be a file's name, without a folder")
     return name
 

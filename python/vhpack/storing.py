@@ -169,12 +169,11 @@ def keeper() -> Keeper:
     """Return what is under way in this process; a forked one has none of its parent's."""
     global _keeper  # noqa: PLW0603 - one for each process
     with _making:
-        theirs = _keeper is None or _keeper.process != os.getpid()
-        if not theirs and not _keeper.jobs and _keeper.spool.root != paths.spool_path():
-            _keeper.spool.close()  # of a run that has ended
-            theirs = True
-        if theirs or _keeper is None:
-            _keeper = Keeper()
+        known = None if _keeper is None or _keeper.process != os.getpid() else _keeper
+        if known is not None and not known.jobs and known.spool.root != paths.spool_path():
+            known.spool.close()  # of a run that has ended
+            known = None
+        _keeper = known or Keeper()
         return _keeper
 
 

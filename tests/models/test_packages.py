@@ -83,7 +83,7 @@ class TestLists:
         for name in ("x/a/same.bin", "x/b/same.bin", "x/c.bin"):
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_bytes(name.encode())
-        files = ["x/a/same.bin", Path("x/b/same.bin"), os.path.abspath("x/c.bin"), "x/c.bin"]
+        files: list[str | Path] = ["x/a/same.bin", Path("x/b/same.bin"), os.path.abspath("x/c.bin"), "x/c.bin"]
         model.update_weights_package(files, async_enable=False)
         found = model.get_weights_package()
         assert isinstance(found, list)
@@ -226,8 +226,6 @@ class TestRemoval:
         self, model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A training loop writes the next one under the same name, at the worst of all moments."""
-        from vhpack import originals
-
         real = os.rename
         path = Path("a.bin")
         path.write_bytes(b"one")
@@ -237,7 +235,7 @@ class TestRemoval:
                 path.write_bytes(b"the next one")
             real(source, target)
 
-        monkeypatch.setattr(originals.os, "rename", rename)
+        monkeypatch.setattr(os, "rename", rename)
         model.update_weights(path, async_enable=False)
         assert path.read_bytes() == b"the next one"
         assert Path(str(model.get_weights())).read_bytes() == b"one"
@@ -251,7 +249,7 @@ class TestRemoval:
         path = Path("a.bin")
         path.write_bytes(b"one")
         with monkeypatch.context() as patched:
-            patched.setattr(originals.os, "unlink", lambda _: (_ for _ in ()).throw(SystemExit()))
+            patched.setattr(os, "unlink", lambda _: (_ for _ in ()).throw(SystemExit()))
             with pytest.raises(SystemExit):
                 originals.remove_file(str(path.absolute()), vhpack.hash_files("a.bin")["a.bin"])
         (aside,) = os.listdir()
@@ -412,7 +410,7 @@ class TestPruning:
         model.update_weights(register_uri="s3://b/k")
         assert len(model.prune(keep=2)) == 3
         assert mine.exists()
-        assert slow.count("^DELETE ") >= 3
+        assert slow.count(r"^POST .*\?delete|^DELETE ") >= 3
         assert [version.state for version in model.versions()] == ["pruned"] * 3 + ["registered"] * 2
 
     def test_the_data_of_a_version_are_not_purged_by_themselves(self, model: vhpack.OutputModel) -> None:

@@ -5,7 +5,7 @@ import pickle
 import vhpack
 
 vhpack.prepare(step="predict", default_inputs={"model": "model://digits/prod"})
-path = vhpack.inputs("model").path()
+path = vhpack.inputs("model").path() or ""
 with open(path, "rb") as file:
     weights = pickle.load(file)
 model = vhpack.Model("model://digits/prod")

@@ -1,6 +1,7 @@
 """Trains a classifier, keeps a snapshot of every epoch while it goes on, and publishes the best of them as `digits/prod`."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Softmax:
         return float(((inputs @ self.weights).argmax(1) == kinds).mean())
 
 
-def classifier() -> object:
+def classifier() -> Any:
     """Return scikit-learn's, where that is installed."""
     try:
         from sklearn.linear_model import SGDClassifier
