@@ -6,19 +6,26 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from vhpack import destinations, env, gathering, registrar, storing
+from vhpack import destinations, env, gathering, registrar, storing, uploading
 from vhpack.errors import ModelError, PackError
 from vhpack.originals import Originals
 from vhpack.stored import MANIFEST, local_path, remove_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vhpack.registry.models import Unfinished
     from vhpack.registry.opening import Registry
     from vhpack.storing import Keeper
+    from vhpack.upload import Upload
 
 
 def resume() -> int:
-    """Go on with what processes that are gone have left, and with what failed; return how many versions that are."""
+    """Go on with what processes that are gone have left, and with what failed; return how many versions that are.
+
+    Where the records of uploads name such a version, all that is recorded of processes that are gone goes on, as with
+    `vhpack resume`.
+    """
     registry = registrar.existing()
     if registry is None:
         return 0
@@ -28,14 +35,17 @@ def resume() -> int:
     with registry.reading() as connection:
         left = models.unfinished(connection, registry.project(connection))
     busy = {job.key for job in storing.under_way()}
+    left = [each for each in left if each.key not in busy and each.snapshot is not None]
+    ours = [each for each in left if mine.spool.takes(str(each.snapshot))]
+    adopted = _adopted({str(each.snapshot) for each in ours})
     for each in left:
-        if each.key in busy or each.snapshot is None:
-            continue
-        if mine.spool.takes(each.snapshot):
-            begun += _go_on(registry, mine, each)
-        elif mine.spool.is_gone(each.snapshot) and each.version.state in models.BEGUN:
+        if each in ours:
+            begun += _go_on(registry, mine, each, adopted)
+        elif mine.spool.is_gone(str(each.snapshot)) and each.version.state in models.BEGUN:
             storing.fail(registry, each.key, ModelError("what was to be sent is there no longer; call update_weights() again"))
-    mine.spool.sweep({str(each.snapshot) for each in left})
+    with registry.reading() as connection:
+        needed = {str(each.snapshot) for each in models.unfinished(connection, registry.project(connection))}
+    mine.spool.sweep(needed)
     return begun
 
 
@@ -54,7 +64,19 @@ def remove(registry: Registry, given_up: Unfinished) -> None:
     registry.write(lambda connection, _: models.pruned(connection, given_up.key))
 
 
-def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
+def _adopted(snapshots: set[str]) -> list[Upload]:
+    """Return uploads that are recorded and go on, if one of these is among them.
+
+    Begun anew, they would be recorded twice, and the first record would be of a file that is gone when all is done.
+    """
+    if not snapshots:
+        return []
+    dead = {str(record["path"]) for record in uploading.records() if not record.get("alive")}
+    recorded = any(snapshot in dead or snapshot + MANIFEST in dead for snapshot in snapshots)
+    return uploading.resume({}) if recorded else []
+
+
+def _go_on(registry: Registry, mine: Keeper, left: Unfinished, adopted: Sequence[Upload]) -> int:
     from vhpack.registry import models
 
     version, place = left.version, str(left.snapshot)
@@ -89,6 +111,6 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished) -> int:
         folder = version.url[: -len(version.url.rpartition("/")[2])]
         destination = destinations.chosen(folder, env.read())
         assert destination is not None  # noqa: S101 - `to` was given
-        storing.send(job, destination)
+        storing.send(job, destination, adopted)
     mine.take(job)
     return 1

@@ -320,15 +320,19 @@ def say_remarks() -> None:
             warnings.warn(_keeper.remarks.pop(), JobWarning, stacklevel=3)
 
 
-def send(job: Job, destination: Destination) -> None:
-    """Begin the upload of what is in the spool."""
+def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> None:
+    """Begin the upload of what is in the spool, but for what another process had begun, and goes on."""
     path = stored.local_path(job.version.url)
     if path is not None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    pairs: list[tuple[str, str | UploadError]] = [(job.content, job.version.url)]
-    if job.package:
-        pairs.append((job.content + MANIFEST, job.version.url + MANIFEST))
-    job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk)
+    known = {upload.uri: upload for upload in adopted if upload.state not in ("failed", "cancelled")}
+    ends = ("", MANIFEST) if job.package else ("",)
+    job.uploads += [known[job.version.url + end] for end in ends if job.version.url + end in known]
+    pairs: list[tuple[str, str | UploadError]] = [
+        (job.content + end, job.version.url + end) for end in ends if job.version.url + end not in known
+    ]
+    if pairs:
+        job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk)
 
 
 def _pack(job: Job, contents: Contents, destination: Destination) -> PackReport:

@@ -20,8 +20,8 @@ from tests.upload.proxy import Proxy
 from tests.upload.sending import recorded
 from vhpack.registry import opening
 
-KILLS = 40 if SOAK else 3
-CALLS = 200 if SOAK else 6
+KILLS = 40 if SOAK else 2
+CALLS = 60 if SOAK else 2
 
 JOB = """
 import os, sys, vhpack
@@ -81,16 +81,19 @@ def check(folder: Path, told: list[str], around: dict[str, str], monkeypatch: py
         done = [version.n for version in versions if version.state == "stored"]
         assert first.url == (versions[done[-1] - 1].url if done else None)
     assert left_in_spool() == []
+    vhpack.reset()
     assert [record for record in recorded(around, folder) if not record.get("alive")] == []
 
 
 def test_a_kill_at_a_random_moment_loses_no_snapshot(ground: Path, monkeypatch: pytest.MonkeyPatch, slow: Proxy) -> None:
+    destination = vhpack.runs.destination()
+    assert destination is not None
     around = environment()
     chosen = random.Random(5)
     killed = 0
     for number in range(KILLS):
         folder = ground / f"job-{number}"
-        where = {**around, "VHPACK_UPLOAD_URI": str(vhpack.runs.destination().uri) if number % 2 else ""}  # type: ignore[union-attr]
+        where = {**around, "VHPACK_UPLOAD_URI": destination.uri if number % 2 else ""}
         process = subprocess.Popen(job(folder), cwd=folder, env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         told = [process.stdout.readline().strip()]
