@@ -332,12 +332,12 @@ def test_many_processes_make_many_models_in_one_registry(ground: Path) -> None:
         "task.close()\n"
     )
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(number), "25"], env=environment(), cwd=ground, stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", code, str(number), "8"], env=environment(), cwd=ground, stderr=subprocess.PIPE)
         for number in range(2)
     ]
     assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 2
     found = vhpack.query_models()
-    assert len(found) == 50
+    assert len(found) == 16
     assert {model.versions()[0].state for model in found} == {"stored"}
 
 
