@@ -130,7 +130,7 @@ def checked_destination(uri: str | os.PathLike[str]) -> str:
         text = Path(os.path.normpath(os.path.join(runs.current().base, text))).as_uri()
     destinations.scheme_of(text)
     destinations.below(text, "x")
-    stored.check_writable(text)
+    stored.check_writable(text, make=True)
     return text
 
 

@@ -381,6 +381,13 @@ class Model(Known):
             except NotRegisteredError as error:
                 raise ModelError(str(error)) from None
 
+    @classmethod
+    def _of(cls, id: str) -> Model:  # noqa: A002
+        """Return a model whose ID is known to be one."""
+        made = cls.__new__(cls)
+        made._id = id  # noqa: SLF001 - it is this class's
+        return made
+
     def _record(self) -> ModelRecord:
         registry = registrar.opened()
         from vhpack.registry import models
@@ -429,7 +436,7 @@ def query_models(
 
     with registry.reading() as connection:
         found = models.listed(connection, registry.project(connection), name=name, tags=wanted, published=published)
-    return [Model(each.id) for each in found]
+    return [Model._of(each.id) for each in found]  # noqa: SLF001 - this module's own
 
 
 def _warn(error: ModelError) -> None:

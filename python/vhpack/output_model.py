@@ -371,7 +371,7 @@ class OutputModel(Described):
             place = registrar.place()
             folder = designs.checked_destination(place.store if place is not None else paths.spool_path())
             return destinations.checked(folder, {})
-        stored.check_writable(found.uri)
+        stored.check_writable(found.uri, make=False)
         return found
 
     def _order(self, name: str, upload_uri: StrPath | None, iteration: int | None, remark: str | None) -> storing.Order:

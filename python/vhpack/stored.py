@@ -19,8 +19,13 @@ def local_path(uri: str) -> str | None:
     return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
-def check_writable(uri: str) -> None:
-    """See to it that a folder of this machine is there, and can be written to; other places are asked when something is sent.
+def check_writable(uri: str, *, make: bool) -> None:
+    """See to it that a folder of this machine can be written to; other places are asked when something is sent.
+
+    Args:
+        uri: The folder.
+        make: Make it where it is not there, as somebody has just asked for it by name. Later, one that is gone is a disk that
+            is not mounted, and made again it would be on another.
 
     Raises:
         BadDestinationError: it cannot.
@@ -31,7 +36,8 @@ def check_writable(uri: str) -> None:
     import tempfile
 
     try:
-        os.makedirs(folder, exist_ok=True)
+        if make:
+            os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -120,10 +120,14 @@ class Keeper:
         """See a version to its end."""
         with self.lock:
             self.jobs.append(job)
-            if self._thread is None:
+            if not self.is_alive():
                 self._thread = threading.Thread(target=self._see_to_all, name="vhpack-models", daemon=True)
                 self._thread.start()
             self.changed.notify_all()
+
+    def is_alive(self) -> bool:
+        """Return whether somebody sees to the versions."""
+        return self._thread is not None and self._thread.is_alive()
 
     def _see_to_all(self) -> None:
         while True:
@@ -143,7 +147,7 @@ class Keeper:
                 return True
         for job in waiting:
             if job.digests is None:
-                with contextlib.suppress(PackError, OSError):  # which the end says
+                with contextlib.suppress(Exception):  # which the end says
                     job.digests = gathering.digest(job.content)
                     return True
         return False
@@ -460,7 +464,7 @@ def _leave(mine: Keeper) -> None:
 
     if mine.process != os.getpid():
         return
-    while any(job.has_ended() for job in under_way()):
+    while mine.is_alive() and any(job.has_ended() for job in under_way()):
         with mine.changed:
             mine.changed.wait(_LOOK)
     for job in under_way():

@@ -132,7 +132,7 @@ class Task:
         with registry.reading() as connection:
             project = registry.project(connection)
             given, made = models.given_to(connection, project, self._id), models.listed(connection, project, task=self._id)
-        return {"input": [Model(model_id=each.id) for each in given], "output": [Model(model_id=each.id) for each in made]}
+        return {"input": [Model._of(each.id) for each in given], "output": [Model._of(each.id) for each in made]}  # noqa: SLF001
 
     def set_model_label_enumeration(self, enumeration: Mapping[str, int]) -> None:
         """Give labels to the models that are made from now on, where those have none of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,49 @@ class TestPublished:
         del task
         with pytest.raises(ValueError, match="nothing to publish"):
             vhpack.OutputModel().publish()
+
+
+def test_signatures_are_those_that_scripts_for_clearml_count_on() -> None:
+    """Names, order and defaults of what may be given by position; what is ours alone comes behind a star."""
+    wanted = {
+        "__init__": "self task=None config_text=None config_dict=None label_enumeration=None name=None tags=None comment=None "
+        "framework=None base_model_id=None",
+        "connect": "self task name=None",
+        "get_weights": "self raise_on_error=False force_download=False extract_archive=False",
+        "get_weights_package": "self return_path=False raise_on_error=False force_download=False extract_archive=True",
+        "publish": "self",
+        "set_default_upload_uri": "output_uri",
+        "set_upload_destination": "self uri",
+        "update_design": "self config_text=None config_dict=None",
+        "update_labels": "self labels",
+        "update_weights": "self weights_filename=None upload_uri=None target_filename=None auto_delete_file=True register_uri=None "
+        "iteration=None update_comment=True is_package=False async_enable=True",
+        "update_weights_package": "self weights_filenames=None weights_path=None upload_uri=None target_filename=None "
+        "auto_delete_file=True iteration=None async_enable=True",
+        "wait_for_uploads": "timeout=None max_num_uploads=None",
+    }
+    for name, words in wanted.items():
+        found = [
+            parameter.name + ("" if parameter.default is parameter.empty else f"={parameter.default}")
+            for parameter in inspect.signature(getattr(vhpack.OutputModel, name)).parameters.values()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ]
+        assert " ".join(found) == words, name
+    for name in (
+        "comment",
+        "config_dict",
+        "config_text",
+        "framework",
+        "id",
+        "labels",
+        "name",
+        "published",
+        "system_tags",
+        "tags",
+    ):
+        assert isinstance(getattr(vhpack.OutputModel, name), property)
+    assert isinstance(vhpack.OutputModel.task, property)
+    assert isinstance(vhpack.OutputModel.url, property)
 
 
 def test_models_are_found_by_what_is_known_of_them(task: vhpack.Task) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -183,6 +184,12 @@ class TestDestinations:
         assert goes_to(upload_uri="call") == "call"
         assert goes_to() == "model"
         assert vhpack.OutputModel(task).upload_storage_uri == (ground / "task").as_uri()
+        # A disk that is not mounted any more is not replaced by a folder of the one that is.
+        shutil.rmtree(ground / "model")
+        with pytest.raises(ValueError, match="model cannot be written to"):
+            goes_to()
+        assert not (ground / "model").exists()
+        assert Path("a.bin").exists()
 
     def test_one_that_cannot_be_is_told_from_one_that_cannot_be_written_to(self, model: vhpack.OutputModel) -> None:
         before = model.upload_storage_uri
@@ -343,8 +350,6 @@ def test_many_processes_make_many_models_in_one_registry(ground: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_copied_is_refused(model: vhpack.OutputModel, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("a.bin", b"x" * 1000)
-    import shutil
-
     real = shutil.copyfile
 
     def copied(source: str, target: str) -> None:
