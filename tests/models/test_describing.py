@@ -247,21 +247,8 @@ def test_signatures_are_those_that_scripts_for_clearml_count_on() -> None:
             if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         ]
         assert " ".join(found) == words, name
-    for name in (
-        "comment",
-        "config_dict",
-        "config_text",
-        "framework",
-        "id",
-        "labels",
-        "name",
-        "published",
-        "system_tags",
-        "tags",
-    ):
-        assert isinstance(getattr(vhpack.OutputModel, name), property)
-    assert isinstance(vhpack.OutputModel.task, property)
-    assert isinstance(vhpack.OutputModel.url, property)
+    properties = "comment config_dict config_text framework id labels name published system_tags tags task url"
+    assert all(isinstance(getattr(vhpack.OutputModel, name), property) for name in properties.split())
 
 
 def test_models_are_found_by_what_is_known_of_them(task: vhpack.Task) -> None:
