@@ -13,11 +13,12 @@ import pytest
 import vhpack
 from tests.conftest import SOAK, needs
 from tests.engine.command import VHPACK, run
+from tests.engine.trees import noise
 from tests.faults.tracing import strace, was_injected
 from tests.models.conftest import left_in_spool
 from tests.registry.making import environment
-from tests.upload.proxy import Proxy
-from tests.upload.sending import recorded
+from tests.upload.proxy import Fault, Proxy
+from tests.upload.sending import MIB, PART, recorded, until
 from vhpack.registry import opening
 
 KILLS = 40 if SOAK else 2
@@ -105,6 +106,29 @@ def test_a_kill_at_a_random_moment_loses_no_snapshot(ground: Path, monkeypatch: 
         del err
     assert killed > 0
     del slow
+
+
+def test_parts_that_had_arrived_are_not_sent_again(ground: Path, slow: Proxy) -> None:
+    destination = vhpack.runs.destination()
+    assert destination is not None
+    content = noise(4 * PART)
+    (ground / "large.bin").write_bytes(content)
+    code = (
+        f"import vhpack; vhpack.set_upload_destination({destination.uri!r}, part_size={PART}, concurrency=1)\n"
+        "vhpack.prepare(step='train'); vhpack.OutputModel(name='m').update_weights('large.bin')\n"
+    )
+    slow.faults.append(Fault("^PUT .*partNumber", "slow", 8 * MIB, times=-1))
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ground, env=environment())
+    until(lambda: slow.count("^PUT .*partNumber=3") or process.poll() is not None)
+    process.kill()
+    process.wait()
+    slow.faults.clear()
+    assert vhpack.OutputModel.resume_uploads() == 1
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert slow.body_bytes() < len(content) + 2 * PART, slow.told()
+    model = vhpack.Model("m")
+    assert Path(str(model.get_weights(raise_on_error=True))).read_bytes() == content
+    assert not (ground / "large.bin").exists()
 
 
 def test_a_kill_at_any_call_loses_no_snapshot(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
