@@ -305,6 +305,7 @@ class OutputModel(Described):
         for job in storing.under_way(self._id):
             job.done.wait()
             if job.error is not None:
+                job.heard()
                 raise job.error
         if self._draft is not None:
             raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from vhpack import destinations, env, gathering, registrar, storing, uploading
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from vhpack.registry.opening import Registry
     from vhpack.storing import Keeper
     from vhpack.upload import Upload
+
+_SILENT = timedelta(days=2)
+"""Uploads give up after a day."""
 
 
 def resume() -> int:
@@ -41,7 +45,7 @@ def resume() -> int:
     for each in left:
         if each in ours:
             begun += _go_on(registry, mine, each, adopted)
-        elif mine.spool.is_gone(str(each.snapshot)) and each.version.state in models.BEGUN:
+        elif each.version.state in models.BEGUN and _is_lost(mine, each):
             storing.fail(registry, each.key, ModelError("what was to be sent is there no longer; call update_weights() again"))
     with registry.reading() as connection:
         needed = {str(each.snapshot) for each in models.unfinished(connection, registry.project(connection))}
@@ -59,9 +63,17 @@ def remove(registry: Registry, given_up: Unfinished) -> None:
 
     if given_up.kind != "place" and given_up.version.datum is not None:
         remove_bytes(given_up.version.url)
-    if given_up.snapshot is not None and storing.keeper().spool.takes(given_up.snapshot):
+    busy = any(job.key == given_up.key for job in storing.under_way())
+    if given_up.snapshot is not None and not busy and storing.keeper().spool.takes(given_up.snapshot):
         storing.keeper().spool.drop(given_up.snapshot)
     registry.write(lambda connection, _: models.pruned(connection, given_up.key))
+
+
+def _is_lost(mine: Keeper, left: Unfinished) -> bool:
+    """Return whether nobody will go on with a version: its snapshot is gone, or was elsewhere, on a machine that is silent."""
+    age = datetime.now(timezone.utc) - left.version.created
+    is_here = os.path.lexists(os.path.dirname(os.path.dirname(str(left.snapshot))))
+    return mine.spool.is_gone(str(left.snapshot)) or (not is_here and age > _SILENT)
 
 
 def _adopted(snapshots: set[str]) -> list[Upload]:

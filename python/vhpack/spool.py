@@ -14,6 +14,7 @@ import secrets
 import shutil
 import threading
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 from vhpack.cloning import clone
@@ -96,9 +97,9 @@ class Spool:
             return self._take(os.path.dirname(os.path.dirname(path)))
 
     def is_gone(self, path: str) -> bool:
-        """Return whether a file of the spool, which is on this machine, is there no longer."""
+        """Return whether a file of the spool, which a process of this machine has put there, is there no longer."""
         folder = os.path.dirname(os.path.dirname(path))
-        return os.path.isdir(os.path.dirname(folder)) and not os.path.lexists(f"{folder}/{_LOCK}")
+        return os.path.basename(folder).startswith(f"{_machine()}-") and not os.path.lexists(f"{folder}/{_LOCK}")
 
     def sweep(self, needed: Collection[str]) -> None:
         """Remove what processes that are gone have left, but not what is needed."""
@@ -121,7 +122,7 @@ class Spool:
     def _made(self) -> str:
         """Make this process's folder: under another name until it is locked, so that nobody ever takes it for abandoned."""
         os.makedirs(self.root, exist_ok=True)
-        token = secrets.token_hex(8)
+        token = f"{_machine()}-{secrets.token_hex(8)}"
         staged, folder = f"{self.root}/{_NEW}{token}", f"{self.root}/{token}"
         os.mkdir(staged)
         descriptor = os.open(f"{staged}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -160,6 +161,11 @@ class Spool:
             for folder in list(self._held):
                 self._leave(folder)
             self._own = ""
+
+
+def _machine() -> str:
+    """Return what tells this machine, or container, from others that have the same paths."""
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 
 
 def bring_to_disk(path: str) -> None:

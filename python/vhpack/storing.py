@@ -68,7 +68,7 @@ class Order:
     snapshot: str = "auto"
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A version that is under way in this process."""
 
@@ -90,6 +90,7 @@ class Job:
     uploads: list[Upload] = field(default_factory=list)
     digests: tuple[str, str] | None = None
     error: PackError | None = None
+    told: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
     def has_ended(self) -> bool:
@@ -100,6 +101,7 @@ class Job:
         """Know that its caller is told what it failed of, which the end of the program need not say again."""
         for upload in self.uploads:
             upload._seen = True  # noqa: SLF001 - the uploads are ours
+        self.told = True
 
 
 class Keeper:
@@ -108,6 +110,8 @@ class Keeper:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.jobs: list[Job] = []
+        self.failed: list[Job] = []
+        """Those whose error nobody was told yet."""
         self.remarks: list[str] = []
         """What is to be said of originals that stay."""
         self.lock = threading.Lock()
@@ -118,12 +122,21 @@ class Keeper:
 
     def take(self, job: Job) -> None:
         """See a version to its end."""
+        for before in self.untold():
+            if before.key == job.key:
+                before.heard()  # it is tried again
         with self.lock:
             self.jobs.append(job)
             if not self.is_alive():
                 self._thread = threading.Thread(target=self._see_to_all, name="vhpack-models", daemon=True)
                 self._thread.start()
             self.changed.notify_all()
+
+    def untold(self) -> list[Job]:
+        """Return what has failed, and of which nobody was told so yet."""
+        with self.lock:
+            self.failed = [job for job in self.failed if not job.told]
+            return list(self.failed)
 
     def is_alive(self) -> bool:
         """Return whether somebody sees to the versions."""
@@ -161,6 +174,8 @@ class Keeper:
                 fail(job.registry, job.key, job.error)
         with self.lock:
             self.jobs.remove(job)
+            if job.error is not None:
+                self.failed.append(job)
             job.done.set()
             self.changed.notify_all()
 
@@ -299,12 +314,16 @@ def register_place(order: Order, output: Output) -> ModelVersion:
 
 
 def wait(timeout: float | None, most: int | None) -> list[Job]:
-    """Wait until what is under way in this process has ended, or so many of it have, and return those that failed."""
+    """Wait until what is under way in this process has ended, or so many of it have.
+
+    Returns:
+        Versions that have failed, and of which nobody was told so, also those that had before this call.
+    """
     import time
 
-    known = under_way()
-    if not known or _keeper is None:
+    if _keeper is None or _keeper.process != os.getpid():
         return []
+    known = under_way()
     until = None if timeout is None else time.monotonic() + timeout
     enough = len(known) if most is None else min(most, len(known))
     with outbox.heeding(), _keeper.changed:
@@ -314,7 +333,7 @@ def wait(timeout: float | None, most: int | None) -> list[Job]:
                 break
             _keeper.changed.wait(0.1 if left is None else min(left, 0.1))
     say_remarks()
-    return [job for job in known if job.done.is_set() and job.error is not None]
+    return _keeper.untold()
 
 
 def say_remarks() -> None:
@@ -379,9 +398,10 @@ def _end(job: Job, mine: Keeper) -> None:
     def work(connection: Connection, project: int) -> ModelVersion | None:
         return models.finish(connection, project, job.key, output, run=_run(connection, project, job.facts))
 
-    job.registry.write(work)
+    # Another process may have given it up meanwhile: its files are where they were, and stay there.
+    sources = job.sources if job.registry.write(work) is not None else None
     with contextlib.suppress(PackError):  # it is stored; what is left of it here, the next look finds
-        clear(job.registry, mine, job.key, sources=job.sources, place=job.place, content=(job.content, xxh3_128))
+        clear(job.registry, mine, job.key, sources=sources, place=job.place, content=(job.content, xxh3_128))
 
 
 def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, place: str, content: tuple[str, str]) -> None:
@@ -462,6 +482,8 @@ def _leave(mine: Keeper) -> None:
     """At the end of the program, when all uploads have ended: let what has arrived be stored, and name what is not."""
     import sys
 
+    from vhpack import leaving
+
     if mine.process != os.getpid():
         return
     while mine.is_alive() and any(job.has_ended() for job in under_way()):
@@ -470,6 +492,11 @@ def _leave(mine: Keeper) -> None:
     for job in under_way():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             print(f"vhpack: {_shown(job)} is not stored yet; `vhpack model resume` goes on with it", file=sys.stderr)  # noqa: T201
+    for job in mine.untold():
+        if not any(upload._error() is not None for upload in job.uploads):  # noqa: SLF001 - which is said already
+            leaving.end_with_120()
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                print(f"vhpack: {_shown(job)} is not stored: {job.error}", file=sys.stderr)  # noqa: T201
     for remark in mine.remarks:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             print(f"vhpack: {remark}", file=sys.stderr)  # noqa: T201

@@ -18,8 +18,9 @@ from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
 from tests.upload.proxy import Fault, Proxy
-from vhpack import cloning, outbox, resuming, storing
+from vhpack import cloning, outbox, registrar, resuming, storing
 from vhpack.errors import ModelError, SourceNotFoundError, SpecialFileError, UploadError
+from vhpack.registry import models, schema
 
 
 def path_of(uri: str) -> Path:
@@ -297,12 +298,29 @@ class TestLater:
         assert "uploading" in states
         vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
 
-    def test_what_failed_is_raised_when_asked_for(self, model: vhpack.OutputModel, slow: Proxy) -> None:
+    def test_what_failed_is_raised_when_asked_for_also_if_it_failed_long_ago(
+        self, model: vhpack.OutputModel, slow: Proxy
+    ) -> None:
         failing(slow)
         model.update_weights(write("a.bin"))
+        (job,) = storing.under_way()
+        assert job.done.wait(30)
+        vhpack.OutputModel.wait_for_uploads()
         with pytest.raises(UploadError):
             vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
-        outbox.own().uploads.clear()
+        vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+        assert outbox.own().unheard() == []
+
+    def test_what_is_given_up_meanwhile_keeps_its_original(self, model: vhpack.OutputModel, slow: Proxy) -> None:
+        slow.faults.append(Fault("^PUT .*/1/", "delay", 1500))
+        model.update_weights(write("a.bin", b"one"))
+        (job,) = storing.under_way()
+        storing.fail(job.registry, job.key, ModelError("as another process might see it"))
+        model.update_weights(write("b.bin", b"two"), async_enable=False)
+        assert [version.n for version in vhpack.Model(model.id).prune(keep=1)] == [1]
+        vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+        assert Path("a.bin").read_bytes() == b"one"
+        assert [version.state for version in model.versions()] == ["pruned", "stored"]
 
 
 def test_versions_of_one_process_are_not_anothers_to_go_on_with(model: vhpack.OutputModel, slow: Proxy, ground: Path) -> None:
@@ -373,6 +391,20 @@ def test_a_snapshot_takes_no_room_where_the_file_system_can_share(model: vhpack.
     storing.keeper().spool.drop(snapshot)
     model.update_weights(path)
     vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+
+
+def test_versions_of_another_machine_are_given_up_when_it_has_been_silent(model: vhpack.OutputModel) -> None:
+    model.update_weights(write("a.bin"), async_enable=False)
+    registry = registrar.opened()
+    begun = models.Begun("file", "uploading", "b.bin", lambda _: "s3://b/k", None, snapshot="/srv/.valohai/spool/0-1/2/b.bin")
+    key, _ = registry.write(lambda connection, project: models.begin(connection, project, model.id, begun))
+    assert (vhpack.OutputModel.resume_uploads(), model.versions()[1].state) == (0, "uploading")
+    with pytest.raises(ModelError, match="version 2 is on its way"):
+        model.publish()
+    table = schema.MODEL_VERSIONS
+    registry.write(lambda connection, _: connection.execute(table.update().where(table.c.id == key).values(created=1)))
+    assert (vhpack.OutputModel.resume_uploads(), model.versions()[1].state) == (0, "failed")
+    model.publish()
 
 
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:

@@ -269,7 +269,7 @@ def number_of(connection: Connection, project: int, uuid: str, version: int | No
 def finish(
     connection: Connection, project: int, key: int, output: Output, *, run: int | None, state: str = "stored"
 ) -> ModelVersion | None:
-    """Let a version be stored, and be the current one if no later one is; None: it was stored already, or given up.
+    """Let a version be stored, and be the current one if no later one is; None: it was given up. Done twice, it is done once.
 
     Args:
         connection: In a transaction.
@@ -280,6 +280,8 @@ def finish(
         state: `registered`, of what is somebody else's.
     """
     row = connection.execute(select(_V).where(_V.c.id == key).with_for_update()).one()
+    if row.state in THERE:
+        return _version(connection.execute(_selected().where(_V.c.id == key)).one())
     if row.state not in (*BEGUN, "failed"):
         return None
     (datum,) = datums.add(connection, project, run, [output])
@@ -369,6 +371,8 @@ def prune(
     for row in there:
         if row.id in kept:
             continue
+        # Locked, where the database locks rows: who lets an alias mean it waits, or is seen here.
+        connection.execute(select(schema.DATUMS.c.id).where(schema.DATUMS.c.id == row.datum).with_for_update())
         reason = sweeping.why_kept(connection, row.datum)
         if reason is None and row.state == "stored" and not removable(row.uri):
             reason = f"nothing is removed at {row.uri.partition(':')[0]}://"
