@@ -59,8 +59,8 @@ MAY_LOAD: dict[str, set[str]] = {
     "stored": {"errors", "remote", "stores"},
     "packages": {"_engine", "_packing", "archive", "errors", "stored"},
     "storing": {
-        *("_packing", "destinations", "env", "errors", "gathering", "originals", "outbox", "packages", "paths", "registrar"),
-        *("registry", "runs", "sizes", "spool", "stored", "uploading"),
+        *("_packing", "destinations", "env", "errors", "gathering", "leaving", "originals", "outbox", "packages", "paths"),
+        *("registrar", "registry", "runs", "sizes", "spool", "stored", "uploading"),
     },
     "resuming": {
         "destinations",
