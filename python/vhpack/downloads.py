@@ -183,8 +183,6 @@ def _is_protected(content: str) -> bool:
 
 def _why_not(url: str) -> str:
     scheme = url.partition("://")[0]
-    if scheme == "model":
-        return "model:// is not known to this vhpack; give the file's own URL, or a local path"
     if scheme.lower() == "file":
         return "there is no such file here"
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"

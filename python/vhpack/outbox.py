@@ -48,6 +48,8 @@ class Outbox:
         self.uploads: list[Upload] = []
         self.interrupts = 0
         self._registered = False
+        self.endings: list[Callable[[], None]] = []
+        """What is to be done at the end of the process, when its uploads have ended."""
         self.limits: Limits | None = None
         self.abandoned = False
         """Whether the end of the program is not to wait: a command that was interrupted ends at once, and resumes later."""
@@ -112,12 +114,21 @@ class Outbox:
     def add(self, begun: list[Upload]) -> None:
         """Know of these."""
         with self._lock:
-            first = not self._registered
-            self._registered = self._registered or bool(begun)
             if self.interrupts and all(upload._has_ended() for upload in self.uploads):  # noqa: SLF001 - this module's
                 self.interrupts = 0
             self.uploads.extend(begun)
-        if first and begun:
+        if begun:
+            self._register()
+
+    def at_the_end(self, work: Callable[[], None]) -> None:
+        """Have this done at the end of the process, when its uploads have ended."""
+        self.endings.append(work)
+        self._register()
+
+    def _register(self) -> None:
+        with self._lock:
+            first, self._registered = not self._registered, True
+        if first:
             from vhpack import leaving
 
             leaving.register(_leave)
@@ -316,3 +327,5 @@ def _leave() -> None:
 
     if _own is not None and _own.process == os.getpid() and not _own.abandoned:
         leaving.drain(_own, timeout=env.read().exit_timeout, records=state_dir())
+        for work in _own.endings:
+            work()

@@ -51,6 +51,9 @@ def datum(uri: str, shown: str) -> Datum:
     from vhpack.registry.names import parse
 
     reference = parse(uri)
+    if reference.kind == "model":
+        how = "`vhpack model list` shows all models, `vhpack model publish --alias` gives one an alias"
+        raise NotRegisteredError(f"{uri}: {shown} has no model of this name with this alias; {how}")
     if registrar.is_offline():
         raise NotRegisteredError(
             f"{uri}: {shown} does not know it, and VHPACK_OFFLINE is set; `vhpack alias set`, `vhpack data add` make it known"

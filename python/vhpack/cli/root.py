@@ -31,12 +31,13 @@ _COMMANDS = {
     "alias": "vhpack.cli.alias",
     "data": "vhpack.cli.datums",
     "runs": "vhpack.cli.runs",
+    "model": "vhpack.cli.models",
     "yaml": "vhpack.cli.yaml",
 }
 # Commands of one subject share a line of the help, which is to fit a screen.
 _TOGETHER = {
     "uploads": (("uploads", "resume"), "List, finish or give up unfinished uploads."),
-    "alias": (("alias", "data", "runs"), "Name data, register files, look at runs."),
+    "alias": (("alias", "data", "runs", "model"), "Name data, register files, look at runs and models."),
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
