@@ -179,3 +179,15 @@ def test_originals_go_after_the_manifest_is_on_disk(work: Path) -> None:
     named = next(number for number, line in enumerate(lines) if "linkat" in line and "manifest.jsonl" in line)
     synced = [number for number, line in enumerate(lines) if "sync(" in line and number > named]
     assert named < synced[0] < first_removed
+
+
+def test_a_manifest_whose_archive_was_moved_away_is_nobodys_to_remove(work: Path) -> None:
+    write_tree(work, {"data/a": b"a"})
+    vhpack.pack("data", "out.zip", manifest=True)
+    (work / "out.zip").rename(work / "kept.zip")
+    before = (work / "out.zip.manifest.jsonl").read_bytes()
+
+    vhpack.pack("data", "out.zip")
+    assert (work / "out.zip.manifest.jsonl").read_bytes() == before
+    vhpack.pack("data", "out.zip", force=True)
+    assert not (work / "out.zip.manifest.jsonl").exists()

@@ -81,8 +81,12 @@ pub(crate) fn stage(
     Ok(sink)
 }
 
-/// Remove the manifest of an archive that has been replaced; what is no manifest stays.
+/// Remove the manifest of an archive that has been replaced; what is no manifest stays, and so does one that was there without
+/// an archive: that may have been moved away, and have nothing else that describes it.
 pub(crate) fn clear(target: &Target) {
+    if target.replaces.is_none() {
+        return;
+    }
     let place = target.manifest();
     let Ok(folder) = fs::enter_directory(place.folder.as_os_str().as_bytes()) else { return };
     remove_leftovers(&folder, &place.name);
