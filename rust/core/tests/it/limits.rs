@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vhpack_core::read::{Archive, Existing, ExtractRequest, Limits, MemberReader, Source};
 use vhpack_core::{CancelToken, ErrorKind, Progress, Result};
 
-use crate::archives::{Packed, deflate, gzip, noise, tar, tar_member, text, zip, zip_of, zstd};
+use crate::archives::{Packed, deflate, gzip, noise, seekable, tar, tar_member, text, zip, zip_of, zstd};
 use crate::read::{extract, open, read};
 
 #[test]
@@ -114,6 +114,21 @@ impl Source for Watched {
             self.left.fetch_sub(1, Ordering::Relaxed);
         }
         self.bytes.read_at(buffer, offset)
+    }
+}
+
+#[test]
+fn opening_can_be_interrupted_at_every_header_however_many_speak_of_one_member() {
+    let records = tar_member(b"pax", b'x', b"", &[&b"3000 comment="[..], &[b'c'; 2986], b"\n"].concat());
+    let raw = [&records.repeat(500)[..], &tar_member(b"a", b'0', b"", b"1"), &[0; 1024]].concat();
+    let cuts: Vec<usize> = (1..500).map(|number| number * records.len()).collect();
+    for bytes in [raw.clone(), seekable(&raw, &cuts)] {
+        assert_eq!(open(bytes.clone(), Limits::default()).unwrap().names(None).unwrap(), [b"a"]);
+        let (cancel, later) = (CancelToken::default(), Arc::new(AtomicU64::new(0)));
+        let source = Watched { bytes, left: AtomicU64::new(30), later: Arc::clone(&later), cancel: cancel.clone() };
+        let opened = Archive::from_source(Path::new("memory"), Box::new(source), Limits::default(), &cancel);
+        assert_eq!(opened.err().unwrap().kind(), ErrorKind::Cancelled);
+        assert!(later.load(Ordering::Relaxed) <= 2);
     }
 }
 
