@@ -52,6 +52,11 @@ class Wanted:
         return {kind: digest.lower() for kind, digest in self.checksums.items() if kind in _KNOWN_DIGESTS}
 
     @property
+    def is_datum(self) -> bool:
+        """Whether it is a file of the registry's, of which there never is another one."""
+        return self.url.startswith("datum://")
+
+    @property
     def shown(self) -> str:
         """The URL without what may be secret in it: name, password, and the query, where signatures are.
 
@@ -153,7 +158,8 @@ class Download:
             known = None if self.force else self.entry.version()
             if known is not None and self._mismatch(self.entry.content) is not None:
                 known = None  # whatever its server says of it, it is not what was promised
-            if known is not None and self.wanted.digests:
+            # What is known by a digest, or never changes, has no need to be asked for again.
+            if known is not None and (self.wanted.digests or self.wanted.is_datum):
                 return Got(self.entry.content)
             try:
                 return self._insist(known)

@@ -44,7 +44,7 @@ class GivenInput:
 
 def is_reference(place: str | None) -> bool:
     """Return whether a place is one that only the registry knows."""
-    return bool(place) and str(place).partition("://")[0].lower() in ("datum", "dataset") and "://" in str(place)
+    return bool(place) and str(place).partition("://")[0].lower() in ("datum", "dataset", "model") and "://" in str(place)
 
 
 def has_references(found: GivenInput) -> bool:

@@ -47,8 +47,8 @@ def prepare(
     value of another type ends the program with one line and status 2. An argument that is no
     option of the step is warned about and left to the script; `sys.argv` stays as it is, and `--help` is the script's.
 
-    Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION` and `dataset://NAME/ALIAS`: they are looked up here,
-    once for the run and all its processes, and mean the same files for good, wherever the alias goes.
+    Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION`, `dataset://NAME/ALIAS` and `model://NAME/ALIAS`: they
+    are looked up here, once for the run and all its processes, and mean the same files for good, wherever the alias goes.
 
     At the end of the script its outputs are registered, where `vhpack[registry]` is installed; see `vhpack.run`. A script
     that fails, by an exception or an exit status, moves no alias. `VHPACK_REGISTRY_URL=off` leaves all of that out.

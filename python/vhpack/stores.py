@@ -66,6 +66,15 @@ class Client:
         root = url[: len(url) - len(path)]
         return [(root + name, name[len(folder) + 1 if folder else 0 :]) for name in sorted(found)]
 
+    def delete(self, url: str) -> None:
+        """Remove an object, if it is there.
+
+        Raises:
+            UnavailableError, RefusedError, MissingExtraError: as `fetch`.
+        """
+        store, path = self._store(url)
+        _asking(_obstore().delete, store, path)
+
     def _store(self, url: str) -> tuple[object, str]:
         scheme, account, bucket, path = _parts(url)
         key = (scheme, account, bucket)

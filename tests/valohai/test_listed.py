@@ -94,10 +94,9 @@ def test_a_file_that_is_there_is_taken_as_it_is(tmp_path: Path) -> None:
     assert content() == [b"cats"]
 
 
-@pytest.mark.parametrize(("url", "said"), [("model://a/b", "is not known to this vhpack"), ("ftp://h/a", "is none of")])
-def test_what_cannot_be_fetched_says_why(url: str, said: str) -> None:
-    with pytest.raises(vhpack.DownloadError, match=said):
-        prepared(url).path()
+def test_what_cannot_be_fetched_says_why() -> None:
+    with pytest.raises(vhpack.DownloadError, match="is none of"):
+        prepared("ftp://h/a").path()
 
 
 def test_files_on_demand_are_asked_of_the_platform(site: Site) -> None:
