@@ -1,6 +1,7 @@
 """A run: one execution of a step, with a name of its own, the folder it started in, and what it was given."""
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,9 @@ class Destination:
 # Where this process and its forks send outputs, when the script has said so.
 _destination: Destination | None = None
 
+# Where this program, and its forks, were when they first asked for the run.
+_here: str | None = None
+
 # What `prepare()` settles holds for this process and its forks; the default run is the only one that has it.
 _settled: Settled | None = None
 
@@ -82,16 +86,36 @@ def current() -> Run:
         >>> os.path.isabs(run.base), run == runs.current()
         (True, True)
     """
+    global _here  # noqa: PLW0603 - the default instance
     begin()
     if not env.read().run_base:
         env.share_base(os.getcwd())
     known = env.read()
+    if _here is None:
+        _here = known.run_base if _is_worker() else os.getcwd()
     if known.run_id in (".", "..") or "/" in known.run_id:
         raise OptionError(f"VHPACK_RUN_ID is {known.run_id!r}, which is no folder name; unset it, or set it to one")
     base = os.path.abspath(known.run_base)
     if _settled is None:
         return Run(hash=known.run_id, base=base)
     return Run(known.run_id, base, _settled.step, _settled.parameters, _settled.inputs, _settled.had)
+
+
+def here() -> str:
+    """Return the absolute folder that the local places of inputs start from, whatever `os.chdir` does later.
+
+    It is the base of the run; in a program of its own that a run has started, with a run's name from there, it is the folder that
+    that program was started in, as whoever wrote its command line meant.
+    """
+    current()
+    return os.path.abspath(_here or os.curdir)
+
+
+def _is_worker() -> bool:
+    """Return whether this is a process of multiprocessing, which is to do what its parent would, wherever that has gone to."""
+    loaded = sys.modules.get("multiprocessing.process")
+    # By its name, too: while a spawned one imports the program it has no parent yet.
+    return loaded is not None and (loaded.parent_process() is not None or loaded.current_process().name != "MainProcess")
 
 
 def settle(given: Settled) -> None:
@@ -128,7 +152,7 @@ def reset() -> None:
         >>> vhpack.runs.current().hash != before.hash
         True
     """
-    global _settled, _destination  # noqa: PLW0603 - the default instances
-    _settled = None
+    global _settled, _destination, _here  # noqa: PLW0603 - the default instances
+    _settled = _here = None
     _destination = None
     env.forget_run()

@@ -170,10 +170,10 @@ def _is_complete(order: Order) -> bool:
 
 def _local(name: str, place: str) -> Iterator[File]:
     """Return the files that a local path, folder or pattern means; a name that exists is no pattern."""
-    base = runs.current().base
+    base = runs.here()
     full = os.path.join(base, place)
     pattern = glob.escape(place) != place and not os.path.lexists(full)
-    # The folder that the run started in is no part of the pattern, whatever it is called.
+    # The folder that the program started in is no part of the pattern, whatever it is called.
     within = os.path.join(glob.escape(base), place)
     found = sorted(glob.glob(within, recursive=True)) if pattern else [full] if os.path.exists(full) else []
     if not found:

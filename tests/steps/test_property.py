@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, target
 
 import vhpack
 from tests.conftest import SOAK
+from tests.steps import programs
 from tests.steps.programs import constant_sources, wild_sources
 from vhpack.step import describe
 from vhpack.yaml.reading import read
@@ -104,7 +105,9 @@ def seen(source: str, seed: int) -> list[Any]:
         if frame.f_code.co_filename != "wild.py" or rounds > 2000:
             return None
         rounds += 1
-        if rounds > 2000:
+        # A list that is extended by itself in a loop would fill the memory long before.
+        lists = (frame.f_globals.get(name) for name in programs.LISTS)
+        if rounds > 2000 or any(len(held) > 10_000 for held in lists if isinstance(held, list)):
             raise FinishedError
         return bounded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,31 @@ def test_local_places_are_files_folders_and_patterns(place: str, files: list[str
     fill("a.csv", "b.csv", "d/c.csv", "d/e/f.txt", "run[1].txt", "run1.txt")
     assert found(place) == files
     assert found(f"{os.getcwd()}/{place}") == files
+
+
+def test_a_program_that_a_run_starts_goes_by_its_own_folder(tmp_path: Path) -> None:
+    fill("a.csv", "sub/b.csv")
+    outputs = vhpack.outputs().dir_path  # by which the run has a base that its children share
+    code = (
+        "import os, vhpack; vhpack.prepare(step='t', default_inputs={'d': '*.csv'}); os.chdir('/')\n"
+        "print(vhpack.inputs('d').path(), vhpack.outputs().dir_path)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd="sub", check=True, capture_output=True, text=True).stdout
+    assert said.split() == [f"{tmp_path.resolve()}/sub/b.csv", outputs]
+
+
+def test_a_worker_goes_by_the_folder_of_its_parent(tmp_path: Path) -> None:
+    fill("a.csv", "sub/b.csv")
+    Path("train.py").write_text(
+        "import multiprocessing, os, vhpack\n"
+        "vhpack.prepare(step='t', default_inputs={'d': '*.csv'})\n"
+        "def path(_): return vhpack.inputs('d').path()\n"
+        "if __name__ == '__main__':\n"
+        "    os.chdir('sub')\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(*pool.map(path, [1]))\n"
+    )
+    said = subprocess.run([sys.executable, "train.py"], check=True, capture_output=True, text=True).stdout
+    assert said.split() == [f"{tmp_path.resolve()}/a.csv"]
 
 
 def test_the_folder_that_a_run_starts_in_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,12 @@ SCENES = {
     ),
     "inputs": Scene(INPUTS, files=FILES, zips=ZIPS),
     "inputs-line": Scene(INPUTS, ("--one", "b.csv", "d/c.csv", "--all=d/*.csv"), files=FILES, zips=ZIPS),
+    "inputs-of-a-child": Scene(
+        "import subprocess\nvalohai.outputs().path('x')\n"
+        "code = \"import valohai; valohai.prepare(step='s', default_inputs={'d': '*.csv'}); print(open(valohai.inputs('d').path()).read())\"\n"
+        "subprocess.run([sys.executable, '-c', code], cwd='d', check=True)",
+        files=FILES,
+    ),
     "inputs-file": Scene(
         "valohai.prepare(step='s', default_inputs={'one': 'a.csv', 'more': []})\n"
         "for name in ('one', 'more'): print([os.path.abspath(path) for path in valohai.inputs(name).paths()])\n"
