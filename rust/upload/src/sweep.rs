@@ -128,7 +128,7 @@ fn names(state_dir: &Path, ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 }
 
 enum Found {
-    Ours(Remembered, bool),
+    Ours(Box<Remembered>, bool),
     Empty,
     Unreadable(bool, String),
 }
@@ -138,7 +138,7 @@ fn find(path: &Path) -> Found {
         Ok((records, alive)) if records.is_empty() && !alive => Found::Empty,
         Ok((records, alive)) => match record::read(&records) {
             Some(remembered) if journal::place(path.parent().unwrap_or(Path::new("")), &remembered.place) == path => {
-                Found::Ours(remembered, alive)
+                Found::Ours(Box::new(remembered), alive)
             }
             _ => Found::Unreadable(alive, what_it_is(&records)),
         },

@@ -153,13 +153,12 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    let source: Arc<dyn Source> = match &job.source {
-        Some(source) => Arc::clone(source),
-        None => {
-            let path = job.upload.path().to_owned();
-            let opened = job.turns.run(move || Ok(FileSource::open(&path))).await;
-            Arc::new(opened.unwrap_or_else(|cause| Err(unopened(job.upload.path(), &cause)))?)
-        }
+    let source: Arc<dyn Source> = if let Some(source) = &job.source {
+        Arc::clone(source)
+    } else {
+        let path = job.upload.path().to_owned();
+        let opened = job.turns.run(move || Ok(FileSource::open(&path))).await;
+        Arc::new(opened.unwrap_or_else(|cause| Err(unopened(job.upload.path(), &cause)))?)
     };
     if is_itself(job, &*source).await {
         let message =
