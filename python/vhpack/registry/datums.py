@@ -140,7 +140,7 @@ def check_properties(file: str, properties: Mapping[str, object], error: type[Pa
 
 def _tags(value: object) -> list[str]:
     # As they are searched for: of two spellings of one letter, one is written.
-    tags = value if isinstance(value, list | tuple) else ()
+    tags = value if isinstance(value, (list, tuple)) else ()
     return [_tag(tag) if isinstance(tag, str) else checked(tag, "tag") for tag in tags]
 
 
