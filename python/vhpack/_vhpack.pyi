@@ -80,6 +80,7 @@ def plan(
     shard_size: int = 0,
     jobs: int | None = None,
     memory: int | None = None,
+    manifest: bool = False,
     force: bool = False,
 ) -> PlanReport: ...
 def adopt(paths: bytes, targets: bytes, sizes: Sequence[int], modified: Sequence[int]) -> list[int]: ...
@@ -185,6 +186,12 @@ class Archive:
         jobs: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> VerifyReport: ...
+    def digests(
+        self,
+        *,
+        jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> list[tuple[int, str, str | None]]: ...
 
 @final
 class Manifest:
@@ -459,7 +466,7 @@ class Following:
 @final
 class Watcher:
     @staticmethod
-    def of(folder: bytes, uri: str, *, state_dir: str) -> Watcher | None: ...
+    def of(folder: bytes, uri: str, options: dict[str, str], *, state_dir: str) -> Watcher | None: ...
     def ready(self, most: int, patience: float) -> list[tuple[str, int]]: ...
     def ended(self, path: bytes, how: Literal["done", "failed", "changed"]) -> bool: ...
     def finish(self) -> None: ...

@@ -51,6 +51,7 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
         UnsupportedArchiveError: the file is no archive that can be read.
         CorruptArchiveError: the archive is cut short or contradicts itself.
         LimitExceededError: the archive claims more than the limits allow.
+        SourceChangedError: the archive was replaced, or written to, while it was being opened.
         OptionError: `source` is a URL of another kind.
 
     Example:
@@ -165,6 +166,7 @@ class Archive(Mapping[str, bytes]):
         Raises:
             MemberNotFoundError: there is no such member.
             CorruptArchiveError: on a read, when what is read contradicts itself or its checksum.
+            LimitExceededError: on a read of more than memory has room for, as of all of a bomb; a portion is read.
         """
         return io.BufferedReader(_MemberFile(self, name), _BUFFER_BYTES)
 
@@ -365,16 +367,19 @@ class Archive(Mapping[str, bytes]):
         from vhpack import _engine
 
         stamp = _stamp(self._path)
-        if self._stamp not in (None, stamp):
-            raise SourceChangedError(
-                None, f"the archive {self._path!r} has changed since it was opened; open it anew", self._path
-            )
+        self._refuse_unless(self._stamp in (None, stamp), "since it was opened")
         limit = 0 if self._unsafe_limits else None
         path = os.fsencode(self._path)
         engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit)
+        # Else one that took the name meanwhile would pass for the one that was looked at.
+        self._refuse_unless(_stamp(self._path) == stamp, "while it was being opened")
         self._stamp, self._engine, self._process = stamp, engine, os.getpid()
         self._zip = engine if engine.format == "zip" else None
         return engine
+
+    def _refuse_unless(self, same: bool, since: str) -> None:  # noqa: FBT001
+        if not same:
+            raise SourceChangedError(None, f"the archive {self._path!r} has changed {since}; open it anew", self._path)
 
 
 class _MemberFile(io.RawIOBase):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from vhpack import _progress, cache, env, paths, stores, web
+from vhpack import _progress, cache, durations, env, paths, stores, web
 from vhpack.cloning import clone
 from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
-from vhpack.errors import ChecksumError, DownloadError, OptionError
+from vhpack.errors import ChecksumError, DownloadError
 from vhpack.remote import RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Downloads:
     """The clients of one call, which share their connections."""
 
     def __init__(self) -> None:
-        silence = _seconds(env.read().timeout)
+        timeout = env.read().timeout
+        silence = durations.parse("VHPACK_TIMEOUT", timeout, "seconds", below=1e6) if timeout else _SILENCE
         self._stop = threading.Event()
         self._web = web.Client(silence=silence, connections=_AT_ONCE)
         self._stores = stores.Client(silence=silence)
@@ -76,7 +77,7 @@ class Downloads:
         remarks: list[str] = []
         for order in orders:
             # Whatever else lies under the path of what a run was given for good is not that.
-            if force or order.wanted.is_datum or not _by_hand(root, order.target):
+            if force or order.wanted.is_datum or not is_by_hand(root, order.target):
                 due.append(order)
             else:
                 remarks.append(f"{order.target} was put there by hand, and is taken as it is")
@@ -182,8 +183,6 @@ def _is_protected(content: str) -> bool:
 
 def _why_not(url: str) -> str:
     scheme = url.partition("://")[0]
-    if scheme == "model":
-        return "model:// is not known to this vhpack; give the file's own URL, or a local path"
     if scheme.lower() == "file":
         return "there is no such file here"
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
@@ -239,20 +238,25 @@ def _noted(root: str, target: str) -> _Note:
 
 
 def _link_or_copy(content: str, staged: str, stop: threading.Event, *, may_link: bool) -> None:
-    """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's."""
+    """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's.
+
+    A copy is on disk before it gets its name: one that a loss of power has emptied would look like a file put there by hand.
+    """
     try:
         if may_link and os.stat(content).st_nlink == 1:
             os.link(content, staged)
             return
     except OSError:  # another file system, or one without links
         pass
-    if clone(content, staged):
-        return
-    with open(content, "rb") as source, open(staged, "xb") as copy:
-        while chunk := source.read(1 << 20):
+    cloned = clone(content, staged)
+    with open(content, "rb") as source, open(staged, "ab" if cloned else "xb") as copy:
+        while not cloned and (chunk := source.read(1 << 20)):
             copy.write(chunk)
             if stop.is_set():
                 raise StoppedError
+        copy.flush()
+        os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
+        os.fdatasync(copy.fileno())
 
 
 def _is_same(content: str, target: str) -> bool:
@@ -262,27 +266,21 @@ def _is_same(content: str, target: str) -> bool:
         return False
 
 
-def _by_hand(root: str, target: str) -> bool:
-    """Return whether a file is at `target` that is not, or not any more, as a download left it."""
+def is_by_hand(root: str, target: str) -> bool:
+    """Return whether a file is at `target` that is not, or not any more, as a download left it; `root` is the cache."""
     found = stamp(target)
-    return found is not None and found not in _noted(root, target).left
+    # Size and time alone: who copies a project copies its downloads, and has put none of them there by hand.
+    known = [left[-2:] for left in _noted(root, target).left if isinstance(left, list)]
+    return found is not None and found[-2:] not in known
 
 
 def _note(root: str, target: str) -> str:
-    """Return where the note on a path is: beside the cache, which anyone may remove without making downloads strangers."""
+    """Return where the note on a path is: beside the cache, which anyone may remove without making downloads strangers.
+
+    It goes by the path in the inputs, wherever those are moved to.
+    """
     import hashlib
 
-    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:32]
-    return os.path.join(os.path.dirname(root), _NOTES, name)
-
-
-def _seconds(text: str) -> float:
-    if not text:
-        return _SILENCE
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:  # noqa: PLR2004
-        raise OptionError(f"VHPACK_TIMEOUT is {text!r}, which is no number of seconds; correct or unset it")
-    return seconds
+    inputs = os.path.dirname(root)
+    name = hashlib.sha256(os.fsencode(os.path.relpath(target, inputs))).hexdigest()[:32]
+    return os.path.join(inputs, _NOTES, name)

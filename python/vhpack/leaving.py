@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vhpack import sizes
+from vhpack.upload import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,9 +103,12 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
 
 
 def _wait(uploads: Uploads, seconds: float, line: _Line) -> None:
-    began = time.monotonic()
+    began, trouble = time.monotonic(), Trouble()
     while (left := uploads.unfinished()) and (remaining := began + seconds - time.monotonic()) > 0:
         line.show(lambda: _progress(left, remaining))
+        if (said := trouble.of(left[:_SHOWN])) is not None:
+            line.end()
+            _say(f"vhpack: {said}")
         uploads.wait(left[0], min(remaining, _ON_TERMINAL))
 
 
@@ -149,7 +153,8 @@ def _far(upload: Upload) -> str:
         return f"{upload.path}: not marked for upload yet"
     whole = upload.bytes_total
     how = "not begun" if whole is None else f"{sizes.text(upload.bytes_sent)} of {sizes.text(whole)} sent"
-    return f"{upload.path} to {upload.uri}: {how}"
+    why = "" if upload.trouble is None else f"; {upload.trouble}"
+    return f"{upload.path} to {upload.uri}: {how}{why}"
 
 
 def _seconds(text: str) -> float:

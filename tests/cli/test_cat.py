@@ -48,3 +48,11 @@ def test_a_reader_that_has_gone_is_no_traceback(work: Path) -> None:
     process.stderr.close()
     assert process.wait(60) == 1
     assert said == b""
+
+
+@pytest.mark.parametrize("command", ['cat made.zip "ü ä.txt"', "list made.zip", "list -0 made.zip", "list --json made.zip"])
+def test_what_nobody_could_read_is_no_success(command: str, work: Path) -> None:
+    make(work / "made.zip")
+    done = subprocess.run(["sh", "-c", f'"$0" {command} >&-', VHPACK], cwd=work, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "standard output is closed" in done.stderr

@@ -106,6 +106,23 @@ def test_another_archive_than_the_manifest_s_is_noticed_member_by_member(packed:
     assert vhpack("verify", packed.name, cwd=packed.parent).code == 0
 
 
+@pytest.mark.parametrize("field", ["size", "offset", "packed", "crc32", "xxh3-128"])
+def test_a_line_that_lies_is_noticed_beside_an_archive_that_is_as_it_was(field: str, packed: Path) -> None:
+    manifest = Path(f"{packed}.manifest.jsonl")
+    head, *lines = map(json.loads, manifest.read_text().splitlines())
+    for name in ("03.json", "link"):
+        changed = [dict(line) for line in lines]
+        [line] = [line for line in changed if line["name"] == name]
+        line[field] = line[field] + 1 if isinstance(line[field], int) else line[field][::-1]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in [head, *changed]))
+        found = verify(packed)
+        if name == "link" and field in ("size", "packed"):
+            continue  # a tar keeps a link's path in its header, and so no bytes of it
+        [change] = found["changed"]
+        assert (found["ok"], change["name"]) == (False, name)
+        assert change["reason"].startswith(f"{field} is ")
+
+
 def test_a_damaged_manifest_is_told_with_its_line(packed: Path) -> None:
     manifest = Path(f"{packed}.manifest.jsonl")
     lines = manifest.read_text().splitlines(keepends=True)

@@ -21,6 +21,7 @@ import pytest
 import vhpack
 from tests.conftest import needs
 from tests.reading.made import FORMATS, LARGE, contents, make
+from vhpack import archive as archives
 
 
 @pytest.fixture(params=FORMATS)
@@ -65,6 +66,34 @@ def test_what_is_not_there_is_a_key_error(path: Path) -> None:
         assert isinstance(caught.value, KeyError)
     with pytest.raises(KeyError):
         archive.read_many(["empty", "missing"])
+
+
+def test_text_that_is_no_name_at_all_is_a_key_that_is_not_there(path: Path) -> None:
+    archive = vhpack.open(path)
+    for name in ("\ud800", "a\udfff", "\0"):
+        assert (name in archive, archive.get(name), archive.glob(name)) == (False, None, [])
+        with pytest.raises(KeyError):
+            archive[name]
+        with pytest.raises(vhpack.MemberNotFoundError):
+            archive.extract("out", name)
+
+
+def test_an_archive_that_takes_the_name_while_it_is_opened_is_no_other_s(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(work / "a.zip")
+    make(work / "b.zip")
+    with zipfile.ZipFile(work / "b.zip", "a") as archive:
+        archive.writestr("more", b"")
+    stamp = archives._stamp
+
+    def stamp_and_replace(path: str) -> tuple[int, int]:
+        seen = stamp(path)
+        if os.path.exists("b.zip"):
+            os.replace("b.zip", "a.zip")
+        return seen
+
+    monkeypatch.setattr(archives, "_stamp", stamp_and_replace)
+    with pytest.raises(vhpack.SourceChangedError, match="while it was being opened"):
+        vhpack.open("a.zip")
 
 
 @pytest.mark.usefixtures("work")

@@ -293,6 +293,25 @@ class TestVersions:
         _set_version(own_registry, schema.HEAD)
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
 
+    def test_a_registry_of_the_first_version_gets_the_tables_of_models(
+        self, own_registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        migrations = work / "migrations"
+        shutil.copytree(Path(opening.__file__).parent / "migrations", migrations, ignore=shutil.ignore_patterns("__pycache__"))
+        (migrations / "versions/second.py").unlink()
+        config = opening._config()
+        config.set_main_option("script_location", str(migrations))
+        with monkeypatch.context() as patched:
+            patched.setattr(opening, "_config", lambda: config)
+            patched.setattr(schema, "HEAD", "0001")
+            vhpack.data.add(write("a.txt", "one"), alias="model")
+            close()
+        assert [alias.name for alias in vhpack.aliases.list()] == ["model"], own_registry
+        assert vhpack.query_models() == []
+        vhpack.Task.init("p", "t")
+        vhpack.OutputModel(name="m").update_weights("a.txt", async_enable=False, upload_uri=work / "there")
+        assert vhpack.Model("m").versions()[0].state == "stored"
+
     def test_a_registry_of_an_older_version_is_brought_up_to_date(
         self, own_registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -300,14 +319,14 @@ class TestVersions:
         vhpack.data.add(write("a.txt", "one"), alias="model")
         migrations = work / "migrations"
         shutil.copytree(Path(opening.__file__).parent / "migrations", migrations, ignore=shutil.ignore_patterns("__pycache__"))
-        (migrations / "versions/second.py").write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        (migrations / "versions/third.py").write_text(
+            "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '0003', '0002'\n"
             "def upgrade():\n    op.add_column('datums', sa.Column('colour', sa.Text))\n"
         )
         config = opening._config()
         config.set_main_option("script_location", str(migrations))
         monkeypatch.setattr(opening, "_config", lambda: config)
-        monkeypatch.setattr(schema, "HEAD", "0002")
+        monkeypatch.setattr(schema, "HEAD", "0003")
         close()
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
         with registrar.opened().reading() as connection:

@@ -456,7 +456,7 @@ def test_without_sqlalchemy_a_script_that_claims_nothing_hears_nothing(local: Pa
     ended = script(local, blocked + SCRIPT.rpartition("json.dump")[0])
     assert (ended.code, ended.err) == (0, "")
     ended = script(local, blocked + "import vhpack\nvhpack.prepare(step='a', default_inputs={'x': 'datum://model-prod'})\n")
-    assert "MissingExtraError: datum://, dataset:// and the registry need SQLAlchemy" in ended.err
+    assert "MissingExtraError: datum://, dataset://, models and the registry need SQLAlchemy" in ended.err
     assert not (local / ".valohai/registry.db").exists()
 
 

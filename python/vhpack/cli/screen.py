@@ -12,6 +12,7 @@ from vhpack import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TextIO
 
     from vhpack._engine import PackReport
     from vhpack.errors import PackError
@@ -83,10 +84,15 @@ def fail_as(json: bool, error: PackError) -> None:
 
 def put(text: str) -> None:
     """Print data, and make sure that it arrived."""
+    out = _stdout()
+    print(text, file=out)
+    out.flush()
+
+
+def _stdout() -> TextIO:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "standard output is closed; nobody could read what was printed")
-    print(text)
-    sys.stdout.flush()
+    return sys.stdout
 
 
 def stdout_is_terminal() -> bool:
@@ -98,11 +104,11 @@ def stdout_is_terminal() -> bool:
 
 
 def put_bytes(content: bytes) -> None:
-    """Print bytes as they are."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+    """Print bytes as they are, and make sure that they arrived."""
+    out = _stdout()
+    out.flush()
+    out.buffer.write(content)
+    out.buffer.flush()
 
 
 def put_lines(lines: bytes) -> None:
@@ -142,7 +148,10 @@ def say_pairs(title: str, pairs: Sequence[tuple[str, str]], *, everything: bool 
     """Print paths and what is to be said of each, the first ten or all."""
     say(f"{title}:")
     shown = pairs if everything else pairs[:_SHOWN]
-    here = os.path.join(os.getcwd(), "")
+    try:
+        here = os.path.join(os.getcwd(), "")
+    except OSError:  # It is gone; absolute paths do without.
+        here = ""
     for path, why in shown:
         say(f"  {visible(path.removeprefix(here))}: {visible(why)}")
     if len(pairs) > len(shown):

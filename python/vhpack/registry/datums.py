@@ -224,7 +224,7 @@ def resolved(connection: Connection, project: int, reference: Reference, shown: 
     Raises:
         NotRegisteredError: it means none.
     """
-    if reference.kind == "dataset":
+    if reference.kind not in _MEANT:
         return get(connection, number_of(connection, project, reference, shown))
     # By the driver alone, as `insert`: this is what a program may ask for thousands of times.
     where, values = _MEANT[reference.kind], (project, reference.name)
@@ -289,16 +289,36 @@ def number_of(connection: Connection, project: int, reference: Reference, shown:
         if found is None:
             raise NotRegisteredError(f"{reference.uri}: {shown} has no such datum; `vhpack data list` shows those that it has")
         return int(found)
+    name = reference.uri if reference.kind == "model" else reference.name
     table = schema.ALIASES
     alias = connection.execute(
-        select(table.c.datum).where(table.c.project == project, table.c.name == reference.name, table.c.deleted.is_(None))
+        select(table.c.datum).where(table.c.project == project, table.c.name == name, table.c.deleted.is_(None))
     ).first()
+    if alias is None and reference.kind == "model":
+        return _of_model(connection, project, reference, shown)
     if alias is None:
         how = "`vhpack alias set` makes it, `vhpack alias list` shows all"
         raise NotRegisteredError(f"{reference.uri}: {shown} has no alias {reference.name!r}; {how}")
     if alias.datum is None:
-        raise NoTargetError(f"{reference.uri}: the alias {reference.name!r} has no target; `vhpack alias set` gives it one")
+        raise NoTargetError(f"{reference.uri}: the alias {name!r} has no target; `vhpack alias set` gives it one")
     return int(alias.datum)
+
+
+def _of_model(connection: Connection, project: int, reference: Reference, shown: str) -> int:
+    """Return the number of the datum of `model://ID/NUMBER`: a model's version by its number, which no alias has taken."""
+    models, versions = schema.MODELS, schema.MODEL_VERSIONS
+    found = None
+    if reference.version.isascii() and reference.version.isdigit() and len(reference.version) < 18:  # noqa: PLR2004 - what a column holds
+        statement = (
+            select(versions.c.datum)
+            .join(models, models.c.id == versions.c.model)
+            .where(models.c.project == project, models.c.uuid == reference.name, versions.c.number == int(reference.version))
+        )
+        found = connection.execute(statement).scalar()
+    if found is None:
+        how = "`vhpack model list` shows all models, `vhpack model publish --alias` gives one an alias"
+        raise NotRegisteredError(f"{reference.uri}: {shown} has no model of this name with this alias; {how}")
+    return int(found)
 
 
 def matching(project: int, *, run: str | None, tag: str | None, sha256: str | None) -> ColumnElement[bool]:

@@ -61,6 +61,17 @@ def why_kept(connection: Connection, number: int) -> str | None:
     return None if name is None else f"the alias {name!r} meant it, and can be rolled back to it"
 
 
+def model_of(connection: Connection, number: int) -> str | None:
+    """Return which version of which model a datum is, or None."""
+    models, versions = schema.MODELS, schema.MODEL_VERSIONS
+    joined = versions.join(models, models.c.id == versions.c.model)
+    condition = (versions.c.datum == number, versions.c.state.in_(("stored", "registered")))
+    found = connection.execute(
+        select(models.c.name, models.c.uuid, versions.c.number).select_from(joined).where(*condition)
+    ).first()
+    return None if found is None else f"it is version {found.number} of the model {found.name!r} ({found.uuid})"
+
+
 def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
     """Give up the content of a datum; what is known of it stays.
 
@@ -74,7 +85,7 @@ def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
             del project
             # Locked, where the database locks rows: who lets an alias mean it waits, or is seen here.
             connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update())
-            why = None if force else why_kept(connection, number)
+            why = None if force else why_kept(connection, number) or model_of(connection, number)
             if why is not None:
                 raise RegistryError(f"{shown} is not purged: {why}; say so with force (--force) to purge it all the same")
             connection.execute(_D.update().where(_D.c.id == number, _D.c.purged.is_(None)).values(purged=datums.now()))
@@ -135,6 +146,7 @@ def _unreferred() -> ColumnElement[bool]:
         select(changes.c.new).where(changes.c.new.is_not(None), changes.c.alias.in_(living)),
         select(schema.RUN_INPUTS.c.datum),
         select(schema.DATASET_MEMBERS.c.datum),
+        select(schema.MODEL_VERSIONS.c.datum).where(schema.MODEL_VERSIONS.c.datum.is_not(None)),
     )
     return _D.c.purged.is_(None) & _D.c.location.is_(None) & ~or_(*(_D.c.id.in_(use) for use in uses))
 

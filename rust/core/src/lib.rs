@@ -39,6 +39,7 @@ mod refuse;
 mod remove;
 mod report;
 mod request;
+mod reread;
 mod resume;
 mod scan;
 mod shard;

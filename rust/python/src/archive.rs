@@ -20,10 +20,14 @@ fn name_text(name: &[u8]) -> OsString {
     OsString::from_vec(name.to_vec())
 }
 
+/// What no file system's name reads as is the name of no member, and no error of its own.
 fn name_bytes(name: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
-    match name.to_str() {
-        Ok(name) => Ok(name.as_bytes().to_vec()),
-        Err(_) => Ok(name.extract::<OsString>()?.into_vec()),
+    if let Ok(name) = name.to_str() {
+        return Ok(name.as_bytes().to_vec());
+    }
+    match name.extract::<OsString>() {
+        Ok(name) => Ok(name.into_vec()),
+        Err(_) => name.call_method1("encode", ("utf-8", "surrogatepass"))?.extract(),
     }
 }
 
@@ -114,6 +118,7 @@ impl MemberReader {
     fn read_at<'py>(&self, py: Python<'py>, offset: u64, length: usize) -> PyResult<Bound<'py, PyBytes>> {
         let left = self.0.member().size.saturating_sub(offset);
         let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.0.check_holdable(length as u64).map_err(|error| exception(py, &error))?;
         let is_long = self.0.takes_long(offset, length as u64);
         filled(py, length, is_long, |out, cancel| self.0.read_at_in_steps(out, offset, cancel).map(|_| ()))
     }
@@ -308,6 +313,23 @@ impl Archive {
     ) -> PyResult<VerifyReport> {
         let jobs = threads(jobs)?;
         run(py, progress, |progress, cancel| self.0.verify(jobs, progress, cancel)).map(VerifyReport)
+    }
+
+    /// CRC-32, XXH3-128 and why they are not known, of each of the members.
+    #[pyo3(signature = (*, jobs=None, progress=None))]
+    fn digests(
+        &self,
+        py: Python<'_>,
+        jobs: Option<usize>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<(u32, String, Option<String>)>> {
+        let jobs = threads(jobs)?;
+        let digests = run(py, progress, |progress, cancel| self.0.digests(jobs, progress, cancel))?;
+        let row = |sums| match sums {
+            Ok((crc, digest)) => (crc, format!("{digest:032x}"), None),
+            Err(error) => (0, String::new(), Some(vhpack_core::Error::to_string(&error))),
+        };
+        Ok(digests.into_iter().map(row).collect())
     }
 
     fn __repr__(&self) -> String {

@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,41 @@ def test_large_files_are_replaced_and_kept_as_small_ones_are(work: Path) -> None
     assert contents(work / "out") == {"large": b"old", "small": b"old"}
     assert extracted(archive, work / "out", existing="overwrite").files == 2
     assert contents(work / "out") == {"large": new, "small": b"new"}
+
+
+def test_a_hard_link_to_a_file_that_stays_has_the_bytes_of_the_archive(work: Path) -> None:
+    links = [special(name, tarfile.LNKTYPE, "first") for name in ("second", "third", "there")]
+    for size in (5, 2 * MIB):
+        new = os.urandom(size)
+        dest = work / f"{size}"
+        dest.mkdir()
+        for name in ("first", "there"):
+            (dest / name).write_bytes(b"old")
+        report = extracted(tar_of(work / "a.tar", ("first", new), *links), dest, existing="skip")
+        assert contents(dest) == {"first": b"old", "there": b"old", "second": new, "third": new}
+        assert (dest / "second").stat().st_ino == (dest / "third").stat().st_ino
+        assert (report.files, report.links) == (1, 1)
+        assert sorted(os.path.basename(name) for name, _ in report.skipped) == ["first", "there"]
+
+
+def test_calls_that_replace_the_same_files_at_once_leave_whole_files(work: Path) -> None:
+    small = {f"{number}": os.urandom(20_000) for number in range(50)}
+    archives = []
+    for number in range(4):
+        members = [
+            *((name, bytes([number]) * len(content)) for name, content in small.items()),
+            ("large", bytes([number]) * MIB * 2),
+        ]
+        archives.append(zip_of(work / f"{number}.zip", *members))
+    (work / "out").mkdir()
+    for name in (*small, "large"):
+        (work / "out" / name).write_bytes(b"old")
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            list(pool.map(lambda archive: extracted(archive, work / "out", existing="overwrite"), archives))
+    assert set(os.listdir(work / "out")) == {*small, "large"}
+    for name, content in contents(work / "out").items():
+        assert content in [bytes([number]) * (2 * MIB if name == "large" else 20_000) for number in range(4)]
 
 
 def partly_unreadable(work: Path) -> Path:

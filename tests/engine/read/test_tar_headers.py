@@ -94,6 +94,32 @@ def test_a_hard_link_with_bytes_is_the_file_that_it_is(work: Path) -> None:
     assert {name: (work / "out" / name).read_bytes() for name in wanted} == wanted
 
 
+def test_links_find_what_was_named_with_a_dot_in_front_or_without(work: Path) -> None:
+    """As in Python's own test archive: who adds to a tar may stand elsewhere, or write the other."""
+    path = written(
+        work / "a.tar",
+        file(b"d/first", b"1"),
+        file(b"./d/second", b"2"),
+        file(b"./hard", flag=b"1", link=b"./d/first"),
+        file(b"hard2", flag=b"1", link=b"d/second"),
+        file(b"./soft", flag=b"2", link=b"d/first"),
+        file(b"soft2", flag=b"2", link=b"d/second"),
+        file(b"d/first", b"3"),
+        file(b"last", flag=b"1", link=b"./d/first"),
+        file(b"lost", flag=b"1", link=b"./d/none"),
+    )
+    archive = opened(path)
+    with tarfile.open(path) as reader:
+        for name, content in {"./hard": b"1", "hard2": b"2", "last": b"3"}.items():
+            held = reader.extractfile(name)
+            assert held is not None
+            assert archive.read(name) == content == held.read()
+    assert (archive.read("./soft"), archive.read("soft2")) == (b"3", b"2")
+    assert (archive.contains("./soft"), archive.contains("lost")) == (True, False)
+    archive.extract(os.fsencode(work / "out"))
+    assert [(work / "out" / name).read_bytes() for name in ("hard", "hard2", "last")] == [b"1", b"2", b"3"]
+
+
 def test_a_hard_link_that_states_a_size_and_has_no_bytes_is_a_link_as_for_gnu_tar(work: Path) -> None:
     """GNU tar's own old archives have them; what follows is the next header, and no content."""
     stated = file(b"link", b"x" * 1000, b"1", b"first")[:BLOCK]

@@ -149,9 +149,13 @@ impl Container {
         }
     }
 
-    /// Refuse a tar's member that the stream ends inside of; a zip's was held against the directory's place.
+    /// Refuse a tar's member that the stream ends inside of. A zip's was held against the directory's place when it was opened, but
+    /// the directory may have been written to since.
     pub fn check_extent(&self, member: &Member) -> Result<(), Fault> {
         match (self, member.start) {
+            (Self::Zip(zip), _) if member.offset.saturating_add(member.packed) > zip.directory() => {
+                Err(Fault::corrupt("it would lie outside the archive's data"))
+            }
             (Self::Tar(tar, _), Some(start)) if start.saturating_add(member.packed) > tar.length => {
                 Err(Fault::corrupt("the archive ends inside its data"))
             }

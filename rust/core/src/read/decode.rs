@@ -75,8 +75,28 @@ fn inflate(packed: &[u8], out: &mut [u8]) -> Result<usize, DecompressionError> {
     INFLATER.with_borrow_mut(|inflater| inflater.deflate_decompress(packed, out))
 }
 
-/// Refuse bytes behind the deflate stream that unpacks to `out`, which libdeflate passes over: there are some where the last
-/// one can be spared.
+/// What gzip has in front of a deflate stream, without name or time.
+const GZIP_HEAD: &[u8; 10] = b"\x1f\x8b\x08\0\0\0\0\0\0\xff";
+
+/// Unpack the deflate stream in `packed` from `start` on into `out`; whether it is one with this CRC and just that length, with
+/// nothing behind it. Bytes before `start` are written over.
+///
+/// libdeflate does not say where a stream ends, and passes over what follows. But in a gzip member it looks for CRC and length
+/// where the stream ends, so these are put behind all bytes: it finds them there, or, where bytes follow the stream that
+/// begin with the same, finds these. So there must be no other such place.
+pub(crate) fn is_just(packed: &mut Vec<u8>, start: usize, crc: Option<u32>, out: &mut [u8]) -> bool {
+    let (Some(crc), Some(head)) = (crc, start.checked_sub(GZIP_HEAD.len())) else { return false };
+    let length = packed.len();
+    packed[head..start].copy_from_slice(GZIP_HEAD);
+    packed.extend_from_slice(&crc.to_le_bytes());
+    packed.extend_from_slice(&(out.len() as u32).to_le_bytes());
+    let made = INFLATER.with_borrow_mut(|inflater| inflater.gzip_decompress(&packed[head..], out));
+    let is_only = memchr::memmem::find(&packed[start..], &packed[length..]) == Some(length - start);
+    packed.truncate(length);
+    is_only && made == Ok(out.len())
+}
+
+/// Refuse bytes behind the deflate stream that unpacks to `out`: there are some where the last one can be spared.
 pub(crate) fn expect_whole_end(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Fault> {
     match packed.split_last() {
         Some((_, rest)) if packing == Packing::Deflate && inflate(rest, out) == Ok(out.len()) => {
@@ -271,5 +291,40 @@ impl Stream {
             return Err(more_than_stream());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inflate, is_just};
+
+    #[test]
+    fn a_stream_is_just_itself_with_nothing_behind_it() {
+        let raw = b"all work and no play ".repeat(50);
+        let crc = crc32fast::hash(&raw);
+        let mut stream = vec![0; 2000];
+        let length = libdeflater::Compressor::default().deflate_compress(&raw, &mut stream).unwrap();
+        stream.truncate(length);
+        let front = b"a local header, which may be written over";
+        let mut out = vec![0; raw.len()];
+        let mut just = |stream: &[u8], crc: u32, length: usize| {
+            let mut packed = [front, stream].concat();
+            let is = is_just(&mut packed, front.len(), Some(crc), &mut out[..length]);
+            assert_eq!(&packed[front.len()..], stream, "it is as it was");
+            is
+        };
+        assert!(just(&stream, crc, raw.len()));
+        // What libdeflate looks for where the stream ends, and something else behind it, or half of that.
+        let sums = [crc.to_le_bytes(), (raw.len() as u32).to_le_bytes()].concat();
+        for behind in [&b"\0"[..], b"junk and more", &sums, &[&sums[..], b"junk"].concat(), &sums[..4], &sums.repeat(2)]
+        {
+            let stream = [&stream, behind].concat();
+            assert_eq!(inflate(&stream, &mut vec![0; raw.len()]), Ok(raw.len()), "others read it");
+            assert!(!just(&stream, crc, raw.len()), "{behind:?}");
+        }
+        assert!(!just(&stream, crc ^ 1, raw.len()));
+        assert!(!just(&stream, crc, raw.len() - 1));
+        assert!(!just(&stream[..length - 1], crc, raw.len()));
+        assert!(!is_just(&mut stream.clone(), 9, Some(crc), &mut out));
     }
 }

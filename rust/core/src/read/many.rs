@@ -18,16 +18,21 @@ impl Archive {
         self.limits.check_held(bytes, self.source.length()).map_err(|fault| self.explain(fault))?;
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_unstable_by_key(|&number| members[number].offset);
+        // Asked for twice, or by the names of two links, a member is unpacked once: a stream would have to go back for it.
+        let same: Vec<&[usize]> = order.chunk_by(|&a, &b| members[a].offset == members[b].offset).collect();
         // One stream has one place at a time.
         let jobs = if self.is_random() { jobs } else { 1 };
-        let read = in_parallel(order.len(), jobs, cancel, |place| {
-            let member: &Member = &members[order[place]];
+        let read = in_parallel(same.len(), jobs, cancel, |place| {
+            let member: &Member = &members[same[place][0]];
             self.read_in_steps(member, cancel)
         })?;
         let mut results: Vec<Vec<u8>> = Vec::new();
-        results.resize_with(read.len(), Vec::new);
-        for (place, bytes) in read.into_iter().enumerate() {
-            results[order[place]] = bytes;
+        results.resize_with(order.len(), Vec::new);
+        for (numbers, bytes) in same.into_iter().zip(read) {
+            for &number in &numbers[1..] {
+                results[number].clone_from(&bytes);
+            }
+            results[numbers[0]] = bytes;
         }
         Ok(results)
     }

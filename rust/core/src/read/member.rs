@@ -92,6 +92,11 @@ pub struct Member {
     pub(crate) target: Option<u32>,
 }
 
+/// The same path with `./` in front, as `tar cf all.tar .` writes it, or without. Who adds to an archive may write the other.
+pub(crate) fn other_spelling(path: &[u8]) -> Vec<u8> {
+    path.strip_prefix(b"./").map_or_else(|| [b"./", path].concat(), <[u8]>::to_vec)
+}
+
 impl Member {
     /// Whether it is a file: with bytes of its own or, as a hard link, with those of a member before it.
     pub fn is_file(&self) -> bool {

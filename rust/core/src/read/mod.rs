@@ -11,6 +11,7 @@
 mod container;
 mod content;
 mod decode;
+mod digests;
 mod extract;
 mod fault;
 mod glob;
@@ -36,6 +37,7 @@ use crate::fs::{self, Kind};
 use container::Container;
 pub use container::Format;
 use content::Content;
+pub use digests::Sums;
 pub use extract::{Existing, ExtractReport, ExtractRequest};
 use fault::Fault;
 use glob::Glob;
@@ -144,7 +146,9 @@ impl Archive {
             }
             let target = self.link_target(&member)?;
             let path = member.path_of_target(&target);
-            let Some(next) = path.map(|path| self.find(&path)).transpose()?.flatten() else {
+            let spellings = path.into_iter().flat_map(|path| [member::other_spelling(&path), path].into_iter().rev());
+            let mut found = spellings.map(|path| self.find(&path));
+            let Some(next) = found.find_map(Result::transpose).transpose()? else {
                 let what = format!("it is a link to {}, which is no member of the archive", show_bytes(&target));
                 return Err(self.explain_in(&first, Fault::unsupported(what)));
             };
@@ -332,6 +336,13 @@ impl MemberReader {
     /// The member.
     pub fn member(&self) -> &Member {
         &self.member
+    }
+
+    /// Refuse to hold so many of its bytes at once, if they are more than memory has room for; after this, memory for them may
+    /// be taken.
+    pub fn check_holdable(&self, length: u64) -> Result<()> {
+        let Self { archive, member, .. } = self;
+        archive.limits.check_held(length, archive.source.length()).map_err(|fault| archive.explain_in(member, fault))
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {

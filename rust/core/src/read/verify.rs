@@ -18,7 +18,7 @@ use crate::threads::on_threads;
 const CLAIM: usize = 32;
 
 /// Larger members are read in portions of this size.
-const PORTION: usize = 1 << 20;
+pub(super) const PORTION: usize = 1 << 20;
 
 /// A member that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,7 +315,7 @@ fn check_spans(zip: &Zip, mut spans: Vec<(u64, u64, usize)>, members: &[Member],
 }
 
 /// Call `work` for every number below `count`, shared out over threads; what each thread gathered.
-fn in_claims<T: Default + Send>(
+pub(super) fn in_claims<T: Default + Send>(
     count: usize,
     jobs: usize,
     cancel: &CancelToken,

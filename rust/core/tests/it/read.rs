@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use vhpack_core::read::{Archive, Existing, ExtractRequest, Format, Limits, MemberReader, Source};
+use vhpack_core::read::{Archive, Existing, ExtractRequest, Format, Limits, MemberReader, Source, seek_table};
 use vhpack_core::{CancelToken, ErrorKind, PackOptions, PackRequest, Progress, Result, pack};
 
 use crate::archives::{Packed, every_format, noise, tar_member, text, zip};
@@ -72,6 +72,26 @@ fn a_wrong_crc_is_told_whichever_way_the_member_is_read() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a damaged file was left");
         let report = archive.verify(1, &Progress::default(), &CancelToken::default()).unwrap();
         assert_eq!(report.damaged[0].name, b"long");
+    }
+}
+
+#[test]
+fn damage_is_told_to_who_looks_at_the_beginning_first_and_to_who_reads_again() {
+    let long = text(300_000);
+    for packed in [Packed::Stored, Packed::Deflated, Packed::Zstd] {
+        let mut bytes = zip(&[("long", &long)], packed, false);
+        let record = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[14] ^= 1;
+        bytes[record + 16] ^= 1;
+        let archive = Arc::new(open(bytes, Limits::default()).unwrap());
+        let reader = MemberReader::new(Arc::clone(&archive), archive.member(b"long").unwrap()).unwrap();
+        let mut all = vec![0; long.len()];
+        assert!(reader.read_at(&mut vec![0; 70_000], 0).is_ok());
+        assert!(reader.read_at(&mut vec![0; 1000], 200_000).is_ok());
+        for _ in 0..2 {
+            assert!(reader.read_at(&mut all, 0).is_err(), "{packed:?}");
+            assert!(reader.read_at(&mut vec![0; 1000], 299_500).is_err(), "{packed:?}: the end alone");
+        }
     }
 }
 
@@ -270,6 +290,42 @@ fn a_seek_table_that_lies_is_damage() {
         let wrong = open(with(&honest, &[sums[0] ^ 1, sums[1]]), Limits::default());
         assert!(wrong.is_err() || !verified(&wrong.unwrap()).is_sound());
     }
+}
+
+/// A file of zeros but for its beginning and its end, as a hole makes it; counts what was asked for.
+struct Hole {
+    head: Vec<u8>,
+    length: u64,
+    tail: Vec<u8>,
+    read: AtomicU64,
+}
+
+impl Source for Hole {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let count = buffer.len().min(usize::try_from(self.length.saturating_sub(offset)).unwrap());
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        let tail_at = self.length - self.tail.len() as u64;
+        for (at, byte) in (offset..).zip(&mut buffer[..count]) {
+            let (part, at) = if at < tail_at { (&self.head, at) } else { (&self.tail, at - tail_at) };
+            *byte = part.get(at as usize).copied().unwrap_or(0);
+        }
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_seek_table_of_four_gibibytes_of_nothing_takes_no_memory() {
+    let count = 350_000_000_u32;
+    let content = u64::from(count) * 12 + 9;
+    let head = [0x184D_2A5E_u32.to_le_bytes(), (content as u32).to_le_bytes()].concat();
+    let tail = [&count.to_le_bytes()[..], &[0x80], &0x8F92_EAB1_u32.to_le_bytes()].concat();
+    let hole = Hole { head, length: 8 + content, tail, read: AtomicU64::new(0) };
+    assert_eq!(seek_table(&hole), None);
+    assert!(hole.read.into_inner() < 1 << 20);
 }
 
 #[test]

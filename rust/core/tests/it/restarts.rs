@@ -136,3 +136,21 @@ fn a_place_that_only_looks_like_one_is_none() {
         }
     }
 }
+
+#[test]
+fn a_member_that_is_asked_for_many_times_is_unpacked_once() {
+    let raw = tar(&[("first", &noise(MIB, 1)), ("last", &noise(MIB, 2))]);
+    let bytes = crate::archives::zstd(&raw);
+    let length = bytes.len() as u64;
+    let read = Arc::default();
+    let source = Counted(bytes, Arc::clone(&read));
+    let archive =
+        Archive::from_source(Path::new("memory"), Box::new(source), Limits::default(), &CancelToken::default())
+            .unwrap();
+    assert!(read.load(Ordering::Relaxed) < length * 3 / 2, "opening goes through all of it once");
+    read.store(0, Ordering::Relaxed);
+    let names = [b"last".to_vec(), b"first".to_vec()].repeat(20);
+    let many = archive.read_many(&names, 2, &CancelToken::default()).unwrap();
+    assert!(many.iter().zip([2, 1].into_iter().cycle()).all(|(bytes, seed)| *bytes == noise(MIB, seed)));
+    assert!(read.load(Ordering::Relaxed) < length * 3 / 2);
+}

@@ -219,10 +219,29 @@ pub(super) enum Failure {
     Archive(Error),
 }
 
-/// A name for what is not complete yet; two stages of one file differ in `stage`.
-fn staged_name(name: &[u8], stage: &str) -> Vec<u8> {
+/// Stages of one file that may be there at once, left by killed processes or written by other calls.
+const MOST_STAGES: u32 = 1000;
+
+/// Make something under a name for what is not complete yet, the first that is free; the name. None is cleared first: another
+/// call may be writing just that file, in this process or in a container that numbers its processes in the same way. Two stages
+/// of one file differ in `stage`.
+fn make_staged(
+    name: &[u8],
+    stage: &str,
+    make: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<Vec<u8>, Failure> {
     let process = std::process::id();
-    crate::target::dot_name(name, &format!("{stage}.{process}"), crate::target::STAGED_SUFFIX)
+    let mut number = 0;
+    loop {
+        let staged =
+            crate::target::dot_name(name, &format!("{stage}.{process}.{number}"), crate::target::STAGED_SUFFIX);
+        match make(&staged) {
+            Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists && number < MOST_STAGES => {
+                number += 1;
+            }
+            made => return made.map(|()| staged),
+        }
+    }
 }
 
 /// Make a file that has its name only once `write` is done with it: a call that is killed leaves nothing under the name,
@@ -238,10 +257,13 @@ pub(super) fn make_whole(
         write(&file)?;
         return fs::link_unnamed(&file, folder, name).map_err(failed);
     }
-    let staged = staged_name(name, ".new");
-    let _ = fs::unlink(folder, &staged);
-    let file = fs::create_member(folder, &staged, mode).map_err(failed)?;
-    let named = write(&file).and_then(|()| fs::rename_new(folder, &staged, name).map_err(failed));
+    let mut made = None;
+    let staged = make_staged(name, ".new", &mut |staged| {
+        made = Some(fs::create_member(folder, staged, mode).map_err(failed)?);
+        Ok(())
+    })?;
+    let named = made.map_or(Ok(()), |file| write(&file));
+    let named = named.and_then(|()| fs::rename_new(folder, &staged, name).map_err(failed));
     if named.is_err() {
         let _ = fs::unlink(folder, &staged);
     }
@@ -249,13 +271,13 @@ pub(super) fn make_whole(
 }
 
 fn replace(folder: BorrowedFd<'_>, name: &[u8], make: Make<'_>) -> Result<(), Failure> {
-    let staged = staged_name(name, "");
-    // Left by a process of the same number that was killed; nothing else makes such names.
-    let _ = fs::unlink(folder, &staged);
-    make(folder, &staged)?;
+    let staged = make_staged(name, "", &mut |staged| make(folder, staged))?;
     let replaced = fs::replace(folder, &staged, name);
-    // Also after success: renaming one hard link over another of the same file does nothing.
-    let _ = fs::unlink(folder, &staged);
+    // Renaming one hard link over another of the same file does nothing. Else the name is free, and may be another call's by now.
+    let identity = |name: &[u8]| fs::lstat_at(folder, name).ok().map(|stat| fs::identity(&stat));
+    if replaced.is_err() || identity(&staged).is_some_and(|staged| identity(name) == Some(staged)) {
+        let _ = fs::unlink(folder, &staged);
+    }
     replaced.map_err(|cause| Failure::Io("replace", cause))
 }
 

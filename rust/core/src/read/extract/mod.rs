@@ -5,6 +5,7 @@ mod hard_links;
 mod names;
 mod plan;
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -213,6 +214,13 @@ fn after_some(error: Error, files: u64, dest: &std::path::Path) -> Error {
     error.with_message(message)
 }
 
+/// A file that was not written since something had its place already.
+struct Kept<'a> {
+    member: &'a Member,
+    /// Where it was written for the first of its links.
+    copy: Option<(u32, &'a [u8])>,
+}
+
 impl Work<'_> {
     fn files(&self, plan: &Plan) -> Result<()> {
         let most = if self.archive.is_random() { self.request.jobs } else { 1 };
@@ -240,18 +248,18 @@ impl Work<'_> {
                     return Ok(());
                 }
                 self.cancel.check(Stage::Extract)?;
-                self.archive.approach(&job.member, 0, self.cancel)?;
                 self.file(&mut reach, job, &mut buffer)?;
             }
         }
     }
 
-    fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<()> {
+    fn file(&self, reach: &mut Reach<'_>, job: &Job, buffer: &mut Vec<u8>) -> Result<Written> {
         let member = &job.member;
         if self.request.existing == Existing::Skip && !self.destination.is_new && reach.is_taken(job)? {
             self.was_there(job);
-            return Ok(());
+            return Ok(Written::WasThere);
         }
+        self.archive.approach(member, 0, self.cancel)?;
         let small = member.size <= AT_ONCE;
         if small {
             buffer.resize(member.size as usize, 0);
@@ -276,7 +284,7 @@ impl Work<'_> {
             finished
         })?;
         self.count(job, written);
-        Ok(())
+        Ok(written)
     }
 
     fn count(&self, job: &Job, written: Written) {
@@ -328,6 +336,21 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Files whose places had something that was to stay, by place. A link to one of these would have the bytes of whatever is there.
+    fn kept<'p>(&self, plan: &'p Plan) -> HashMap<(u32, &'p [u8]), Kept<'p>> {
+        let mut kept = HashMap::new();
+        if self.request.existing == Existing::Skip && !plan.hard_links.is_empty() {
+            let skipped: HashSet<PathBuf> = self
+                .skipped
+                .lock()
+                .map(|skipped| skipped.iter().map(|remark| remark.path.clone()).collect())
+                .unwrap_or_default();
+            let files = plan.files.iter().filter(|job| skipped.contains(&self.destination.path(job.folder, &job.name)));
+            kept.extend(files.map(|job| ((job.folder, &job.name[..]), Kept { member: &job.member, copy: None })));
+        }
+        kept
+    }
+
     /// Empty folders, hard links, links, and last what writing to folders has changed.
     fn rest(&self, plan: &Plan) -> Result<()> {
         let mut reach = Reach::new(self.destination);
@@ -335,8 +358,24 @@ impl Work<'_> {
             self.cancel.check(Stage::Extract)?;
             reach.folder(number, true)?;
         }
+        let mut kept = self.kept(plan);
+        let mut buffer = Vec::new();
         for HardLink { job, target: (folder, name), .. } in &plan.hard_links {
-            let from = rustix::io::dup(reach.folder(*folder, false)?)
+            let mut place = (*folder, &name[..]);
+            if let Some(kept) = kept.get_mut(&place) {
+                if let Some(copy) = kept.copy {
+                    place = copy;
+                } else {
+                    let (member, name) = (kept.member.clone(), job.name.clone());
+                    let copy = Job { member, folder: job.folder, name, is_superseded: false };
+                    if self.file(&mut reach, &copy, &mut buffer)? == Written::Yes {
+                        kept.copy = Some((job.folder, &job.name[..]));
+                    }
+                    continue;
+                }
+            }
+            let (folder, name) = place;
+            let from = rustix::io::dup(reach.folder(folder, false)?)
                 .map_err(|cause| destination::failed("enter", &self.request.dest, cause.into()))?;
             self.link(&mut reach, job, &mut |directory, new| fs::create_hard_link(&from, name, directory, new))?;
         }

@@ -29,11 +29,6 @@ impl Behind {
         Self { end, first: None, header: None }
     }
 
-    /// Where the end mark begins.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
     /// Take in what stands at `offset`, whole blocks except at the very end.
     pub fn see(&mut self, bytes: &[u8], offset: u64) {
         let blocks = bytes.chunks(BLOCK).zip((offset..).step_by(BLOCK));

@@ -16,6 +16,8 @@ const FOOTER_MAGIC: u32 = 0x8F92_EAB1;
 const TABLE_MAGIC: u32 = 0x184D_2A5E;
 const FOOTER: usize = 9;
 const HEAD: usize = 8;
+/// Entries that are read at a time.
+const PORTION: usize = 4096;
 const HAS_CHECKSUMS: u8 = 0x80;
 const RESERVED: u8 = 0x7c;
 
@@ -99,20 +101,31 @@ pub(crate) fn seek_table(source: &dyn Source) -> Result<Option<SeekTable>, Fault
     let entry = if descriptor & HAS_CHECKSUMS != 0 { 12 } else { 8 };
     let content = u64::from(count) * entry + FOOTER as u64;
     let Some(table_at) = source.length().checked_sub(content + HEAD as u64) else { return Ok(None) };
-    // No longer than the file, which is there: its length is no mere claim.
-    let mut table = vec![0; HEAD + (content as usize - FOOTER)];
-    if source.read_at(&mut table, table_at)? < table.len() {
-        return Ok(None);
-    }
-    if word(&table) != TABLE_MAGIC || u64::from(word(&table[4..])) != content {
+    let mut head = [0; HEAD];
+    if source.read_at(&mut head, table_at)? < HEAD
+        || word(&head) != TABLE_MAGIC
+        || u64::from(word(&head[4..])) != content
+    {
         return Ok(None);
     }
     let mut at = (0_u64, 0_u64);
     let (mut starts, mut sums) = (vec![at], Vec::new());
-    for entry in table[HEAD..].chunks_exact(entry as usize) {
-        at = (at.0 + u64::from(word(entry)), at.1 + u64::from(word(&entry[4..])));
-        starts.push(at);
-        sums.extend(entry.get(8..).filter(|sum| !sum.is_empty()).map(word));
+    let mut portion = vec![0; PORTION.min(count as usize) * entry as usize];
+    for first in (0..u64::from(count)).step_by(PORTION) {
+        let bytes = (u64::from(count) - first).min(PORTION as u64) * entry;
+        let portion = &mut portion[..bytes as usize];
+        if source.read_at(portion, table_at + HEAD as u64 + first * entry)? < portion.len() {
+            return Ok(None);
+        }
+        for entry in portion.chunks_exact(entry as usize) {
+            at = (at.0 + u64::from(word(entry)), at.1 + u64::from(word(&entry[4..])));
+            // Frames that take bytes are bounded by the file; a table of nothing but zeros may be a hole of any size.
+            if word(entry) == 0 || at.0 > table_at {
+                return Ok(None);
+            }
+            starts.push(at);
+            sums.extend(entry.get(8..).filter(|sum| !sum.is_empty()).map(word));
+        }
     }
     Ok((at.0 == table_at).then_some(SeekTable { starts, sums }))
 }

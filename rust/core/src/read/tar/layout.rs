@@ -182,6 +182,18 @@ impl Extension {
 /// `-12.5` is 12.5 seconds before 1970: seconds are rounded down, and the rest is counted up.
 fn seconds(value: &[u8]) -> Option<(i64, u32)> {
     let value = std::str::from_utf8(value).ok()?;
+    exact_seconds(value).or_else(|| float_seconds(value))
+}
+
+/// Python's writer has a time as it prints a float, with an exponent where it is far from one.
+#[expect(clippy::cast_sign_loss, reason = "what is above the floor is not negative")]
+fn float_seconds(value: &str) -> Option<(i64, u32)> {
+    let float = value.parse().ok().filter(|float: &f64| float.abs() < 1e18)?;
+    let nanoseconds = ((float - float.floor()) * 1e9).round().min(999_999_999.0);
+    Some((float.floor() as i64, nanoseconds as u32))
+}
+
+fn exact_seconds(value: &str) -> Option<(i64, u32)> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let whole_seconds: i64 = whole.parse().ok()?;
     let mut nanoseconds = 0;
@@ -218,6 +230,10 @@ mod tests {
         assert_eq!(extension.name.as_deref(), Some(&b"long/na"[..]));
         assert_eq!((extension.size, extension.mtime), (Some(4096), Some((1700, 250_000_000))));
         assert_eq!(seconds(b"-1.25"), Some((-2, 750_000_000)));
+        assert_eq!([seconds(b"1e-05"), seconds(b"-1e-05")], [Some((0, 10_000)), Some((-1, 999_990_000))]);
+        assert_eq!(seconds(b"-1e-30"), Some((-1, 999_999_999)));
+        assert_eq!(seconds(b"1.5e+16"), Some((15_000_000_000_000_000, 0)));
+        assert_eq!([seconds(b"inf"), seconds(b"nan"), seconds(b"1e19"), seconds(b"soon")], [None; 4]);
         for bad in [&b"99 path=a\n"[..], b"5 a=b", b"x", b"3\n", b"0 a=b\n", b"11 size=abc\n", b"6 ab\n\n"] {
             assert!(Extension::default().add(bad).is_err(), "{bad:?}");
         }

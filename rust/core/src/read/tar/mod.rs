@@ -71,18 +71,19 @@ impl Tar {
         };
         let table = Table::read(&mut read, source.length(), limits, cancel)?;
         let mut behind = Behind::new(table.end);
+        // The mark's first block has been read, and a stream that is packed would be unpacked up to it once more.
+        let rest = if table.is_marked { table.end + layout::BLOCK as u64 } else { table.end };
         let (length, unpacked) = match &stream {
             TarStream::Plain => (source.length(), None),
             TarStream::Frames(frames) => (frames.len(), None),
             TarStream::Sequential(sequential) => {
-                let (length, file_end) =
-                    sequential.finish(source, table.end, &mut |bytes, at| behind.see(bytes, at))?;
+                let (length, file_end) = sequential.finish(source, rest, &mut |bytes, at| behind.see(bytes, at))?;
                 (length, (file_end < source.length()).then_some(Oddity::Unpacked(file_end)))
             }
         };
         limits.check_total(length)?;
         if stream.is_random() {
-            look_behind(source, &stream, length, &mut behind, cancel)?;
+            look_behind(source, &stream, (rest, length), &mut behind, cancel)?;
         }
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));
         let oddity = unmarked.or_else(|| behind.oddity()).or(unpacked);
@@ -141,11 +142,10 @@ impl Tar {
 fn look_behind(
     source: &dyn Source,
     stream: &TarStream,
-    length: u64,
+    (mut at, length): (u64, u64),
     behind: &mut Behind,
     cancel: &CancelToken,
 ) -> Result<(), Fault> {
-    let mut at = behind.end();
     let mut bytes = vec![0; BEHIND.min(usize::try_from(length.saturating_sub(at)).unwrap_or(BEHIND))];
     while at < length {
         if cancel.is_cancelled() {

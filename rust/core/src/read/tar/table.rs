@@ -6,10 +6,7 @@ use crate::cancel::CancelToken;
 use crate::read::fault::Fault;
 use crate::read::index::{Index, Indexing};
 use crate::read::limits::{Limits, NAME_BYTES};
-use crate::read::member::{Member, MemberKind, Packing};
-
-/// Members found between two looks at the flag.
-const LOOK_EVERY: usize = 1 << 10;
+use crate::read::member::{Member, MemberKind, Packing, other_spelling};
 
 /// A member in 56 bytes; name and link target stand in [`Table::names`], one after the other, and the map of a sparse file
 /// in [`Table::maps`].
@@ -112,6 +109,7 @@ impl Table {
     pub fn read(read: ReadAt<'_>, packed: u64, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
         let mut survey = Survey {
             read,
+            cancel,
             packed,
             records: Vec::new(),
             names: Vec::new(),
@@ -126,9 +124,6 @@ impl Table {
         let mut at = 0;
         while let Some(next) = survey.member(at, limits)? {
             at = next;
-            if survey.records.len().is_multiple_of(LOOK_EVERY) && cancel.is_cancelled() {
-                return Err(Fault::cancelled());
-            }
         }
         let Survey { mut records, mut names, mut maps, end, is_marked, .. } = survey;
         records.shrink_to_fit();
@@ -176,7 +171,10 @@ impl Table {
     /// a later one of the same name may be.
     fn target(&self, number: usize) -> Option<(MemberKind, u32)> {
         let link = self.link(&self.records[number]);
-        let found = self.index.before(link, number).find(|&before| self.name(&self.records[before]) == link)?;
+        let before =
+            |name: &[u8]| self.index.before(name, number).find(|&before| self.name(&self.records[before]) == name);
+        let other = other_spelling(link);
+        let found = before(link).max(before(&other))?;
         let record = &self.records[found];
         match record.kind {
             MemberKind::File => Some((MemberKind::HardLink, found as u32)),
@@ -209,6 +207,7 @@ impl Table {
 
 struct Survey<'a> {
     read: ReadAt<'a>,
+    cancel: &'a CancelToken,
     packed: u64,
     records: Vec<Record>,
     names: Vec<u8>,
@@ -229,6 +228,10 @@ impl Survey<'_> {
     fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, Fault> {
         if let Some((_, block)) = self.ahead.filter(|ahead| ahead.0 == at) {
             return Ok(Some(block));
+        }
+        // Each may be in a frame of its own, and any number of them may speak of one member.
+        if self.cancel.is_cancelled() {
+            return Err(Fault::cancelled());
         }
         let mut block = [0; BLOCK];
         Ok(((self.read)(&mut block, at)? == BLOCK).then_some(block))

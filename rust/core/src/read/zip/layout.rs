@@ -162,7 +162,7 @@ pub(super) struct Record<'a> {
     pub crc: u32,
     pub packed: u64,
     pub size: u64,
-    pub disk: u16,
+    pub disk: u32,
     pub attributes: u32,
     /// Of the local header, counted from the archive's first byte.
     pub offset: u64,
@@ -203,20 +203,20 @@ impl<'a> Record<'a> {
             crc: word(16),
             packed: word(20).into(),
             size: word(24).into(),
-            disk: half(34),
+            disk: half(34).into(),
             attributes: word(38),
             offset: word(42).into(),
             name: &body[..name],
             extra: &body[name..name + extra],
             length,
         };
-        record.widen(word(24), word(20), word(42)).ok_or(Broken::Zip64)?;
+        record.widen(word(24), word(20), word(42), half(34)).ok_or(Broken::Zip64)?;
         Ok(record)
     }
 
-    /// Take from the zip64 field what is full in the record: size, packed size, offset, in this order.
-    fn widen(&mut self, size: u32, packed: u32, offset: u32) -> Option<()> {
-        if size != FULL_32 && packed != FULL_32 && offset != FULL_32 {
+    /// Take from the zip64 field what is full in the record: size, packed size, offset, disk, in this order.
+    fn widen(&mut self, size: u32, packed: u32, offset: u32, disk: u16) -> Option<()> {
+        if size != FULL_32 && packed != FULL_32 && offset != FULL_32 && disk != FULL_16 {
             return Some(());
         }
         let Some(field) = extra_field(self.extra, 1) else { return Some(()) };
@@ -229,6 +229,9 @@ impl<'a> Record<'a> {
         }
         if offset == FULL_32 {
             self.offset = fields.u64()?;
+        }
+        if disk == FULL_16 {
+            self.disk = fields.u32()?;
         }
         Some(())
     }
@@ -246,7 +249,8 @@ impl<'a> Record<'a> {
         match self.mode().map(|mode| mode & 0o170_000) {
             Some(0o040_000) => MemberKind::Directory,
             Some(0o120_000) => MemberKind::Link,
-            Some(0o100_000 | 0) => MemberKind::File,
+            // What zip has read from a pipe, standard input among them, bears the pipe's kind.
+            Some(0o100_000 | 0o010_000 | 0) => MemberKind::File,
             Some(_) => MemberKind::Special,
             None if self.attributes & DOS_DIRECTORY != 0 && self.size == 0 => MemberKind::Directory,
             None => MemberKind::File,

@@ -143,7 +143,10 @@ impl Zip {
                         at += record.length;
                     }
                     Err(Broken::Short) if at > 0 && base + (filled as u64) < length => break,
-                    Err(broken) => return finish_walk(&buffer[at..filled], broken, directory + base + at as u64),
+                    Err(broken) => {
+                        let gone = base + at as u64;
+                        return finish_walk(&buffer[at..filled], length - gone, broken, directory + gone);
+                    }
                 }
                 if at == filled && base + filled as u64 == length {
                     return Ok(());
@@ -295,6 +298,12 @@ pub(crate) fn check_readable(member: &Member) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Beside a descriptor a local header has nothing for CRC and sizes, which are not known yet, unless it has them already.
+/// Anything else is what readers of streams would go by.
+fn may_be_unknown(told: u64) -> bool {
+    told == 0 || told == u64::from(u32::MAX)
+}
+
 fn check_local(member: &Member, header: &LocalHeader<'_>) -> Result<(), Fault> {
     let method = match member.packing {
         Packing::Stored | Packing::Tar | Packing::Sparse => 0,
@@ -302,15 +311,17 @@ fn check_local(member: &Member, header: &LocalHeader<'_>) -> Result<(), Fault> {
         Packing::Zstd => 93,
         Packing::Other(other) => other,
     };
+    let is_late = header.flags & FLAG_DESCRIPTOR != 0;
+    let is_told = |told: u64, known: u64| told == known || (is_late && may_be_unknown(told));
     let wrong = if header.name != member.raw_name() {
         "name"
     } else if header.method != method {
         "method"
     } else if (header.flags ^ member.flags) & (FLAG_ENCRYPTED | FLAG_DESCRIPTOR) != 0 {
         "flags"
-    } else if header.flags & FLAG_DESCRIPTOR == 0 && Some(header.crc) != member.crc {
+    } else if !is_told(header.crc.into(), member.crc.unwrap_or(0).into()) {
         "CRC"
-    } else if header.flags & FLAG_DESCRIPTOR == 0 && (header.size, header.packed) != (member.size, member.packed) {
+    } else if !is_told(header.size, member.size) || !is_told(header.packed, member.packed) {
         "size"
     } else {
         return Ok(());
@@ -333,11 +344,13 @@ fn changed(broken: Broken) -> Fault {
     }
 }
 
-/// What ended the directory before its length was used up: the digital signature that may stand there, or damage.
-fn finish_walk(rest: &[u8], broken: Broken, at: u64) -> Result<(), Fault> {
+/// What ended the directory `left` bytes before its length was used up: the digital signature that may stand there, or damage.
+fn finish_walk(rest: &[u8], left: u64, broken: Broken, at: u64) -> Result<(), Fault> {
     const SIGNATURE: &[u8] = b"PK\x05\x05";
+    let signature = rest.strip_prefix(SIGNATURE).and_then(|rest| rest.first_chunk());
+    let is_signature = signature.is_some_and(|length| 6 + u64::from(u16::from_le_bytes(*length)) == left);
     match broken {
-        Broken::Foreign | Broken::Short if rest.starts_with(SIGNATURE) => Ok(()),
+        Broken::Foreign | Broken::Short if is_signature => Ok(()),
         Broken::Foreign => Err(Fault::corrupt("there is no record of the directory here").at(at)),
         Broken::Short => Err(Fault::corrupt("the directory ends inside a record").at(at)),
         Broken::Zip64 => Err(changed(broken).at(at)),

@@ -92,18 +92,23 @@ fn multi_disk() -> Fault {
     )
 }
 
-/// The zip64 end record: where the locator says, or straight before it where bytes were put in front of the archive.
+/// The zip64 end record: where the locator says, or straight before it where bytes were put in front of the archive. Some
+/// readers look in the one place only, and others in the other, so where both have a record, there are two archives.
 fn end64(source: &dyn Source, stated: u64, locator_at: u64) -> Result<Option<(End, u64)>, Fault> {
-    for at in [Some(stated), locator_at.checked_sub(END64_LENGTH as u64)].into_iter().flatten() {
+    let record = |at: u64| -> Result<Option<(End, u64)>, Fault> {
         let mut bytes = [0; END64_LENGTH];
-        if at < locator_at
-            && source.read_at(&mut bytes, at)? == END64_LENGTH
-            && let Some(end) = End::parse64(&bytes)
-        {
-            return Ok(Some((end, at)));
+        let is_whole = at < locator_at && source.read_at(&mut bytes, at)? == END64_LENGTH;
+        Ok(if is_whole { End::parse64(&bytes).map(|end| (end, at)) } else { None })
+    };
+    let before = locator_at.checked_sub(END64_LENGTH as u64).map_or(Ok(None), record)?;
+    match (record(stated)?, before) {
+        (Some((_, stated)), Some((_, before))) if stated != before => {
+            let what =
+                format!("there are two zip64 end records, one where the locator says and one at offset {before}");
+            Err(Fault::corrupt(what).at(stated))
         }
+        (stated, before) => Ok(stated.or(before)),
     }
-    Ok(None)
 }
 
 /// The directory as its end record places it; where no record begins there, straight before the end record's own
@@ -117,6 +122,9 @@ fn place(source: &dyn Source, found: &mut Found) -> Result<u64, Fault> {
         }
         found.directory = stated;
         found.directory_end = stated.saturating_add(found.end.length);
+        if found.directory_end > found.end_at {
+            return Err(Fault::corrupt("the directory runs into the record of its own end").at(stated));
+        }
         shift = Some(0);
     }
     shift.ok_or_else(|| Fault::corrupt("there is no directory where the end record says").at(stated))
@@ -133,9 +141,6 @@ impl Zip {
         let mut found = find_directory(source)?;
         let shift = place(source, &mut found)?;
         let Found { end, directory, directory_end, archive_end, end_at, between, zip64 } = found;
-        if directory_end > source.length() {
-            return Err(Fault::corrupt("the directory runs beyond the file").at(directory));
-        }
         let spans = Spans::new(shift, directory);
         let mut survey = Survey { indexing: Indexing::new(), places: Vec::new(), files: 0, total: 0, spans };
         if end.length > 0 {

@@ -1,0 +1,155 @@
+"""Headers of zips that readers may understand in two ways: one that could hide a member is refused, an odd one is read."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+import vhpack
+from tests.conftest import needs
+from tests.engine.read.archives import opened, patched, put, record_at, zip_of
+
+FULL = 0xFFFFFFFF
+
+
+def end_of(content: bytes | bytearray) -> int:
+    return content.rindex(b"PK\x05\x06")
+
+
+def wide_end(count: int, length: int, offset: int) -> bytes:
+    """A zip64 end record."""
+    return b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, length, offset)
+
+
+def locator(at: int) -> bytes:
+    return b"PK\x06\x07" + struct.pack("<IQI", 0, at, 1)
+
+
+def with_zip64_ends(content: bytearray, *ends: bytes, stated: int) -> None:
+    """Put zip64 end records in front of the end record, which refers to them for everything."""
+    at = end_of(content)
+    put(content, at + 8, "<HHII", 0xFFFF, 0xFFFF, FULL, FULL)
+    content[at:at] = b"".join(ends) + locator(stated)
+
+
+def test_one_zip64_end_record_where_the_locator_says_or_before_it_is_right(work: Path) -> None:
+    for front in (b"", b"#!/bin/sh\n"):
+        path = zip_of(work / "a.zip", ("a", b"1"))
+
+        def wide(content: bytearray, front: bytes = front) -> None:
+            at = end_of(content)
+            length, offset = struct.unpack_from("<II", content, at + 12)
+            with_zip64_ends(content, wide_end(1, length, offset), stated=at)
+            content[:0] = front
+
+        assert opened(patched(path, wide)).read("a") == b"1"
+
+
+def test_two_zip64_end_records_are_two_archives_and_refused(work: Path) -> None:
+    path = zip_of(work / "bad.zip", ("seen", b"1"), ("hidden", b"2"))
+
+    def doubled(content: bytearray) -> None:
+        at, second = end_of(content), record_at(content, 1)
+        length, offset = struct.unpack_from("<II", content, at + 12)
+        one = wide_end(1, at - second, second)
+        with_zip64_ends(content, wide_end(2, length, offset), one, stated=at)
+
+    with pytest.raises(vhpack.CorruptArchiveError, match="two zip64 end records") as raised:
+        opened(patched(path, doubled))
+    assert "bad.zip` at offset 174" in str(raised.value)
+
+
+def test_a_directory_behind_its_own_end_is_refused(work: Path) -> None:
+    path = zip_of(work / "bad.zip", ("a", b"1"))
+
+    def behind(content: bytearray) -> None:
+        end, record = end_of(content), record_at(content)
+        directory = bytes(content[record:end])
+        put(content, end + 16, "<I", len(content))
+        put(content, end + 20, "<H", len(directory))
+        content[record : record + 4] = b"none"
+        content += directory
+
+    with pytest.raises(vhpack.CorruptArchiveError, match="record of its own end"):
+        opened(patched(path, behind))
+
+
+@pytest.mark.parametrize("stated", [1 << 63, (1 << 64) - 60])
+def test_places_that_no_file_has_are_damage_of_the_archive_and_no_failure_of_the_system(stated: int, work: Path) -> None:
+    path = zip_of(work / "bad.zip", ("a", b"1"))
+
+    def far(content: bytearray) -> None:
+        at = end_of(content)
+        with_zip64_ends(content, wide_end(1, 46, stated), stated=at)
+
+    with pytest.raises(vhpack.CorruptArchiveError):
+        opened(patched(path, far))
+
+
+def streamed(path: Path, crc: int, packed: int, size: int) -> Path:
+    """A stored member with a descriptor, beside which its local header has these values."""
+    zip_of(path, ("a", b"1" * 100))
+
+    def late(content: bytearray) -> None:
+        put(content, 6, "<H", 8)
+        put(content, 14, "<III", crc, packed, size)
+        put(content, record_at(content) + 8, "<H", 8)
+        directory = record_at(content)
+        content[directory:directory] = b"PK\x07\x08" + struct.pack("<III", zlib.crc32(b"1" * 100), 100, 100)
+        end = end_of(content)
+        put(content, end + 16, "<I", directory + 16)
+
+    return patched(path, late)
+
+
+def test_beside_a_descriptor_a_local_header_knows_nothing_or_the_same(work: Path) -> None:
+    crc = zlib.crc32(b"1" * 100)
+    for number, values in enumerate([(0, 0, 0), (crc, 100, 100), (0, 100, 100), (0, FULL, FULL), (0, 0, 100)]):
+        archive = opened(streamed(work / f"{number}.zip", *values))
+        assert (archive.read("a"), archive.verify().ok) == (b"1" * 100, True), values
+    for number, values in enumerate([(0, 5, 5), (0, 100, 5), (7, 0, 0)]):
+        archive = opened(streamed(work / f"bad{number}.zip", *values))
+        with pytest.raises(vhpack.CorruptArchiveError, match="its local header has another"):
+            archive.read("a")
+        assert not archive.verify().ok
+
+
+def test_nothing_hides_behind_a_signature(work: Path) -> None:
+    path = zip_of(work / "bad.zip", ("a", b"1"), ("b", b"2"))
+
+    def signed(content: bytearray) -> None:
+        end, second = end_of(content), record_at(content, 1)
+        (length,) = struct.unpack_from("<I", content, end + 12)
+        put(content, end + 8, "<HHI", 1, 1, length + 6)
+        content[second:second] = b"PK\x05\x05\0\0"
+
+    with pytest.raises(vhpack.CorruptArchiveError, match="no record of the directory"):
+        opened(patched(path, signed))
+
+
+@pytest.mark.parametrize(("disk", "is_read"), [(0, True), (1, False)])
+def test_the_number_of_a_disk_may_be_in_the_zip64_field(disk: int, is_read: bool, work: Path) -> None:
+    member = zipfile.ZipInfo("a")
+    member.extra = struct.pack("<HHI", 1, 4, disk)
+    path = patched(zip_of(work / "a.zip", (member, b"1")), lambda content: put(content, record_at(content) + 34, "<H", 0xFFFF))
+    if is_read:
+        assert opened(path).read("a") == b"1"
+    else:
+        with pytest.raises(vhpack.UnsupportedArchiveError, match="one part of several"):
+            opened(path)
+
+
+def test_what_came_through_a_pipe_is_a_file(work: Path) -> None:
+    """`zip` gives a member that it reads from standard input the kind of a pipe."""
+    needs("zip")
+    subprocess.run(["zip", "-q", "a.zip", "-"], input=b"content", check=True, cwd=work)
+    archive = opened(work / "a.zip")
+    assert (archive.names(), archive.read("-"), archive.verify().ok) == (["-"], b"content", True)
+    archive.extract(os.fsencode(work / "out"))
+    assert (work / "out/-").read_bytes() == b"content"
