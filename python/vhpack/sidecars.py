@@ -119,12 +119,13 @@ def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]
 
 
 def _decode(text: bytes | str) -> object:
-    if isinstance(text, bytes):
-        try:
-            text = text.decode().removeprefix("\ufeff")
-        except UnicodeDecodeError:  # in another of JSON's encodings, or in none
-            text = text.decode(json.detect_encoding(text), "surrogatepass")
-    return _DECODER.decode(text)
+    if isinstance(text, str):
+        return _DECODER.decode(text)
+    try:
+        decoded = text.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError:  # in another of JSON's encodings, or in none
+        decoded = text.decode(json.detect_encoding(text), "surrogatepass")
+    return _DECODER.decode(decoded)
 
 
 def _read(path: str) -> bytes:
