@@ -148,7 +148,7 @@ def _listed(root: str, since_ns: int | None) -> _Found:
                     name = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(name)
-                    elif not _UNFINISHED.match(entry.name):
+                    elif entry.name[0] != "." or not _UNFINISHED.match(entry.name):
                         _take(found, entry, name, since_ns)
         except OSError as error:
             raise RegistrationError(f"the outputs in {path} cannot be listed: {error.strerror}") from None

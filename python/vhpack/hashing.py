@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from vhpack._packing import checked_jobs, encode, encode_patterns
@@ -72,7 +73,7 @@ def both(paths: Sequence[str]) -> list[tuple[str, str]]:
     """Return sha256 and xxh3-128 of files that are known to be there, in the order of their paths; each is read once."""
     from vhpack import _engine
 
-    return _engine.hash_both(encode(paths), algorithms=("sha256", "xxh3-128")) if paths else []
+    return _engine.hash_both(os.fsencode("\0".join(paths)), algorithms=("sha256", "xxh3-128")) if paths else []
 
 
 def run(

@@ -50,7 +50,7 @@ def properties(
     found: dict[str, dict[str, object]] = {}
     left: list[tuple[str, str]] = []
     for sidecar in sorted(sidecars, key=lambda name: (name == TOGETHER, name)):
-        path = os.path.join(root, sidecar)
+        path = f"{root}/{sidecar}"
         for where, file, said in _lines(path) if sidecar == TOGETHER else _alone(path, sidecar.removesuffix(SUFFIX)):
             name = file if file in names else os.path.normpath(file)
             if name in names:
@@ -119,9 +119,13 @@ def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]
 
 
 def _decode(text: bytes | str) -> object:
-    if isinstance(text, bytes):  # in whichever encoding of JSON's
-        text = text.decode(json.detect_encoding(text), "surrogatepass")
-    return _DECODER.decode(text)
+    if isinstance(text, str):
+        return _DECODER.decode(text)
+    try:
+        decoded = text.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError:  # in another of JSON's encodings, or in none
+        decoded = text.decode(json.detect_encoding(text), "surrogatepass")
+    return _DECODER.decode(decoded)
 
 
 def _read(path: str) -> bytes:

@@ -174,7 +174,7 @@ def export(*, output: str | None) -> int:
     """Write all that is known of the project as JSON Lines.
 
     That is runs and the data that they were given, registered files, versions of datasets, and aliases with their histories.
-    Contents are not in it.
+    Contents are not in it, nor is what `vhpack model` knows.
     """
 
     def work() -> int:

@@ -140,7 +140,7 @@ def check_properties(file: str, properties: Mapping[str, object], error: type[Pa
 
 def _tags(value: object) -> list[str]:
     # As they are searched for: of two spellings of one letter, one is written.
-    tags = value if isinstance(value, list | tuple) else ()
+    tags = value if isinstance(value, (list, tuple)) else ()
     return [_tag(tag) if isinstance(tag, str) else checked(tag, "tag") for tag in tags]
 
 
@@ -224,7 +224,7 @@ def resolved(connection: Connection, project: int, reference: Reference, shown: 
     Raises:
         NotRegisteredError: it means none.
     """
-    if reference.kind == "dataset":
+    if reference.kind not in _MEANT:
         return get(connection, number_of(connection, project, reference, shown))
     # By the driver alone, as `insert`: this is what a program may ask for thousands of times.
     where, values = _MEANT[reference.kind], (project, reference.name)

@@ -79,8 +79,9 @@ def register(
             reason = aliases.Reason(datums.actor(), "run", run=run)
             # In one order for all runs, so that two of them never wait for each other.
             for alias, name in sorted(wanted.aliases.items()):
-                if not aliases.was_claimed(connection, project, alias, numbers[name], run):
-                    aliases.move(connection, project, alias, numbers[name], reason)
+                if aliases.was_claimed(connection, project, alias, numbers[name], run):
+                    continue
+                if aliases.move(connection, project, alias, numbers[name], reason):
                     moved.append((alias, numbers[name]))
         records = {number: datums.get(connection, number) for number in {number for _, number in moved}}
         return Outcome(facts.hash, new, tuple((alias, records[number]) for alias, number in moved), tuple(made))

@@ -120,8 +120,8 @@ class Store:
             return pairs
         linkable = [pair for pair in pairs if pair[0].may_link]
         left = disk.adopt(
-            b"\0".join(os.fsencode(content.path) for content, _ in linkable),
-            b"\0".join(os.fsencode(target) for _, target in linkable),
+            os.fsencode("\0".join(content.path for content, _ in linkable)),
+            os.fsencode("\0".join(target for _, target in linkable)),
             [content.size for content, _ in linkable],
             [content.modified_ns for content, _ in linkable],
         )

@@ -146,6 +146,7 @@ def _unreferred() -> ColumnElement[bool]:
         select(changes.c.new).where(changes.c.new.is_not(None), changes.c.alias.in_(living)),
         select(schema.RUN_INPUTS.c.datum),
         select(schema.DATASET_MEMBERS.c.datum),
+        select(schema.MODEL_VERSIONS.c.datum).where(schema.MODEL_VERSIONS.c.datum.is_not(None)),
     )
     return _D.c.purged.is_(None) & _D.c.location.is_(None) & ~or_(*(_D.c.id.in_(use) for use in uses))
 
