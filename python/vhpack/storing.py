@@ -406,10 +406,12 @@ def _end(job: Job, mine: Keeper) -> None:
 
 def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, place: str, content: tuple[str, str]) -> None:
     """Remove the originals of what is stored, and the snapshot."""
+    from vhpack import recording
     from vhpack.registry import models
 
     try:
-        why = [] if sources is None else _remove(key, Originals.of(sources), *content)
+        with recording.undisturbed():
+            why = [] if sources is None else _remove(key, Originals.of(sources), *content)
     except (PackError, OSError) as error:
         why = [f"{Originals.of(str(sources)).path} stays: {error}"]
     if why:

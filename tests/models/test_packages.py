@@ -187,6 +187,13 @@ class TestRefusals:
             ("stored", None),
         ]
 
+    def test_a_folder_of_any_name_is_packed(self, model: vhpack.OutputModel) -> None:
+        folder = os.fsdecode(b"\xff\xfe")
+        tree(folder)
+        model.update_weights_package(weights_path=folder, async_enable=False)
+        assert model.comment.startswith(r"snapshot \xff\xfe (6 files")
+        assert not Path(folder).exists()
+
     def test_files_of_1970_are_packed(self, model: vhpack.OutputModel) -> None:
         os.utime(tree() / "weights.bin", (0, 0))
         model.update_weights_package(weights_path="tree", async_enable=False)

@@ -68,6 +68,7 @@ class TestArguments:
             ({"target_filename": ".."}, "target_filename"),
             ({"iteration": -1}, "iteration is -1"),
             ({"iteration": True}, "iteration is True"),
+            ({"iteration": 1 << 63}, "iteration is 9"),
             ({"snapshot": "hope"}, "snapshot is 'hope'"),
             ({"upload_uri": "foo://x/y"}, "is no destination"),
             ({"upload_uri": "/proc/nowhere"}, "cannot be written to"),
@@ -346,6 +347,22 @@ def test_the_end_of_the_program_waits_for_versions(ground: Path) -> None:
     assert not Path("a.bin").exists()
     assert version.datum is not None
     assert vhpack.data.get(version.datum).run is not None
+
+
+def test_what_is_removed_from_the_outputs_is_registered_before_or_after_but_never_missed_meanwhile(ground: Path) -> None:
+    """The end of a run hashes its outputs, and at that very moment a version is stored whose original is one of them."""
+    with vhpack.run(step="train") as run:
+        model = vhpack.OutputModel(name="m")
+        paths = [Path(vhpack.outputs("models").path(f"{number}.bin")) for number in range(40)]
+        for path in paths:
+            path.write_bytes(path.name.encode())
+            model.update_weights(path)
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert [version.state for version in model.versions()] == ["stored"] * 40
+    assert not any(path.exists() for path in paths)
+    assert vhpack.data.verify() == []
+    assert {datum.run for datum in vhpack.data.find()} == {run.hash}
+    del ground
 
 
 def test_many_processes_make_many_models_in_one_registry(ground: Path) -> None:
