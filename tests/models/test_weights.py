@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import vhpack
+from tests.engine.command import VHPACK
 from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
@@ -422,6 +423,27 @@ def test_versions_of_another_machine_are_given_up_when_it_has_been_silent(model:
     registry.write(lambda connection, _: connection.execute(table.update().where(table.c.id == key).values(created=1)))
     assert (vhpack.OutputModel.resume_uploads(), model.versions()[1].state) == (0, "failed")
     model.publish()
+
+
+def test_what_another_registry_waits_for_stays_in_the_spool(model: vhpack.OutputModel, slow: Proxy) -> None:
+    failing(slow)
+    model.update_weights(write("a.bin"))
+    vhpack.OutputModel.wait_for_uploads()
+    (snapshot,) = left_in_spool()
+    code = (
+        "import vhpack; vhpack.Task.init('p', 't'); vhpack.OutputModel(name='other').update_weights('b.bin', upload_uri='there')"
+    )
+    for name in ("VHPACK_PROJECT", "VHPACK_REGISTRY_URL"):
+        write("b.bin")
+        around = {**environment(), name: "other"}
+        assert subprocess.run([sys.executable, "-c", code], env=around).returncode == 0
+        ended = subprocess.run([VHPACK, "model", "resume"], env=around, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "nothing to resume\n")
+    assert left_in_spool() == [snapshot]
+    slow.faults.clear()
+    assert vhpack.OutputModel.resume_uploads() == 1
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert left_in_spool() == []
 
 
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:
