@@ -368,14 +368,15 @@ class TestReading:
         with pytest.warns(vhpack.JobWarning, match="cannot be had"):
             assert model.get_weights() is None
 
-    def test_a_copy_that_was_altered_is_fetched_again_and_changes_nothing(self, model: vhpack.OutputModel) -> None:
+    def test_a_copy_that_was_altered_stays_and_another_one_is_fetched(self, model: vhpack.OutputModel) -> None:
         Path("a.bin").write_bytes(b"good")
         model.update_weights("a.bin", async_enable=False)
         for _ in range(2):
             found = Path(str(model.get_weights(raise_on_error=True)))
             assert found.read_bytes() == b"good"
-            found.unlink()
-            found.write_bytes(b"evil")
+            assert model.get_weights() == str(found)
+            found.write_bytes(b"mine")
+        assert found.read_bytes() == b"mine", "what somebody has written is not replaced"
         tree()
         model.update_weights_package(weights_path="tree", async_enable=False)
         folder = Path(str(model.get_weights_package(return_path=True)))
