@@ -131,7 +131,7 @@ def test_what_fails_again_and_a_ctrl_c_leave_everything_as_it_is(model: vhpack.O
     ended = run([VHPACK, "model", "resume"], ground, environment=around)
     assert (ended.code, ended.err.count("\n")) == (1, 2), ended
     assert ended.err.startswith(f"Error: version 4 of {model.id}: ")
-    slow.faults[:] = [Fault("^PUT ", "delay", 60_000, times=-1)]
+    slow.faults[:] = [Fault("^PUT ", "delay", 5_000, times=-1)]
     resumed = subprocess.Popen([VHPACK, "model", "resume"], cwd=ground, env=around, stderr=subprocess.PIPE, text=True)
     passed = slow.count("^PUT ")
     until(lambda: slow.count("^PUT ") > passed)
