@@ -64,7 +64,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "packages": {"_engine", "_packing", "archive", "errors", "stored"},
     "storing": {
         *("_packing", "destinations", "env", "errors", "gathering", "leaving", "originals", "outbox", "packages", "paths"),
-        *("registrar", "registry", "runs", "sizes", "spool", "stored", "uploading"),
+        *("recording", "registrar", "registry", "runs", "sizes", "spool", "stored", "uploading"),
     },
     "resuming": {
         "destinations",

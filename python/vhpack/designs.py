@@ -12,6 +12,8 @@ from vhpack.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_MOST = 1 << 63  # what a column of the registry does not hold any more
+
 
 def checked_labels(labels: Mapping[str, int]) -> dict[str, int]:
     """Return labels: names with whole numbers, of which yes and no are none.
@@ -53,7 +55,7 @@ def checked_iteration(iteration: object) -> int:
     Raises:
         OptionError: it is no whole number from 0 on.
     """
-    if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 0:
+    if not isinstance(iteration, int) or isinstance(iteration, bool) or not 0 <= iteration < _MOST:
         raise OptionError(f"iteration is {iteration!r}; it must be a whole number from 0 on")
     return iteration
 

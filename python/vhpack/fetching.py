@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -24,13 +25,19 @@ _LISTING = ".listing.json"
 def fetched(version: ModelVersion, *, force: bool = False) -> str:
     """Return the path of a version's bytes: a copy of this machine's own, which is what was stored.
 
+    A copy in which somebody has changed something is left as it is, and another one is made.
+
     Raises:
         ModelError: the version is not stored, or what is there is not what was stored.
-        DownloadError: it cannot be had.
     """
     datum = _datum(version)
     source = version.url
-    target = os.path.join(paths.models_path(), datum.id, paths.folder_name(version.name))
+    for number in itertools.count():
+        target = os.path.join(paths.models_path(), datum.id, str(number), paths.folder_name(version.name))
+        if not os.path.lexists(target):
+            break
+        if not force and _is_what_was_stored(datum, target):
+            return target
     checksums = {"sha256": datum.sha256} if datum.sha256 else {}
     wanted = Wanted(datum.uri, source, datum.size if datum.size >= 0 else None, checksums)
     try:
@@ -48,7 +55,6 @@ def unpacked(version: ModelVersion, *, force: bool = False) -> str:
 
     Raises:
         ModelError: the version is not stored, or what is there is not what was stored.
-        DownloadError: it cannot be had.
     """
     path = fetched(version, force=force)
     folder = os.path.dirname(path)
@@ -82,6 +88,15 @@ def _datum(version: ModelVersion) -> Datum:
     with registry.reading() as connection:
         number = datums.number_of(connection, registry.project(connection), Reference("datum", version.datum), registry.shown)
         return datums.get(connection, number)
+
+
+def _is_what_was_stored(datum: Datum, path: str) -> bool:
+    try:
+        if datum.size >= 0 and os.stat(path).st_size != datum.size:
+            return False
+        return datum.sha256 is None or hashing.hash_files([path], "sha256")[path] == datum.sha256
+    except (OSError, PackError):
+        return False
 
 
 def _damage(version: ModelVersion) -> str:

@@ -140,11 +140,12 @@ class Known:
     ) -> str | None:
         """Return the path of stored weights, fetched to this machine, and found to be what was stored.
 
-        The path is that of a copy; what is stored does not change with it. A copy that was altered is fetched again.
+        The path is that of a copy; what is stored does not change with it. Where a copy was altered, it stays, and another one
+        is fetched.
 
         Args:
             raise_on_error: Raise what is wrong; without it, that is a warning, and the answer None.
-            force_download: Fetch it also where it is here already.
+            force_download: Fetch it also where it is here already: another copy, beside that.
             extract_archive: Of a package, return a folder with its files, and not the archive.
             version: The number of a version, instead of the current one.
             iteration: The last version of this iteration, instead.

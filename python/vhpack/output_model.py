@@ -217,7 +217,7 @@ class OutputModel(Described):
             )
         _refuse_no_file(path)
         name = _checked_name(target_filename or os.path.basename(path))
-        remark = f"snapshot {os.path.basename(path)} stored" if update_comment else None
+        remark = f"snapshot {_legible(os.path.basename(path))} stored" if update_comment else None
         order = replace(self._order(name, upload_uri, iteration, remark), snapshot=snapshot)
         with self._registering():
             job = storing.store_file(order, path, remove=auto_delete_file, package=is_package)
@@ -285,7 +285,7 @@ class OutputModel(Described):
         settings = Settings(
             root=root, exclude=exclude or (), codec=compression, manifest=True, jobs=workers, durable=True, hidden=True
         )
-        remark = f"snapshot {os.path.basename(root) or root} stored" if update_comment else None
+        remark = f"snapshot {_legible(os.path.basename(root) or root)} stored" if update_comment else None
         order = self._order(name, upload_uri, iteration, remark)
         if weights_path is not None:
             _refuse_own(root, order.destination.uri)
@@ -457,6 +457,11 @@ def _refuse_no_file(path: str, kind: type[PackError] = SourceNotFoundError) -> N
     if not os.path.isfile(path):
         message = f"{path} is no file; name a file"
         raise kind(message) if kind is OptionError else SpecialFileError(None, message, path)
+
+
+def _legible(name: str) -> str:
+    """Return a file's name as text that a comment may have, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _checked_name(name: str) -> str:

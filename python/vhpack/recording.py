@@ -129,6 +129,14 @@ def is_recorded() -> bool:
     return _recorder is not None and _recorder.process == os.getpid() and not _recorder.done and registrar.is_on()
 
 
+def undisturbed() -> contextlib.AbstractContextManager[object]:
+    """Return what keeps a registration from looking at the outputs folder, as long as files are removed there.
+
+    One that has looked already is waited for: its contents are in the store then.
+    """
+    return _one_at_a_time
+
+
 def note(path: str, *, removed_after: bool) -> None:
     """Remember a file that is about to be uploaded: what it was, for it may be another, or gone, when it has arrived."""
     if _recorder is None or not is_recorded():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import shutil
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from vhpack import destinations, env, gathering, registrar, storing, uploading
-from vhpack.errors import ModelError, PackError
+from vhpack.errors import ModelError
 from vhpack.originals import Originals
 from vhpack.stored import MANIFEST, local_path, remove_bytes
 
@@ -96,9 +96,9 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished, adopted: Sequence
     in_place = here is not None and left.kind == "package" and not os.path.exists(place)
     content = str(here) if in_place else place
     if version.state == "packing":
-        if in_place:
-            with contextlib.suppress(PackError):
-                remove_bytes(version.url)
+        if here is not None and os.path.basename(os.path.dirname(here)) == str(version.n):
+            # Its own, with whatever the pack had staged there.
+            shutil.rmtree(os.path.dirname(here), ignore_errors=True)
         storing.fail(
             registry, left.key, ModelError("it was killed while it packed; all files are where they were: call it again")
         )

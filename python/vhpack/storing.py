@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ class Keeper:
         """What is to be said of originals that stay."""
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        self.spool = spool.Spool(paths.spool_path())
+        self.spool = spool.Spool(_spool_root())
         self._thread: threading.Thread | None = None
         outbox.own().at_the_end(lambda: _leave(self))
 
@@ -180,6 +181,13 @@ class Keeper:
             self.changed.notify_all()
 
 
+def _spool_root() -> str:
+    """Return the folder of snapshots that rows of this registry and project speak of: `resuming` removes others there."""
+    place = registrar.place()
+    known = "" if place is None else f"{place.url}\n{place.project}"
+    return f"{paths.spool_path()}/{zlib.crc32(known.encode()):08x}"
+
+
 _keeper: Keeper | None = None
 _making = threading.Lock()
 
@@ -189,7 +197,7 @@ def keeper() -> Keeper:
     global _keeper  # noqa: PLW0603 - one for each process
     with _making:
         known = None if _keeper is None or _keeper.process != os.getpid() else _keeper
-        if known is not None and not known.jobs and known.spool.root != paths.spool_path():
+        if known is not None and not known.jobs and known.spool.root != _spool_root():
             known.spool.close()  # of a run that has ended
             known = None
         _keeper = known or Keeper()
@@ -406,10 +414,12 @@ def _end(job: Job, mine: Keeper) -> None:
 
 def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, place: str, content: tuple[str, str]) -> None:
     """Remove the originals of what is stored, and the snapshot."""
+    from vhpack import recording
     from vhpack.registry import models
 
     try:
-        why = [] if sources is None else _remove(key, Originals.of(sources), *content)
+        with recording.undisturbed():
+            why = [] if sources is None else _remove(key, Originals.of(sources), *content)
     except (PackError, OSError) as error:
         why = [f"{Originals.of(str(sources)).path} stays: {error}"]
     if why:

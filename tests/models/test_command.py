@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import vhpack
-from tests.registry.making import ask
+from tests.engine.command import VHPACK, run
+from tests.models.conftest import left_in_spool
+from tests.registry.making import ask, environment
+from tests.upload.proxy import Fault, Proxy
+from tests.upload.sending import until
+from vhpack import storing
 
 
 @pytest.fixture
@@ -110,6 +117,34 @@ def test_where_there_is_no_registry_nothing_is_made(ground: Path) -> None:
     assert ask("model", "show", "x").code == 1
     assert ask("model", "resume").err == "nothing to resume\n"
     assert list(ground.iterdir()) == []
+
+
+def test_what_fails_again_and_a_ctrl_c_leave_everything_as_it_is(model: vhpack.OutputModel, slow: Proxy, ground: Path) -> None:
+    denied = Fault("^PUT ", "status", 403, times=-1, body=b"<Error><Code>AccessDenied</Code></Error>")
+    slow.faults.append(denied)
+    Path("late.bin").write_bytes(b"late")
+    model.update_weights("late.bin")
+    vhpack.OutputModel.wait_for_uploads()
+    (snapshot,) = left_in_spool()
+    storing.keeper().spool.close()  # as the end of the process that has it would
+    around = environment()
+    ended = run([VHPACK, "model", "resume"], ground, environment=around)
+    assert (ended.code, ended.err.count("\n")) == (1, 2), ended
+    assert ended.err.startswith(f"Error: version 4 of {model.id}: ")
+    slow.faults[:] = [Fault("^PUT ", "delay", 5_000, times=-1)]
+    resumed = subprocess.Popen([VHPACK, "model", "resume"], cwd=ground, env=around, stderr=subprocess.PIPE, text=True)
+    passed = slow.count("^PUT ")
+    until(lambda: slow.count("^PUT ") > passed)
+    resumed.send_signal(signal.SIGINT)
+    _, said = resumed.communicate(timeout=60)
+    assert (resumed.returncode, said) == (
+        130,
+        "Error: interrupted; what is not stored yet stays as it is, for the same command\n",
+    )
+    assert left_in_spool() == [snapshot]
+    slow.faults.clear()
+    assert run([VHPACK, "model", "resume"], ground, environment=around).err == "1 version stored\n"
+    assert (left_in_spool(), model.versions()[-1].state, Path("late.bin").exists()) == ([], "stored", False)
 
 
 def test_a_link_to_two_models_of_one_name_says_their_ids(model: vhpack.OutputModel, task: vhpack.Task) -> None:

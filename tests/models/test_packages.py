@@ -187,6 +187,13 @@ class TestRefusals:
             ("stored", None),
         ]
 
+    def test_a_folder_of_any_name_is_packed(self, model: vhpack.OutputModel) -> None:
+        folder = os.fsdecode(b"\xff\xfe")
+        tree(folder)
+        model.update_weights_package(weights_path=folder, async_enable=False)
+        assert model.comment.startswith(r"snapshot \xff\xfe (6 files")
+        assert not Path(folder).exists()
+
     def test_files_of_1970_are_packed(self, model: vhpack.OutputModel) -> None:
         os.utime(tree() / "weights.bin", (0, 0))
         model.update_weights_package(weights_path="tree", async_enable=False)
@@ -361,14 +368,15 @@ class TestReading:
         with pytest.warns(vhpack.JobWarning, match="cannot be had"):
             assert model.get_weights() is None
 
-    def test_a_copy_that_was_altered_is_fetched_again_and_changes_nothing(self, model: vhpack.OutputModel) -> None:
+    def test_a_copy_that_was_altered_stays_and_another_one_is_fetched(self, model: vhpack.OutputModel) -> None:
         Path("a.bin").write_bytes(b"good")
         model.update_weights("a.bin", async_enable=False)
         for _ in range(2):
             found = Path(str(model.get_weights(raise_on_error=True)))
             assert found.read_bytes() == b"good"
-            found.unlink()
-            found.write_bytes(b"evil")
+            assert model.get_weights() == str(found)
+            found.write_bytes(b"mine")
+        assert found.read_bytes() == b"mine", "what somebody has written is not replaced"
         tree()
         model.update_weights_package(weights_path="tree", async_enable=False)
         folder = Path(str(model.get_weights_package(return_path=True)))

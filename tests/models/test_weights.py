@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import vhpack
+from tests.engine.command import VHPACK
 from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
@@ -68,6 +69,7 @@ class TestArguments:
             ({"target_filename": ".."}, "target_filename"),
             ({"iteration": -1}, "iteration is -1"),
             ({"iteration": True}, "iteration is True"),
+            ({"iteration": 1 << 63}, "iteration is 9"),
             ({"snapshot": "hope"}, "snapshot is 'hope'"),
             ({"upload_uri": "foo://x/y"}, "is no destination"),
             ({"upload_uri": "/proc/nowhere"}, "cannot be written to"),
@@ -348,6 +350,22 @@ def test_the_end_of_the_program_waits_for_versions(ground: Path) -> None:
     assert vhpack.data.get(version.datum).run is not None
 
 
+def test_what_is_removed_from_the_outputs_is_registered_before_or_after_but_never_missed_meanwhile(ground: Path) -> None:
+    """The end of a run hashes its outputs, and at that very moment a version is stored whose original is one of them."""
+    with vhpack.run(step="train") as run:
+        model = vhpack.OutputModel(name="m")
+        paths = [Path(vhpack.outputs("models").path(f"{number}.bin")) for number in range(40)]
+        for path in paths:
+            path.write_bytes(path.name.encode())
+            model.update_weights(path)
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert [version.state for version in model.versions()] == ["stored"] * 40
+    assert not any(path.exists() for path in paths)
+    assert vhpack.data.verify() == []
+    assert {datum.run for datum in vhpack.data.find()} == {run.hash}
+    del ground
+
+
 def test_many_processes_make_many_models_in_one_registry(ground: Path) -> None:
     code = (
         "import sys, vhpack; task = vhpack.Task.init('p', sys.argv[1])\n"
@@ -405,6 +423,27 @@ def test_versions_of_another_machine_are_given_up_when_it_has_been_silent(model:
     registry.write(lambda connection, _: connection.execute(table.update().where(table.c.id == key).values(created=1)))
     assert (vhpack.OutputModel.resume_uploads(), model.versions()[1].state) == (0, "failed")
     model.publish()
+
+
+def test_what_another_registry_waits_for_stays_in_the_spool(model: vhpack.OutputModel, slow: Proxy) -> None:
+    failing(slow)
+    model.update_weights(write("a.bin"))
+    vhpack.OutputModel.wait_for_uploads()
+    (snapshot,) = left_in_spool()
+    code = (
+        "import vhpack; vhpack.Task.init('p', 't'); vhpack.OutputModel(name='other').update_weights('b.bin', upload_uri='there')"
+    )
+    for name in ("VHPACK_PROJECT", "VHPACK_REGISTRY_URL"):
+        write("b.bin")
+        around = {**environment(), name: "other"}
+        assert subprocess.run([sys.executable, "-c", code], env=around).returncode == 0
+        ended = subprocess.run([VHPACK, "model", "resume"], env=around, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "nothing to resume\n")
+    assert left_in_spool() == [snapshot]
+    slow.faults.clear()
+    assert vhpack.OutputModel.resume_uploads() == 1
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert left_in_spool() == []
 
 
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:

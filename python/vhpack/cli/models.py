@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vhpack import archive, models, output_model, sizes, uploading
+from vhpack import archive, models, outbox, output_model, sizes, uploading
 from vhpack.cli import screen, tables
 from vhpack.cli.endings import ended
 from vhpack.cli.sections import Command, under
@@ -208,7 +208,11 @@ def resume(*, json: bool) -> int:
             screen.say(f"{screen.counted(begun - len(failed), 'version')} stored" if begun else "nothing to resume")
         return 1 if failed else 0
 
-    return ended(work, json=json)
+    try:
+        return ended(work, json=json, interrupted="interrupted; what is not stored yet stays as it is, for the same command")
+    finally:
+        # The program ends here, whatever is under way.
+        outbox.own().abandoned = True
 
 
 def _place(path: str, target: str, *, force: bool) -> None:
