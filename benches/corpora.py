@@ -72,6 +72,7 @@ CORPORA = {
         Corpus("png", "200,000 PNG images of about 11 KB, one folder", 200_000, 200, 1),
         Corpus("json", "20,000 JSON annotation files of about 11 KB, one folder", 20_000, 100, 1),
         Corpus("checkpoint", "one bf16 checkpoint of 2 GiB, safetensors layout", 1, 1, 1),
+        Corpus("weights", "the same of 512 MiB", 1, 1, 1),
         Corpus("samples", "5,000 files of 20 KB that do not compress, 500 to a folder", 5_000, 500, 1),
         Corpus("small-100k", "100,000 text files of 1 KB, 1,000 to a folder", 100_000, 1_000, 1),
         Corpus("small-1m", "1,000,000 text files of 1 KB, 1,000 to a folder", 1_000_000, 1_000, 1),
@@ -247,6 +248,7 @@ def checkpoint_block(number: int, size: int) -> bytes:
 
 
 CHECKPOINT_BLOCK = 16 * MIB
+CHECKPOINTS = {"checkpoint": 2048 * MIB, "weights": 512 * MIB}
 
 
 def write_checkpoint_block(job: tuple[str, int, int, int]) -> tuple[int, int]:
@@ -259,8 +261,8 @@ def write_checkpoint_block(job: tuple[str, int, int, int]) -> tuple[int, int]:
     return 0, size
 
 
-def checkpoint_jobs(folder: Path, scale: float) -> Iterator[tuple[str, int, int, int]]:
-    size = max(2, int(2048 * MIB * scale) & ~1)
+def checkpoint_jobs(folder: Path, whole: int, scale: float) -> Iterator[tuple[str, int, int, int]]:
+    size = max(2, int(whole * scale) & ~1)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
     header = checkpoint_header(size)
@@ -327,8 +329,9 @@ def write(corpus: Corpus, base: Path, scale: float) -> Tree:
     started, told = time.perf_counter(), 0.0
     files = size = 0
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        if corpus.name == "checkpoint":
-            results = pool.imap_unordered(write_checkpoint_block, checkpoint_jobs(folder, scale))
+        if corpus.name in CHECKPOINTS:
+            jobs = checkpoint_jobs(folder, CHECKPOINTS[corpus.name], scale)
+            results = pool.imap_unordered(write_checkpoint_block, jobs)
         else:
             results = pool.imap_unordered(write_chunk, chunk_jobs(corpus, folder, scale))
         for new_files, new_bytes in results:
@@ -336,7 +339,7 @@ def write(corpus: Corpus, base: Path, scale: float) -> Tree:
             if time.perf_counter() > told + 5:
                 told = time.perf_counter()
                 print(f"{corpus.name}: {files:,} files, {size / 1e6:,.0f} MB, {told - started:.0f} s", file=sys.stderr)
-    if corpus.name == "checkpoint":
+    if corpus.name in CHECKPOINTS:
         files, size = 1, (folder / "model.safetensors").stat().st_size
     os.sync()
     tree = Tree(corpus.name, corpus.title, folder, files, size)

@@ -75,8 +75,11 @@ class Run:
             return self.setting.trees / f"{self.section.name}-{number}-{position}"
         if self.section.leaves == "directory":
             return trees.committed(self.setting.base) / f"{self.section.name}-{number}-{position}"
+        if self.contestant.name == "pack alone":
+            # Where the one that is also uploaded is packed to.
+            return self.scratch / f"pack-{number}"
         if self.section in uploading.UPLOADING:
-            return uploading.root(self.setting.base) / uploading.BUCKET / f"{self.section.name}-{number}-{position}"
+            return uploading.root(self.setting.trees) / uploading.BUCKET / f"{self.section.name}-{number}-{position}"
         return self.scratch / f"out{self.contestant.suffix}"
 
     def prepare(self) -> None:

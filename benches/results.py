@@ -116,6 +116,7 @@ def targets(results: Results) -> list[Target]:
         *uploads(results),
         *directories(results),
         *registry(results),
+        *models(results),
     )
     return [target for target in every if target.section in results.sections]
 
@@ -274,6 +275,16 @@ def uploads(results: Results) -> list[Target]:
 def directories(results: Results) -> list[Target]:
     commit = results.ratio("directory", ("vhpack.OutputDir", wall), ("plain files, folders synced", wall))
     return [Target("directory", "time ≤ 1.5 x the files alone, with only their folders on disk", 1.5, commit)]
+
+
+def models(results: Results) -> list[Target]:
+    package = results.ratio("package", ("update_weights_package", wall), ("vhpack compress", wall))
+    peak = results.values("package", "update_weights_package", memory)
+    used = max(peak) / MIB if peak else None
+    return [
+        Target("package", "time ≤ 1.2 x `vhpack compress` of the same tree", 1.2, package),
+        Target("package", "memory ≤ 500 MB", 500, used, "{:.0f} MB"),
+    ]
 
 
 def registry(results: Results) -> list[Target]:

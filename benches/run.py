@@ -83,12 +83,12 @@ def make_sources(names: list[str], base: Path, scale: float, vhpack: Path, jobs:
 
 
 @contextlib.contextmanager
-def server_for(names: list[str], base: Path) -> Iterator[Mapping[str, str]]:
+def server_for(names: list[str], base: Path, into: Path) -> Iterator[Mapping[str, str]]:
     """Run the server that is uploaded to, when some section does."""
     if not any(SECTIONS[name] in uploading.UPLOADING for name in names):
         yield {}
         return
-    with uploading.server(uploading.root(base)) as known:
+    with uploading.server(uploading.root(into), base / "out" / "state") as known:
         yield known
 
 
@@ -125,7 +125,7 @@ def main() -> None:
             for path in figures.values():
                 path.unlink(missing_ok=True)
         missing = [name for name in names if not figures[name].exists()]
-        with trees.folder(into), trees.folder(trees.committed(base)), server_for(missing, base) as known:
+        with trees.folder(into), trees.folder(trees.committed(base)), server_for(missing, base, into) as known:
             for name in missing:
                 measure(setting, name, figures[name], known)
     target = options.output or (BENCHES / "RESULTS.md" if complete or options.render else None)

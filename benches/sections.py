@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contestants import PACKING
 from directories import DIRECTORY
+from modelling import MODELLING
 from readers import READING
 from registering import REGISTERING
 from uploading import UPLOADING
 
-SECTIONS = {section.name: section for section in (*PACKING, *READING, *UPLOADING, *REGISTERING, DIRECTORY)}
+SECTIONS = {section.name: section for section in (*PACKING, *READING, *UPLOADING, *REGISTERING, DIRECTORY, MODELLING)}

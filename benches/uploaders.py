@@ -78,7 +78,7 @@ def loop(folder: str, bucket: str, prefix: str, *, alone: bool = False) -> dict[
 
         vhpack.set_upload_destination(f"s3://{bucket}/{prefix}", max_bps=PACE)
         destination = vhpack.runs.destination()
-        uploading.begin(
+        begun = uploading.begin(
             [(os.fspath(path), f"s3://{bucket}/{prefix}/{path.relative_to(folder)}") for path in files_of(folder)], destination
         )
     times = []
@@ -87,7 +87,11 @@ def loop(folder: str, bucket: str, prefix: str, *, alone: bool = False) -> dict[
         _ = weights @ weights
         times.append(time.perf_counter() - began)
     if not alone:
-        vhpack.wait_for_uploads()
+        if any(upload.state in {"done", "failed"} for upload in begun):
+            raise SystemExit("the uploads have ended before the loop")
+        for upload in begun:
+            upload.cancel()
+        vhpack.wait_for_uploads(raise_on_error=False)
     return {"step": median(times)}
 
 

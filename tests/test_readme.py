@@ -42,6 +42,24 @@ def test_the_thumbnails_appear_together(job: Path) -> None:
     assert sizes == {(32, 32)}
 
 
+def test_the_training_keeps_every_epoch(work: Path) -> None:
+    scripts = re.findall(r"```python\n# (train_model\.py|in another script)\n(.*?)```", README.read_text(), re.DOTALL)
+    (train,) = [text for name, text in scripts if name == "train_model.py"]
+    (infer,) = [text for name, text in scripts if "model://line/prod" in text]
+    (shell,) = [text for text in re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL) if "model versions line" in text]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VHPACK_")}
+    environment["PATH"] = f"{sysconfig.get_path('scripts')}:{environment['PATH']}"
+    for program in (
+        [sys.executable, "-c", train],
+        [sys.executable, "-c", f"import vhpack\n{infer}\nassert path and early"],
+        ["sh", "-ec", shell],
+    ):
+        ran = subprocess.run(program, cwd=work, env=environment, capture_output=True, text=True, timeout=120)
+        assert (ran.returncode, "Traceback" in ran.stderr) == (0, False), ran.stderr
+    slope, height = map(float, (work / "weights.txt").read_text().split())
+    assert (round(slope), round(height)) == (3, 1)
+
+
 def resize(job: Path, *arguments: str, before: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:
     """Run the script; the name and size of each image in the archive that it leaves."""
     already = set(job.glob(".valohai/outputs/*"))

@@ -3,8 +3,8 @@
 `vhpack.prepare(...)` says what a step has, `vhpack.inputs(...)` and `vhpack.parameters(...)` give it, `vhpack.outputs(...)`
 knows where outputs go and packs them; `vhpack.pack(...)` packs any files to any place; `vhpack.open(...)` reads archives, and
 `vhpack.ArchiveDataset(...)` gives their files to training loops; `vhpack.map_directory(...)` makes one directory of another;
-`vhpack.aliases` and `vhpack.data` keep the books about what runs have made. Importing this module names the run (see
-`vhpack.runs`) and loads nothing else: each name comes with its module when it is first used.
+`vhpack.aliases` and `vhpack.data` keep the books about what runs have made, and `vhpack.OutputModel` about models. Importing
+this module names the run (see `vhpack.runs`) and loads nothing else: each name comes with its module when it is first used.
 """
 
 import sys
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         MemberNameError,
         MemberNotFoundError,
         MissingExtraError,
+        ModelError,
         NoCredentialsError,
         NoFilesError,
         NoSpaceError,
@@ -86,6 +87,8 @@ if TYPE_CHECKING:
     from vhpack.inputs import inputs
     from vhpack.mapping import Summary, map_directory
     from vhpack.metadata import logger
+    from vhpack.models import Model, query_models
+    from vhpack.output_model import OutputModel
     from vhpack.output_properties import output_properties
     from vhpack.outputs import outputs
     from vhpack.parameters import parameters
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from vhpack.recording import run
     from vhpack.runs import reset
     from vhpack.standin import install_as_valohai
+    from vhpack.tasks import Task
     from vhpack.upload import Upload, UploadReport
     from vhpack.uploading import set_upload_destination, uploads, wait_for_uploads
 
@@ -116,6 +120,8 @@ __all__ = [
     "MemberNameError",
     "MemberNotFoundError",
     "MissingExtraError",
+    "Model",
+    "ModelError",
     "NoCredentialsError",
     "NoFilesError",
     "NoSpaceError",
@@ -124,6 +130,7 @@ __all__ = [
     "NotRegisteredError",
     "OptionError",
     "OutputDir",
+    "OutputModel",
     "PackError",
     "PackOSError",
     "PackPermissionError",
@@ -141,6 +148,7 @@ __all__ = [
     "Summary",
     "TargetExistsError",
     "TargetIsDirectoryError",
+    "Task",
     "UnknownFormatError",
     "UnknownSchemeError",
     "UnreachableError",
@@ -182,6 +190,7 @@ __all__ = [
     "parameters",
     "paths",
     "prepare",
+    "query_models",
     "read_outputs",
     "reset",
     "run",
@@ -199,6 +208,7 @@ _MODULES = ("aliases", "config", "consts", "errors", "metadata", "paths", "runs"
 _LATER = {
     **dict.fromkeys(("ExtractReport", "Member", "PackReport", "Progress", "VerifyReport", "__version__"), "vhpack._engine"),
     **dict.fromkeys(("Archive", "open"), "vhpack.archive"),
+    **dict.fromkeys(("Model", "query_models"), "vhpack.models"),
     **dict.fromkeys(("Summary", "map_directory"), "vhpack.mapping"),
     **dict.fromkeys(("Upload", "UploadReport"), "vhpack.upload"),
     **dict.fromkeys(("set_upload_destination", "uploads", "wait_for_uploads"), "vhpack.uploading"),
@@ -206,6 +216,8 @@ _LATER = {
     **{name: "vhpack.errors" for name in __all__ if name.endswith(("Error", "Warning"))},
     "ArchiveDataset": "vhpack.dataset",
     "OutputDir": "vhpack.directory",
+    "OutputModel": "vhpack.output_model",
+    "Task": "vhpack.tasks",
     "hash_files": "vhpack.hashing",
     "install_as_valohai": "vhpack.standin",
     "logger": "vhpack.metadata",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Codec: TypeAlias = Literal["auto", "store", "deflate", "zstd"]
     Watch: TypeAlias = bool | Callable[[Progress], object] | None
 
+_LONGEST_NUMBER = 40  # digits; Python reads no text of thousands as a number
 _LAST_EPOCH = 253_402_300_799  # the last second of the year 9999, beyond which no calendar here goes
 
 _WORDS = {
@@ -232,7 +233,7 @@ def run(
             shard_size=_shard_size(settings),
             manifest=settings.manifest,
             jobs=settings.jobs,
-            memory=None if settings.memory is None else sizes.parse(settings.memory),
+            memory=_memory(settings),
             reproducible=settings.reproducible,
             epoch=_epoch(env.read().source_date_epoch) if settings.reproducible else None,
             remove_originals=settings.remove_originals,
@@ -245,9 +246,11 @@ def run(
 
 
 def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settings) -> PlanReport:
-    """Find out what `run` would pack, and write nothing."""
+    """Find out what `run` would pack, and write nothing; what it would refuse is refused."""
     from vhpack import _engine
 
+    if settings.reproducible:
+        _epoch(env.read().source_date_epoch)
     return _engine.plan(
         sources,
         literals,
@@ -262,7 +265,8 @@ def plan(sources: bytes, literals: bytes, target: bytes | None, settings: Settin
         align=settings.align or 0,
         shard_size=_shard_size(settings),
         jobs=settings.jobs,
-        memory=None if settings.memory is None else sizes.parse(settings.memory),
+        memory=_memory(settings),
+        manifest=settings.manifest,
         force=settings.force,
     )
 
@@ -275,6 +279,15 @@ def encode(sources: Sources) -> bytes:
         if not source or b"\0" in source:
             raise OptionError(f"{os.fsdecode(source)!r} is no source; name a file, a folder or a pattern")
     return b"\0".join(encoded)
+
+
+def _memory(settings: Settings) -> int | None:
+    if settings.memory is None:
+        return None
+    memory = sizes.parse(settings.memory)
+    if memory > _NUMBERS["memory"][1]:
+        raise OptionError(f"memory is {settings.memory!r}; no machine has that much")
+    return memory
 
 
 def _shard_size(settings: Settings) -> int:
@@ -309,6 +322,6 @@ def checked_jobs(jobs: int | None) -> int | None:
 def _epoch(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_EPOCH):
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) <= _LAST_EPOCH):
         raise OptionError(f"SOURCE_DATE_EPOCH is {text!r}, which is no number of seconds since 1970; correct or unset it")
     return int(text)

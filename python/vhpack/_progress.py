@@ -6,13 +6,13 @@ import contextlib
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from vhpack import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Protocol
+    from typing import IO, Protocol
 
     from rich.progress import Progress as Columns
     from rich.progress import TaskID
@@ -117,6 +117,31 @@ class Bar:
             self._columns.stop()
 
 
+class _Stderr:
+    """Standard error, as rich writes to it; a terminal that went away ends no work."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._file = sys.stderr
+        self.encoding = self._file.encoding
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+    def isatty(self) -> bool:
+        return _on_terminal()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
 def _columns() -> Columns:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -127,7 +152,7 @@ def _columns() -> Columns:
         BarColumn(bar_width=None),
         TextColumn("{task.fields[counts]}"),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=Console(file=cast("IO[str]", _Stderr())),
         auto_refresh=False,
         transient=True,
         expand=True,
@@ -271,9 +296,11 @@ class Transfers:
         self._columns.update(self._tasks[key], description=_plain(title), total=max(total, 1), completed=sent, counts=counts)
 
     def wipe(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; the next look draws anew."""
         if self._columns is not None:
             self._columns.stop()
+            self._columns = None
+            self._tasks.clear()
 
 
 def _plain(title: str) -> str:

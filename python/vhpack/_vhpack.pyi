@@ -19,11 +19,14 @@ __all__ = [
     "VerifyReport",
     "Watcher",
     "__version__",
+    "adopt",
     "exchange",
+    "hash_both",
     "hash_check",
     "hash_paths",
     "pack",
     "plan",
+    "run_at_exit",
     "sync_system",
     "versions",
 ]
@@ -77,10 +80,13 @@ def plan(
     shard_size: int = 0,
     jobs: int | None = None,
     memory: int | None = None,
+    manifest: bool = False,
     force: bool = False,
 ) -> PlanReport: ...
+def adopt(paths: bytes, targets: bytes, sizes: Sequence[int], modified: Sequence[int]) -> list[int]: ...
 def exchange(one: bytes, other: bytes) -> bool: ...
 def sync_system(folder: bytes) -> bool: ...
+def run_at_exit(command: Sequence[str]) -> bool: ...
 def hash_paths(
     sources: bytes,
     literals: bytes,
@@ -93,6 +99,7 @@ def hash_paths(
     write: Callable[[bytes], object] | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> HashReport: ...
+def hash_both(names: bytes, *, algorithms: tuple[str, str], jobs: int | None = None) -> list[tuple[str, str]]: ...
 def hash_check(
     lines: bytes,
     *,
@@ -459,7 +466,7 @@ class Following:
 @final
 class Watcher:
     @staticmethod
-    def of(folder: bytes, uri: str, *, state_dir: str) -> Watcher | None: ...
+    def of(folder: bytes, uri: str, options: dict[str, str], *, state_dir: str) -> Watcher | None: ...
     def ready(self, most: int, patience: float) -> list[tuple[str, int]]: ...
     def ended(self, path: bytes, how: Literal["done", "failed", "changed"]) -> bool: ...
     def finish(self) -> None: ...

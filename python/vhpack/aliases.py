@@ -10,7 +10,6 @@ import os
 from typing import TYPE_CHECKING
 
 from vhpack import datums, registrar
-from vhpack.errors import ContentError
 from vhpack.registry import names
 from vhpack.registry.records import Alias, AliasChange, Datum
 
@@ -72,21 +71,15 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
     reference = _reference(target)
     if reference is None:
         assert not isinstance(target, Datum)  # noqa: S101 - which is a reference
-        datum = datums.add(target)
-        reference = names.Reference("datum", datum.id)
+        datums.register(target, alias=wanted, note=note)
+        return get(wanted)
     registry = registrar.opened()
     from vhpack.registry import aliases
     from vhpack.registry import datums as rows
 
-    found = reference
-
     def work(connection: Connection, project: int) -> Alias:
-        number = rows.number_of(connection, project, found, registry.shown)
-        datum = rows.get(connection, number)
-        if datum.purged is not None:
-            raise ContentError(
-                None, f"{datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}; an alias needs a content", datum.uri
-            )
+        number = rows.number_of(connection, project, reference, registry.shown)
+        rows.usable(connection, number)
         aliases.move(connection, project, wanted, number, aliases.Reason(rows.actor(), "set", note))
         return aliases.get(connection, project, wanted, registry.shown)
 
@@ -127,6 +120,7 @@ def rollback(name: str, *, to: int | None = None, note: str = "") -> Alias:
 
     Raises:
         NotRegisteredError: there is no such alias or change, or nothing to go back to.
+        ContentError: the content of what it meant then was given up.
 
     Example:
         >>> import vhpack

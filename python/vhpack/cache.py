@@ -9,7 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from vhpack.errors import OptionError
+from vhpack import durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,21 +63,11 @@ def prune(cache: str, days: str) -> None:
     """
     if not days:
         return
-    before = time.time() - _days(days) * _DAY
+    before = time.time() - durations.parse("VHPACK_CACHE_DAYS", days, "days", below=1e5) * _DAY
     for parent in (cache, os.path.join(cache, UNPACKED)):
         for folder in _folders(parent):
             with contextlib.suppress(OSError):
                 _remove(folder, before)
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = 0.0
-    if not 0 < days < 1e5:  # noqa: PLR2004
-        raise OptionError(f"VHPACK_CACHE_DAYS is {text!r}, which is no number of days; correct or unset it")
-    return days
 
 
 def _folders(parent: str) -> list[str]:

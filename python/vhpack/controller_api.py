@@ -44,7 +44,7 @@ def input_urls(input_id: str) -> dict[str, list[str]]:
         for file in (file for found in answer for file in found["files"]):
             if file.get("input_id") in (None, input_id):
                 urls.setdefault(file["filename"], []).append(file["url"])
-    except (OSError, ConfigError, KeyError, TypeError, ValueError) as error:
+    except (OSError, ConfigError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DownloadError(None, f"cannot ask the platform for the files of input {input_id}: {error}", input_id) from None
     return urls
 
@@ -77,7 +77,7 @@ def call(endpoint: str, *, params: dict[str, Any] | None = None, json: object = 
         headers = {str(name): str(value) for name, value in (request.get("headers") or {}).items()}
         more = {} if json is None else {"json": json}
         answer = client.request(str(request.get("method") or "GET"), url, headers, **more)
-        content = answer.read()
+        content = web.content(answer)
     except (UnavailableError, RefusedError) as error:
         raise OSError(f"{endpoint}: {error}") from None
     finally:

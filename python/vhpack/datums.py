@@ -59,6 +59,19 @@ def add(
         >>> vhpack.data.get("datum://cats") == datum
         True
     """
+    return register(file, name=name, alias=alias, tags=tags, properties=properties)
+
+
+def register(
+    file: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    alias: str | None = None,
+    note: str = "",
+    tags: Iterable[str] = (),
+    properties: Mapping[str, object] | None = None,
+) -> Datum:
+    """Register a file, and move an alias to it, at once; `add` with a note for the alias's history."""
     path = os.path.abspath(os.fspath(file))
     called = names.checked(os.path.basename(path) if name is None else name, "name")
     wanted = None if alias is None else names.checked_alias(alias)
@@ -68,7 +81,7 @@ def add(
         raise SpecialFileError(None, f"{path} is no file; name a file", path)
     registry = registrar.opened()
     from vhpack import gathering
-    from vhpack.registry import aliases, datums
+    from vhpack.registry import aliases, datums, keeping
     from vhpack.registry.records import Output
     from vhpack.registry.store import Content
 
@@ -76,16 +89,17 @@ def add(
     sha256, xxh3_128 = gathering.digest(path)
     said = {**(properties or {}), datums.TAGS: [names.checked(tag, "tag") for tag in tags]}
     output = Output(called, status.st_size, sha256, xxh3_128, status.st_mtime_ns, None, said)
-    with registry.store.held():
-        # Never a link: whoever has the file may go on writing to it.
-        registry.store.keep([Content(os.path.realpath(path), sha256, status.st_size, status.st_mtime_ns, may_link=False)])
+    datums.check_properties(called, said)
+    # Never a link: whoever has the file may go on writing to it.
+    content = Content(os.path.realpath(path), sha256, status.st_size, status.st_mtime_ns, may_link=False)
 
-        def work(connection: Connection, project: int) -> Datum:
-            (number,) = datums.add(connection, project, None, [output])
-            if wanted is not None:
-                aliases.move(connection, project, wanted, number, aliases.Reason(datums.actor(), "set"))
-            return datums.get(connection, number)
+    def work(connection: Connection, project: int) -> Datum:
+        (number,) = datums.add(connection, project, None, [output])
+        if wanted is not None:
+            aliases.move(connection, project, wanted, number, aliases.Reason(datums.actor(), "set", note))
+        return datums.get(connection, number)
 
+    with keeping.kept(registry, [content], gathering.disk()):
         return registry.write(work)
 
 
@@ -112,8 +126,7 @@ def get(target: Target) -> Datum:
     from vhpack.registry import datums
 
     with registry.reading() as connection:
-        project = registry.project(connection)
-        return datums.get(connection, datums.number_of(connection, project, reference, registry.shown))
+        return datums.resolved(connection, registry.project(connection), reference, registry.shown)
 
 
 def find(

@@ -47,6 +47,16 @@ class Wanted:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def digests(self) -> dict[str, str]:
+        """Of the checksums those that can be compared, in small letters."""
+        return {kind: digest.lower() for kind, digest in self.checksums.items() if kind in _KNOWN_DIGESTS}
+
+    @property
+    def is_datum(self) -> bool:
+        """Whether it is a file of the registry's, of which there never is another one."""
+        return self.url.startswith("datum://")
+
+    @property
     def shown(self) -> str:
         """The URL without what may be secret in it: name, password, and the query, where signatures are.
 
@@ -146,7 +156,10 @@ class Download:
         """
         with self.entry.locked(self.stop):
             known = None if self.force else self.entry.version()
-            if known is not None and self.wanted.checksums and self._mismatch(self.entry.content) is None:
+            if known is not None and self._mismatch(self.entry.content) is not None:
+                known = None  # whatever its server says of it, it is not what was promised
+            # What is known by a digest, or never changes, has no need to be asked for again.
+            if known is not None and (self.wanted.digests or self.wanted.is_datum):
                 return Got(self.entry.content)
             try:
                 return self._insist(known)
@@ -175,7 +188,7 @@ class Download:
                 wrong = self._mismatch(self.entry.part)
                 if wrong is None:
                     version = self.entry.part_version() or Version()
-                    self.entry.finish(self.wanted.url, replace(version, size=self._size()))
+                    self.entry.finish(self.wanted.shown, replace(version, size=self._size()))
                     return Got(self.entry.content)
                 self.entry.drop()
                 spoiled += 1
@@ -198,8 +211,18 @@ class Download:
     def _try(self, known: Version | None) -> None:
         partly = self.entry.part_version()
         offset = self._size() if partly else 0
-        if partly is not None and partly.size == offset and offset:
-            return  # complete, but for its name
+        if partly is not None and offset and partly.size == offset:  # complete, but for its name
+            if not self._counted:
+                self._confirm(partly)  # it came in an earlier run, however long ago
+            return
+        self._receive(offset, partly, known)
+
+    def _confirm(self, whole: Version) -> None:
+        """Ask whether a part that is complete still is the file, and fetch the file if not."""
+        with contextlib.suppress(UnchangedError):
+            self._receive(0, None, whole)
+
+    def _receive(self, offset: int, partly: Version | None, known: Version | None) -> None:
         source = self.wanted.source or self.wanted.url
         body = self.client.fetch(source, offset=offset, partly=partly or Version(), known=known)
         try:
@@ -209,7 +232,7 @@ class Download:
             if body.offset and not (body.offset == offset and partly is not None and partly.is_same(body.version)):
                 raise RestartError
             if body.offset == 0:
-                self.entry.begin(self.wanted.url, body.version)
+                self.entry.begin(self.wanted.shown, body.version)
             if not self._counted:
                 self._counted = True
                 self.saw(body.offset, body.version.size)
@@ -270,7 +293,7 @@ class Download:
         size = os.stat(path).st_size
         if self.wanted.size is not None and size != self.wanted.size:
             return f"it has {size:,} bytes instead of {self.wanted.size:,}"
-        promised = {kind: digest.lower() for kind, digest in self.wanted.checksums.items() if kind in _KNOWN_DIGESTS}
+        promised = self.wanted.digests
         found = self._digests(path, tuple(promised)) if promised else {}
         wrong = [f"its {kind} is {found[kind]} instead of {digest}" for kind, digest in promised.items() if found[kind] != digest]
         return wrong[0] if wrong else None
@@ -294,12 +317,16 @@ def _fills_the_disk(descriptor: int, more: int) -> bool:
 
 
 def stamp(path: str) -> list[int] | None:
-    """Return what changes when a file is written to or replaced, or None where there is none."""
+    """Return what changes when a file is written to or replaced, or None where there is none.
+
+    The last two, size and time, are the same in a copy that keeps times.
+    """
     try:
         found = os.stat(path)
     except FileNotFoundError:
         return None
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+    # Not the device: its number is another one after the next mount.
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def _read(path: str) -> dict[str, object] | None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from vhpack import _progress, cache, env, paths, stores, web
+from vhpack import _progress, cache, durations, env, paths, stores, web
 from vhpack.cloning import clone
 from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
-from vhpack.errors import ChecksumError, DownloadError, OptionError
+from vhpack.errors import ChecksumError, DownloadError
 from vhpack.remote import RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Downloads:
     """The clients of one call, which share their connections."""
 
     def __init__(self) -> None:
-        silence = _seconds(env.read().timeout)
+        timeout = env.read().timeout
+        silence = durations.parse("VHPACK_TIMEOUT", timeout, "seconds", below=1e6) if timeout else _SILENCE
         self._stop = threading.Event()
         self._web = web.Client(silence=silence, connections=_AT_ONCE)
         self._stores = stores.Client(silence=silence)
@@ -75,7 +76,8 @@ class Downloads:
         due: list[Order] = []
         remarks: list[str] = []
         for order in orders:
-            if force or _is_pinned(order) or not _by_hand(root, order.target):
+            # Whatever else lies under the path of what a run was given for good is not that.
+            if force or order.wanted.is_datum or not is_by_hand(root, order.target):
                 due.append(order)
             else:
                 remarks.append(f"{order.target} was put there by hand, and is taken as it is")
@@ -115,26 +117,20 @@ class Downloads:
     def _one(self, order: Order, root: str, force: bool, saw: _progress.Saw) -> Got:  # noqa: FBT001
         wanted = order.wanted
         entry = Entry(root, wanted.url)
-        client: web.Client | stores.Client | _Offline | _Platform
         source = wanted.source or wanted.url
-        if _is_pinned(order) and env.read().offline and not source.startswith("file://"):
-            client = _Offline()
-        elif source.startswith("valohai+"):
-            client = _Platform(self._web)
-        elif web.is_http(source):
-            client = self._web
-        elif stores.is_store(source):
-            client = self._stores
-        elif _is_pinned(order) and source.startswith("file://"):
-            client = _Offline()
-        else:
-            raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
+        client = self._client(wanted, source)
         download = Download(wanted, entry, client, self._stop, saw, force)
         try:
-            if source.startswith("file://"):
-                return self._from_store(download, root, unquote(source.removeprefix("file://")), order.target)
-            got = download.run()
-            _place(root, got.path, order.target, self._stop)
+            altered = False
+            if wanted.is_datum and wanted.checksums and not force and os.path.exists(order.target):
+                # By its content, and not by its times: those can be set.
+                try:
+                    return download.take_local(order.target)
+                except ChecksumError:
+                    altered = True
+            local = source.startswith("file://")
+            got = download.take_local(unquote(source.removeprefix("file://"))) if local else download.run()
+            _place(root, got.path, order.target, self._stop, anew=altered, may_link=not local or _is_protected(got.path))
         except DownloadError:
             raise
         except OSError as error:
@@ -145,14 +141,17 @@ class Downloads:
             raise DownloadError(error.errno, message, order.target) from None
         return got
 
-    def _from_store(self, download: Download, root: str, content: str, target: str) -> Got:
-        """Have a content of the registry's store under its path, both found to be what was registered."""
-        if not _by_hand(root, target) and os.path.exists(target):
-            with contextlib.suppress(ChecksumError):
-                return download.take_local(target)
-        got = download.take_local(content)
-        _place(root, got.path, target, self._stop)
-        return Got(target)
+    def _client(self, wanted: Wanted, source: str) -> web.Client | stores.Client | _Offline | _Platform:
+        """Return who fetches a file from where it is."""
+        if wanted.is_datum and (env.read().offline or source.startswith("file://")):
+            return _Offline()
+        if source.startswith("valohai+"):
+            return _Platform(self._web)
+        if web.is_http(source):
+            return self._web
+        if stores.is_store(source):
+            return self._stores
+        raise DownloadError(None, f"cannot download {wanted.shown}: {_why_not(source)}", wanted.shown)
 
 
 class _Offline:
@@ -177,28 +176,30 @@ class _Platform:
         return self._client.fetch(platform_api.url_of(url), offset=offset, partly=partly, known=known)
 
 
-def _is_pinned(order: Order) -> bool:
-    """Return whether a file is what a run was given for good: whatever else lies under its path is not that."""
-    return order.wanted.url.startswith("datum://")
+def _is_protected(content: str) -> bool:
+    """Return whether nobody can write to a content by a second name of it; before root, no mode protects."""
+    return os.geteuid() != 0 and not os.stat(content).st_mode & 0o222
 
 
 def _why_not(url: str) -> str:
     scheme = url.partition("://")[0]
-    if scheme == "model":
-        return "model:// is not known to this vhpack; give the file's own URL, or a local path"
     if scheme.lower() == "file":
         return "there is no such file here"
     return f"{scheme}:// is none of http, https, s3, gs, azure and file"
 
 
-def _place(root: str, content: str, target: str, stop: threading.Event) -> None:
-    """Give a cached content its path: at once, as the same file where that can be, else as a copy."""
+def _place(root: str, content: str, target: str, stop: threading.Event, *, anew: bool, may_link: bool) -> None:
+    """Give a content its path: at once, as the same file where that can be and `may_link` says so, else as a copy.
+
+    What is there already as it was put there stays, unless it has to be done `anew`.
+    """
     os.makedirs(os.path.dirname(target), exist_ok=True)
     noted, made_of, there = _noted(root, target), stamp(content), stamp(target)
-    if there is None or not (_is_same(content, target) or (there in noted.left and noted.made_of == made_of)):
+    same = may_link and _is_same(content, target)
+    if anew or there is None or not (same or (there in noted.left and noted.made_of == made_of)):
         staged = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}"
         try:
-            _link_or_copy(content, staged, stop)
+            _link_or_copy(content, staged, stop, may_link=may_link)
             # Before it is there, and with what is there still: whoever looks, or is killed, in between sees a download.
             _take_note(root, target, _Note([*noted.left, stamp(staged)]))
             os.replace(staged, target)
@@ -236,21 +237,26 @@ def _noted(root: str, target: str) -> _Note:
     return _Note(left if isinstance(left, list) else [], made_of)
 
 
-def _link_or_copy(content: str, staged: str, stop: threading.Event) -> None:
-    """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's."""
+def _link_or_copy(content: str, staged: str, stop: threading.Event, *, may_link: bool) -> None:
+    """Give a content a second name, and a third as a copy: whoever writes to one input's file must not change another's.
+
+    A copy is on disk before it gets its name: one that a loss of power has emptied would look like a file put there by hand.
+    """
     try:
-        if os.stat(content).st_nlink == 1:
+        if may_link and os.stat(content).st_nlink == 1:
             os.link(content, staged)
             return
     except OSError:  # another file system, or one without links
         pass
-    if clone(content, staged):
-        return
-    with open(content, "rb") as source, open(staged, "xb") as copy:
-        while chunk := source.read(1 << 20):
+    cloned = clone(content, staged)
+    with open(content, "rb") as source, open(staged, "ab" if cloned else "xb") as copy:
+        while not cloned and (chunk := source.read(1 << 20)):
             copy.write(chunk)
             if stop.is_set():
                 raise StoppedError
+        copy.flush()
+        os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
+        os.fdatasync(copy.fileno())
 
 
 def _is_same(content: str, target: str) -> bool:
@@ -260,27 +266,21 @@ def _is_same(content: str, target: str) -> bool:
         return False
 
 
-def _by_hand(root: str, target: str) -> bool:
-    """Return whether a file is at `target` that is not, or not any more, as a download left it."""
+def is_by_hand(root: str, target: str) -> bool:
+    """Return whether a file is at `target` that is not, or not any more, as a download left it; `root` is the cache."""
     found = stamp(target)
-    return found is not None and found not in _noted(root, target).left
+    # Size and time alone: who copies a project copies its downloads, and has put none of them there by hand.
+    known = [left[-2:] for left in _noted(root, target).left if isinstance(left, list)]
+    return found is not None and found[-2:] not in known
 
 
 def _note(root: str, target: str) -> str:
-    """Return where the note on a path is: beside the cache, which anyone may remove without making downloads strangers."""
+    """Return where the note on a path is: beside the cache, which anyone may remove without making downloads strangers.
+
+    It goes by the path in the inputs, wherever those are moved to.
+    """
     import hashlib
 
-    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:32]
-    return os.path.join(os.path.dirname(root), _NOTES, name)
-
-
-def _seconds(text: str) -> float:
-    if not text:
-        return _SILENCE
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:  # noqa: PLR2004
-        raise OptionError(f"VHPACK_TIMEOUT is {text!r}, which is no number of seconds; correct or unset it")
-    return seconds
+    inputs = os.path.dirname(root)
+    name = hashlib.sha256(os.fsencode(os.path.relpath(target, inputs))).hexdigest()[:32]
+    return os.path.join(inputs, _NOTES, name)

@@ -32,6 +32,7 @@ __all__ = [
     "MemberNameError",
     "MemberNotFoundError",
     "MissingExtraError",
+    "ModelError",
     "NoCredentialsError",
     "NoFilesError",
     "NoSpaceError",
@@ -278,6 +279,12 @@ class ContentError(PackError, OSError):
     """The content of a datum is gone, was altered, or cannot be kept."""
 
     kind = "content"
+
+
+class ModelError(PackError, ValueError):
+    """A model cannot do this: it is published, or has no such version, or its weights are not what was stored."""
+
+    kind = "model"
 
 
 class CorruptArchiveError(PackError, ValueError):

@@ -59,7 +59,7 @@ class Watch:
             return "succeeded"
         if self._raised is None or not self._ended_by(self._raised.__traceback__, self._frame):
             return "unknown"
-        return "succeeded" if self._raised.code in (None, 0, False) else "failed"
+        return ended_by(self._raised)
 
     def _ended_by(self, trace: TracebackType | None, frame: FrameType) -> bool:
         """Return whether what `sys.exit` raised has left the main program, at the very place where that has stopped.
@@ -73,6 +73,17 @@ class Watch:
             trace = trace.tb_next
         # What `finally` and `with` have held up goes on from an instruction of theirs.
         return trace is not None and (trace.tb_lasti == frame.f_lasti or _last_instruction(frame) == "RERAISE")
+
+
+def ended_by(error: SystemExit) -> End:
+    """Return how a program has ended that a SystemExit has ended: the interpreter itself prints any code but an integer, as 1.
+
+    Example:
+        >>> from vhpack.exits import ended_by
+        >>> [ended_by(SystemExit(code)) for code in (None, 0, 3, "no data", 0.0)]
+        ['succeeded', 'succeeded', 'failed', 'failed', 'failed']
+    """
+    return "succeeded" if error.code is None or (isinstance(error.code, int) and error.code == 0) else "failed"
 
 
 def _main_frame() -> FrameType | None:

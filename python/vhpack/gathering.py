@@ -8,16 +8,18 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vhpack import hashing, sidecars
-from vhpack.errors import RegistrationError
+from vhpack import hashing, sidecars, unclosed
+from vhpack.errors import JobWarning, RegistrationError
 from vhpack.registry.records import Output
-from vhpack.registry.store import Content
+from vhpack.registry.store import Content, Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
 # What packs and property files are called until they are complete, and what they leave where a process was killed.
 _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
+_SHOWN = 10  # names in one warning
+_TRIES = 5
 _SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
 
 
@@ -53,7 +55,7 @@ class _Found:
 
 
 def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered:
-    """Return a run's outputs.
+    """Return a run's outputs; what this program has not closed yet is written out first, as far as Python knows of it.
 
     Args:
         root: The outputs folder.
@@ -64,36 +66,70 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
         RegistrationError: a name is not UTF-8, or a sidecar makes no sense.
         PackError: a file cannot be read.
     """
+    still_open = _written(root)
     found = _listed(root, since_ns)
     uploaded = {each.name: each for each in sent}
     local = sorted(name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status))
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
     said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
-    digests = {kind: _digests(root, local, kind) for kind in ("sha256", "xxh3-128")}
+    digests = hashing.both([f"{root}/{name}" for name in local])
     here = set(local)
     gathered = Gathered()
     # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     for each in sent:
         properties = {} if each.name in here else said.get(each.name, {})
         gathered.outputs.append(Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, properties))
-    for name in local:
-        status, sha256 = found.names[name], digests["sha256"][name]
+    for name, (sha256, xxh3_128) in zip(local, digests, strict=True):
+        status = found.names[name]
+        is_open = (status.st_dev, status.st_ino) in still_open
+        if is_open:
+            status, (sha256, xxh3_128) = _at_one_moment(f"{root}/{name}")  # noqa: PLW2901
         size, modified_ns = status.st_size, status.st_mtime_ns
-        gathered.outputs.append(Output(name, size, sha256, digests["xxh3-128"][name], modified_ns, None, said.get(name, {})))
-        may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked
-        gathered.contents.append(Content(os.path.join(root, name), sha256, size, modified_ns, may_link))
+        gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, {})))
+        # What is open already no mode keeps from being written to.
+        may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked and not is_open
+        gathered.contents.append(Content(f"{root}/{name}", sha256, size, modified_ns, may_link, is_open))
     return gathered
 
 
 def digest(path: str) -> tuple[str, str]:
     """Return a file's sha256 and xxh3-128."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return _digests(folder, [name], "sha256")[name], _digests(folder, [name], "xxh3-128")[name]
+    return hashing.both([os.path.abspath(path)])[0]
+
+
+def disk() -> Disk:
+    """Return what the content store asks of the engine."""
+    from vhpack import _engine
+
+    return Disk(_engine.adopt, _engine.sync_system)
 
 
 def claims_nothing(root: str) -> bool:
     """Return whether no sidecar in a folder could claim anything, without reading one."""
     return not any(sidecars.is_sidecar(name) for _, _, names in os.walk(root) for name in names)
+
+
+def _written(root: str) -> set[tuple[int, int]]:
+    try:
+        still_open, unknown = unclosed.written(root)
+    except OSError as error:
+        raise RegistrationError(f"what was written to the outputs in {root} cannot be brought to the disk: {error}") from None
+    if unknown:
+        import warnings
+
+        names = ", ".join(os.path.relpath(path, os.path.realpath(root)) for path in unknown[:_SHOWN])
+        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        warnings.warn(f"{names}{more}: registered as it is now, open for writing; close it before", JobWarning, stacklevel=4)
+    return still_open
+
+
+def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
+    """Return size and digests of a file that another thread may be writing to, as a log is."""
+    for _ in range(_TRIES):
+        status, digests = os.stat(path), digest(path)
+        if os.stat(path).st_size == status.st_size:
+            break
+    return status, digests
 
 
 def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:
@@ -105,13 +141,17 @@ def _listed(root: str, since_ns: int | None) -> _Found:
     pending = [""]
     while pending:
         folder = pending.pop()
-        with os.scandir(os.path.join(root, folder)) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(name)
-                elif not _UNFINISHED.match(entry.name):
-                    _take(found, entry, name, since_ns)
+        path = os.path.join(root, folder)
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(name)
+                    elif not _UNFINISHED.match(entry.name):
+                        _take(found, entry, name, since_ns)
+        except OSError as error:
+            raise RegistrationError(f"the outputs in {path} cannot be listed: {error.strerror}") from None
     return found
 
 
@@ -134,11 +174,3 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
         found.names[name] = status
         if entry.is_symlink():
             found.linked.add(name)
-
-
-def _digests(root: str, names: Iterable[str], algorithm: hashing.Algorithm) -> Mapping[str, str]:
-    paths = [os.path.join(root, name) for name in names]
-    if not paths:
-        return {}
-    before = len(root.rstrip("/")) + 1
-    return {path[before:]: found for path, found in hashing.run(paths, algorithm).digests}

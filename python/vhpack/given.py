@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ class GivenInput:
 
 def is_reference(place: str | None) -> bool:
     """Return whether a place is one that only the registry knows."""
-    return bool(place) and str(place).partition("://")[0].lower() in ("datum", "dataset") and "://" in str(place)
+    return bool(place) and str(place).partition("://")[0].lower() in ("datum", "dataset", "model") and "://" in str(place)
 
 
 def has_references(found: GivenInput) -> bool:
@@ -64,8 +65,9 @@ def read_object(path: str) -> dict[str, object] | None:
             found = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}; correct it or remove it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"cannot read {path}: {said}; correct it or remove it") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path} must hold a JSON object, not {type(found).__name__}; correct it or remove it")
     return found
@@ -83,7 +85,7 @@ def read_inputs(path: str) -> dict[str, GivenInput] | None:
 
 def _input(where: str, entry: object) -> GivenInput:
     if isinstance(entry, str | list):
-        return GivenInput(places=tuple(str(place) for place in ([entry] if isinstance(entry, str) else entry)))
+        return GivenInput(places=tuple(_whole(where, str(place)) for place in ([entry] if isinstance(entry, str) else entry)))
     if not isinstance(entry, dict) or not isinstance(entry.get("files", []), list):
         raise ConfigError(f"{where} must be an object with a list of files; correct it or remove it")
     input_id = entry.get("input_id")
@@ -98,10 +100,10 @@ def _file(where: str, described: object) -> GivenFile:
         raise ConfigError(f"{where}: each of its files must be an object with a name; correct it or remove it")
     size, checksums = described.get("size"), described.get("checksums")
     return GivenFile(
-        name=str(described["name"]),
-        path=_text(described.get("path")),
-        uri=_text(described.get("uri")),
-        size=size if isinstance(size, int) and size > 0 else None,  # 0 is what is written where nobody knew
+        name=_whole(where, str(described["name"])),
+        path=_text(where, described.get("path")),
+        uri=_text(where, described.get("uri")),
+        size=size if type(size) is int and size > 0 else None,  # 0 is what is written where nobody knew
         checksums=_digests(checksums) if isinstance(checksums, dict) else {},
     )
 
@@ -110,5 +112,13 @@ def _digests(checksums: Mapping[object, object]) -> dict[str, str]:
     return {str(kind): str(digest).lower() for kind, digest in checksums.items() if digest}
 
 
-def _text(value: object) -> str | None:
-    return str(value) if value else None
+def _text(where: str, value: object) -> str | None:
+    return _whole(where, str(value)) if value else None
+
+
+def _whole(where: str, text: str) -> str:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: {text!r} holds half a character, which no name can; correct it or remove it") from None
+    return text

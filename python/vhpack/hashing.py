@@ -8,7 +8,7 @@ from vhpack._packing import checked_jobs, encode, encode_patterns
 from vhpack.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Literal, TypeAlias
 
     from vhpack._engine import CheckReport, HashReport
@@ -66,6 +66,13 @@ def hash_files(
     if algorithm not in ALGORITHMS:
         raise OptionError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")
     return dict(run(sources, algorithm, exclude=exclude, hidden=hidden, jobs=jobs, progress=progress).digests)
+
+
+def both(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return sha256 and xxh3-128 of files that are known to be there, in the order of their paths; each is read once."""
+    from vhpack import _engine
+
+    return _engine.hash_both(encode(paths), algorithms=("sha256", "xxh3-128")) if paths else []
 
 
 def run(

@@ -39,10 +39,10 @@ class Input:
 
     Its files come from the command line (`--name=URL`), else from `inputs.json`, else from `prepare()`, as URLs (`http`,
     `https`, `s3`, `gs`, `azure`, `file`), local paths, folders (with all that is below) or patterns. An input without any has
-    the files that are in its folder.
+    the files that somebody has put into its folder.
 
     Archives (zip, tar, tar.gz, tar.zst, by their names) stand for the files in them: `streams` reads those where they are,
-    `paths` unpacks them once, into a cache.
+    `paths` unpacks them once, into a cache, and again what somebody has written to there.
 
     Downloads go into the input's folder, each at once and complete, several at a time. What breaks off is asked for again and
     continued, in a later run if need be. A file is downloaded again only when its server says that it has changed, and one

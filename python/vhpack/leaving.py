@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vhpack import sizes
+from vhpack.upload import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,13 +49,14 @@ def register(leave: Callable[[], None]) -> None:
     """Have `leave` called at the end of this process."""
     atexit.register(leave)
     # Processes of `multiprocessing` end without the interpreter's own end, and do this instead.
-    if _is_worker():
+    if is_worker():
         from multiprocessing.util import Finalize
 
         Finalize(None, leave, exitpriority=100)
 
 
-def _is_worker() -> bool:
+def is_worker() -> bool:
+    """Return whether this is a process of `multiprocessing`, which ends in a way of its own."""
     processes = sys.modules.get("multiprocessing.process")
     return processes is not None and processes.parent_process() is not None
 
@@ -94,16 +96,19 @@ def drain(uploads: Uploads, *, timeout: str, records: str) -> None:
     for why in uploads.unremoved()[:_SHOWN]:
         _say(f"vhpack: {why}")
     if (unfinished or failed) and not hasattr(sys, "last_value"):
-        if _is_worker():
+        if is_worker():
             _end_worker_with_120()
         else:
             end_with_120()
 
 
 def _wait(uploads: Uploads, seconds: float, line: _Line) -> None:
-    began = time.monotonic()
+    began, trouble = time.monotonic(), Trouble()
     while (left := uploads.unfinished()) and (remaining := began + seconds - time.monotonic()) > 0:
         line.show(lambda: _progress(left, remaining))
+        if (said := trouble.of(left[:_SHOWN])) is not None:
+            line.end()
+            _say(f"vhpack: {said}")
         uploads.wait(left[0], min(remaining, _ON_TERMINAL))
 
 
@@ -148,7 +153,8 @@ def _far(upload: Upload) -> str:
         return f"{upload.path}: not marked for upload yet"
     whole = upload.bytes_total
     how = "not begun" if whole is None else f"{sizes.text(upload.bytes_sent)} of {sizes.text(whole)} sent"
-    return f"{upload.path} to {upload.uri}: {how}"
+    why = "" if upload.trouble is None else f"; {upload.trouble}"
+    return f"{upload.path} to {upload.uri}: {how}{why}"
 
 
 def _seconds(text: str) -> float:

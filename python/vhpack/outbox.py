@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import threading
@@ -15,11 +16,16 @@ from vhpack.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from vhpack import _engine
     from vhpack.destinations import Credentials, Limits
 
+    Server: TypeAlias = tuple[tuple[str, str], ...]
 
+
+_STARTERS = 4  # threads that begin uploads, each those of one call: fsync of a large file must not keep the next call's waiting
+_PLACES = 16  # locks for the names that uploads go to: of two for one name, the later is begun last
 _RENEW_SECONDS = 1.0  # between two looks whether a server refuses keys that have expired: it is asked five times, a second apart
 
 
@@ -42,16 +48,20 @@ class Outbox:
         self.uploads: list[Upload] = []
         self.interrupts = 0
         self._registered = False
+        self.endings: list[Callable[[], None]] = []
+        """What is to be done at the end of the process, when its uploads have ended."""
         self.limits: Limits | None = None
         self.abandoned = False
         """Whether the end of the program is not to wait: a command that was interrupted ends at once, and resumes later."""
         self._lock = threading.Lock()
         self._engine: _engine.Uploader | None = None
-        self._waiting: list[tuple[Upload, Plan]] = []
-        self._starter: threading.Thread | None = None
+        self._accounts = threading.Lock()
+        self._places = [threading.Lock() for _ in range(_PLACES)]
+        self._waiting: collections.deque[tuple[list[Upload], Plan]] = collections.deque()
+        self._starters = 0
         self._renewer: threading.Thread | None = None
         self._renewed: dict[Credentials, _engine.Upload] = {}
-        self._latest: dict[str, tuple[Upload, tuple[int, ...]]] = {}
+        self._latest: dict[tuple[str, Server], tuple[Upload, tuple[int, ...]]] = {}
         self._profiles: dict[tuple[tuple[str, str], ...], Credentials | None] = {}
 
     def settle(self, limits: Limits) -> None:
@@ -84,10 +94,12 @@ class Outbox:
                 )
             return self._engine
 
-    def replace(self, path: str, uri: str) -> tuple[Upload, bool]:
+    def replace(self, path: str, uri: str, server: Server) -> tuple[Upload, bool]:
         """Return the upload of a file that is under way, if it still is that file, else a new one; and whether it is new."""
         identity = _identity(path)
-        known = self._latest.get(uri)
+        # Two servers may have a bucket of the same name.
+        place = (uri, server)
+        known = self._latest.get(place)
         if known is not None and not known[0]._has_ended():  # noqa: SLF001 - the uploads are this module's
             if identity and known[1] == identity and known[0].path == path:
                 return known[0], False
@@ -95,40 +107,58 @@ class Outbox:
             known[0]._seen = True  # noqa: SLF001
         upload = Upload(path, uri)
         if uri:
-            self._latest[uri] = (upload, identity)
+            self._latest[place] = (upload, identity)
+            upload._place = place  # noqa: SLF001
         return upload, True
 
     def add(self, begun: list[Upload]) -> None:
         """Know of these."""
         with self._lock:
-            first = not self._registered
-            self._registered = self._registered or bool(begun)
             if self.interrupts and all(upload._has_ended() for upload in self.uploads):  # noqa: SLF001 - this module's
                 self.interrupts = 0
             self.uploads.extend(begun)
-        if first and begun:
+        if begun:
+            self._register()
+
+    def at_the_end(self, work: Callable[[], None]) -> None:
+        """Have this done at the end of the process, when its uploads have ended."""
+        self.endings.append(work)
+        self._register()
+
+    def _register(self) -> None:
+        with self._lock:
+            first, self._registered = not self._registered, True
+        if first:
             from vhpack import leaving
 
             leaving.register(_leave)
 
     def take(self, begun: list[Upload], plan: Plan) -> None:
         """Know of these, and have them begun in this order."""
+        if not begun:
+            return
         self.add(begun)
         with self._lock:
-            self._waiting.extend((upload, plan) for upload in begun)
-            if self._waiting and self._starter is None:
-                # Not of those that the interpreter waits for before anything else at its end.
-                self._starter = threading.Thread(target=self._start_all, name="vhpack-start", daemon=True)
-                self._starter.start()
+            self._waiting.append((begun, plan))
+            if self._starters == _STARTERS:
+                return
+            self._starters += 1
+        # Not of those that the interpreter waits for before anything else at its end.
+        starter = threading.Thread(target=self._start_all, name="vhpack-start", daemon=True)
+        try:
+            starter.start()
+        except RuntimeError:
+            # There is no thread to be had, at the interpreter's very end for one: better late than never.
+            self._start_all()
 
     def _start_all(self) -> None:
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._starter = None
+                    self._starters -= 1
                     return
-                some, self._waiting = self._waiting, []
-            for upload, plan in some:
+                begun, plan = self._waiting.popleft()
+            for upload in begun:
                 self._start(upload, plan)
 
     def _start(self, upload: Upload, plan: Plan) -> None:
@@ -143,9 +173,13 @@ class Outbox:
             if uri:
                 destinations.make_folders(uri, plan.root)
                 options, account = self.account(plan.options, destinations.scheme_of(uri))
-                upload._native = self.engine().start(  # noqa: SLF001
-                    path, uri, options, credentials=account, remove_after=plan.remove_after
-                )
+                with self._places[hash(upload._place) % _PLACES]:  # noqa: SLF001
+                    if self._latest.get(upload._place, (upload,))[0] is not upload:  # noqa: SLF001
+                        upload._unwanted = True  # noqa: SLF001
+                        raise errors.of_upload("cancelled", f"another upload to {uri} took its place", None, path, uri)  # noqa: TRY301
+                    upload._native = self.engine().start(  # noqa: SLF001
+                        path, uri, options, credentials=account, remove_after=plan.remove_after
+                    )
                 if account is not None:
                     self._renew(account, upload._native)  # noqa: SLF001
             upload._cancel_if_unwanted()  # noqa: SLF001 - cancelled while it was begun
@@ -191,14 +225,16 @@ class Outbox:
         with self._lock:
             self.uploads = [upload for upload in self.uploads if id(upload) not in gone]
             for upload in ended:
-                if self._latest.get(upload.uri, (None,))[0] is upload:
-                    del self._latest[upload.uri]
+                if self._latest.get(upload._place, (None,))[0] is upload:  # noqa: SLF001 - the uploads are this module's
+                    del self._latest[upload._place]  # noqa: SLF001
 
     def _credentials(self, options: dict[str, str], scheme: str) -> Credentials | None:
         key = (("", scheme), *sorted(options.items()))
-        if key not in self._profiles:
-            self._profiles[key] = destinations.credentials_of(options, scheme)
-        return self._profiles[key]
+        # One for all: each of its own would have connections and lanes of its own.
+        with self._accounts:
+            if key not in self._profiles:
+                self._profiles[key] = destinations.credentials_of(options, scheme)
+            return self._profiles[key]
 
     def unheard(self) -> list[Upload]:
         """Return the uploads that failed and whose error nobody has asked for."""
@@ -291,3 +327,5 @@ def _leave() -> None:
 
     if _own is not None and _own.process == os.getpid() and not _own.abandoned:
         leaving.drain(_own, timeout=env.read().exit_timeout, records=state_dir())
+        for work in _own.endings:
+            work()

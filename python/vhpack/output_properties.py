@@ -197,7 +197,7 @@ class OutputProperties:
             try:
                 described = json.loads(line)
                 name, properties = described["file"], described["metadata"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 name = properties = None
             if isinstance(name, str) and isinstance(properties, dict):
                 found[name] = properties
@@ -228,7 +228,7 @@ class OutputProperties:
         from collections import Counter
 
         counts = Counter(
-            _uri(version) for held in self._files_properties.values() for version in _listed(held.get(_DATASETS)) if version
+            _key(version) for held in self._files_properties.values() for version in _listed(held.get(_DATASETS)) if version
         )
         for uri, files in counts.items():
             sys.stdout.write(f"Created dataset version '{uri}' with {files:,} files\n")
@@ -268,7 +268,9 @@ def _join(known: dict[str, Properties], name: str, version: DatasetVersion) -> N
 
 
 def _listed(versions: object) -> list[DatasetVersion]:
-    return versions if isinstance(versions, list) else []
+    if isinstance(versions, str | dict):
+        return [versions]
+    return list(versions) if isinstance(versions, list | tuple | set | frozenset) else []
 
 
 def _with(versions: object, version: DatasetVersion) -> list[DatasetVersion]:
@@ -279,10 +281,10 @@ def _with(versions: object, version: DatasetVersion) -> list[DatasetVersion]:
     if isinstance(version, str) and all(isinstance(other, str) for other in held):
         # Through a set, as users' own tests of what they added have it.
         return list({*held, version})
-    uri = _uri(version)
-    if isinstance(version, str) and any(_uri(other) == uri for other in held):
+    uri = _key(version)
+    if isinstance(version, str) and any(_key(other) == uri for other in held):
         return held
-    return [*(other for other in held if _uri(other) != uri), version]
+    return [*(other for other in held if _key(other) != uri), version]
 
 
 def _uri(version: object) -> str:
@@ -292,6 +294,12 @@ def _uri(version: object) -> str:
     return uri
 
 
+def _key(version: object) -> str:
+    """Return a version's URI; what a person, or another program, has put there without one is told by what it is."""
+    uri = version.get("uri") if isinstance(version, dict) else version
+    return uri if isinstance(uri, str) else repr(version)
+
+
 def _lines(known: dict[str, Properties], wrong: list[str]) -> Iterator[str]:
     from vhpack.metadata import to_json
 
@@ -299,7 +307,7 @@ def _lines(known: dict[str, Properties], wrong: list[str]) -> Iterator[str]:
     for name, held in known.items():
         # A set has another order in each process; on disk the same properties are the same bytes.
         if len(_listed(held.get(_DATASETS))) > 1:
-            held = {**held, _DATASETS: sorted(_listed(held[_DATASETS]), key=_uri)}  # noqa: PLW2901
+            held = {**held, _DATASETS: sorted(_listed(held[_DATASETS]), key=_key)}  # noqa: PLW2901
         try:
             yield encode({"file": name, "metadata": held})
         except (TypeError, ValueError):

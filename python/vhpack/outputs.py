@@ -311,7 +311,8 @@ class Outputs:
             remove_originals=remove_originals,
             force=True,
         )
-        report = self._packed(encode(source), target, settings, progress, live_upload=live_upload)
+        # The folder itself, as joining its path with no name gives it.
+        report = self._packed(encode("." if source == "" else source), target, settings, progress, live_upload=live_upload)
         _warn(report)
         return target if shard_size is None else report.targets
 

@@ -101,6 +101,16 @@ def cache_path() -> str:
     return os.path.join(root, ".cache")
 
 
+def models_path() -> str:
+    """Return the folder of models that were fetched: beside the inputs, as the cache is, and hidden from them."""
+    return os.path.join(os.path.dirname(cache_path()), ".models")
+
+
+def spool_path() -> str:
+    """Return the folder of what is on its way to a model's store: where the run started, and no part of its outputs."""
+    return _settled("", consts.VH_LOCAL_SPOOL_DIR)
+
+
 def outputs_root(environment: "Environment", run: "Run") -> str:
     """Return the absolute folder of all outputs of a run; it need not exist yet.
 

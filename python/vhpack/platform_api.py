@@ -51,6 +51,9 @@ def datum(uri: str, shown: str) -> Datum:
     from vhpack.registry.names import parse
 
     reference = parse(uri)
+    if reference.kind == "model":
+        how = "`vhpack model list` shows all models, `vhpack model publish --alias` gives one an alias"
+        raise NotRegisteredError(f"{uri}: {shown} has no model of this name with this alias; {how}")
     if registrar.is_offline():
         raise NotRegisteredError(
             f"{uri}: {shown} does not know it, and VHPACK_OFFLINE is set; `vhpack alias set`, `vhpack data add` make it known"
@@ -121,7 +124,7 @@ def _ask(settings: _Settings, path: str, uri: str) -> dict[str, Any]:
     url = settings.host.rstrip("/") + path
     try:
         answer = client.request("GET", url, {"Authorization": f"Token {settings.token}", "Accept": "application/json"})
-        content = answer.read(_MOST)
+        content = web.content(answer, most=_MOST)
     except (UnavailableError, RefusedError) as error:
         raise RegistryError(f"{uri}: {settings.host} cannot be asked: {error}") from None
     finally:
@@ -132,7 +135,7 @@ def _ask(settings: _Settings, path: str, uri: str) -> dict[str, Any]:
         raise RegistryError(f"{uri}: {settings.host} says {answer.status} {answer.reason or ''}".strip())
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise RegistryError(f"{uri}: {settings.host} gives an answer that makes no sense; is it the platform's address?")

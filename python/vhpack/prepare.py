@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vhpack.types import InputDict, ParameterDict
     from vhpack.values import Kind, Value
 
-_KERNELS = ("ipykernel", "colab_kernel_launcher")
+_KERNELS = ("ipykernel_launcher.py", "colab_kernel_launcher.py")
 
 
 def prepare(
@@ -47,8 +47,8 @@ def prepare(
     value of another type ends the program with one line and status 2. An argument that is no
     option of the step is warned about and left to the script; `sys.argv` stays as it is, and `--help` is the script's.
 
-    Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION` and `dataset://NAME/ALIAS`: they are looked up here,
-    once for the run and all its processes, and mean the same files for good, wherever the alias goes.
+    Inputs may be `datum://ALIAS`, `datum://ID`, `dataset://NAME/VERSION`, `dataset://NAME/ALIAS` and `model://NAME/ALIAS`: they
+    are looked up here, once for the run and all its processes, and mean the same files for good, wherever the alias goes.
 
     At the end of the script its outputs are registered, where `vhpack[registry]` is installed; see `vhpack.run`. A script
     that fails, by an exception or an exit status, moves no alias. `VHPACK_REGISTRY_URL=off` leaves all of that out.
@@ -124,14 +124,16 @@ def _command_line() -> Sequence[str]:
 def is_kernel() -> bool:
     """Return whether this process is a notebook's kernel."""
     program = sys.argv[0] if sys.argv else ""
-    return any(kernel in program for kernel in _KERNELS)
+    folder, name = os.path.split(program)
+    # By the program's own name, or its package's: folders of scripts may be called after kernels, too.
+    return name in _KERNELS or os.path.basename(folder) == "ipykernel"
 
 
 def _settle(step: Step, command_line: Sequence[str]) -> list[str]:
     values, options = _parameters(step, read_object(paths.get_parameters_config_path()) or {})
     inputs = _inputs(step, read_inputs(paths.get_inputs_config_path()) or {})
     found = arguments.read(command_line, options, inputs)
-    values.update(found.parameters)
+    values.update({name: said for name, said in found.parameters.items() if not _is_said(values.get(name), said, options[name])})
     inputs.update({name: GivenInput(places=places) for name, places in found.inputs.items()})
     if env.read().run_copy_of or any(map(has_references, inputs.values())):
         from vhpack import pinning
@@ -139,6 +141,18 @@ def _settle(step: Step, command_line: Sequence[str]) -> list[str]:
         inputs = pinning.pinned(step.name, values, inputs, given_now=found.inputs)
     runs.settle(runs.Settled(step.name, values, inputs))
     return found.unknown
+
+
+def _is_said(held: Value, said: Value, option: Option) -> bool:
+    """Return whether a job's command line has a list as the platform writes the one of `parameters.json`.
+
+    Of the two only the file tells which commas part its elements.
+    """
+    if not (
+        isinstance(held, list) and isinstance(said, list) and option.multiple == "separate" and config.is_running_in_valohai()
+    ):
+        return False
+    return option.separator.join(map(str, held)) == option.separator.join(map(str, said))
 
 
 def _parameters(step: Step, file: Mapping[str, object]) -> tuple[dict[str, Value], dict[str, Option]]:

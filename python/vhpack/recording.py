@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vhpack.exits import End, Watch
     from vhpack.gathering import Gathered, Sent
-    from vhpack.registry.records import Outcome
+    from vhpack.registry.records import Outcome, Output
     from vhpack.registry.runs import Facts
     from vhpack.runs import Run
     from vhpack.types import InputDict, ParameterDict
@@ -85,6 +85,7 @@ def run(
         >>> run.step
         'train'
     """
+    from vhpack.exits import ended_by
     from vhpack.prepare import prepare
 
     if _recorder is not None and _recorder.inside and _recorder.process == os.getpid():
@@ -99,7 +100,7 @@ def run(
         yield runs.current()
         status = "succeeded"
     except SystemExit as error:
-        status = "succeeded" if error.code in (None, 0) else "failed"
+        status = ended_by(error)
         raise
     finally:
         if recorder is not None:
@@ -161,10 +162,14 @@ def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Ou
     Raises:
         PackError: it cannot be registered; nothing of it is.
     """
+    return _registered(run, status, since_ns)[1]
+
+
+def _registered(run: Run, status: End | None, since_ns: int | None) -> tuple[Sequence[Output], Outcome | None]:
     # Before anything is read: without what the registry needs, or with a damaged one, all of that would be in vain.
     known = registrar.existing()
     from vhpack import gathering
-    from vhpack.registry import registering
+    from vhpack.registry import keeping, registering
 
     environment = env.read()
     root = paths.outputs_root(environment, run)
@@ -173,14 +178,12 @@ def register(run: Run, status: End | None, *, since_ns: int | None = None) -> Ou
         if environment.job_id and not environment.store_dir:
             gathered = _uploaded_only(gathered)
         if not gathered.outputs and known is None:
-            return None
+            return (), None
         # Looked at first, so that no content is kept for a run that cannot be registered.
-        registering.claimed_aliases(gathered.outputs)
-        registering.claimed_versions(gathered.outputs)
+        claims = registering.claimed(gathered.outputs)
         registry = registrar.opened()
-        with registry.store.held():
-            registry.store.keep(gathered.contents)
-            return registering.register(registry, _facts(run), gathered.outputs, status)
+        with keeping.kept(registry, gathered.contents, gathering.disk()):
+            return gathered.outputs, registering.register(registry, _facts(run), gathered.outputs, status, claims)
 
 
 @contextlib.contextmanager
@@ -226,20 +229,28 @@ def _facts(run: Run) -> Facts:
 
 def _end_block(recorder: _Recorder, status: End) -> None:
     try:
-        outcome = _register(recorder, status)
+        _, outcome = _register(recorder, status)
     except MissingExtraError:
         _say_missing()
-    except PackError as error:
+    except (PackError, OSError) as error:
         if status == "succeeded":
             raise
         # An exception is on its way, which this one would only hide.
         _say(f"vhpack: the run's files are not registered: {error}")
     else:
-        _say_outcome(outcome)
+        say_outcome(outcome)
 
 
-def _register(recorder: _Recorder, status: End) -> Outcome | None:
-    return register(runs.current(), status, since_ns=None if is_own_folder() else recorder.began_ns)
+def _register(recorder: _Recorder, status: End) -> tuple[Sequence[Output], Outcome | None]:
+    return _registered(runs.current(), status, None if is_own_folder() else recorder.began_ns)
+
+
+def _hand_over(outputs: Sequence[Output]) -> bool:
+    """Have the end noted by whoever gets to know the exit status; return whether somebody does."""
+    from vhpack import afterwards, leaving
+
+    # A process of `multiprocessing` ends without the C library's own end.
+    return not leaving.is_worker() and afterwards.hand_over(_facts(runs.current()), outputs)
 
 
 def _at_the_end(recorder: _Recorder) -> None:
@@ -266,7 +277,7 @@ def _leave(recorder: _Recorder) -> None:
 
 def _register_at_the_end(recorder: _Recorder, status: End) -> None:
     try:
-        outcome = _register(recorder, status)
+        outputs, outcome = _register(recorder, status)
     except MissingExtraError:
         _say_missing()
     except (PackError, OSError) as error:
@@ -276,8 +287,8 @@ def _register_at_the_end(recorder: _Recorder, status: End) -> None:
         _say(f"vhpack: all files are where they were; `vhpack runs register {recorder.run}` does it again")
         leaving.end_with_120()
     else:
-        _say_outcome(outcome)
-        if status == "unknown":
+        say_outcome(outcome)
+        if status == "unknown" and outcome is not None and not _hand_over(outputs):
             _say_unknown(recorder.run)
 
 
@@ -287,7 +298,8 @@ def _be_interrupted() -> None:
         exec("raise KeyboardInterrupt")  # noqa: S102 - a text, for only code that was compiled for it is heeded
 
 
-def _say_outcome(outcome: Outcome | None) -> None:
+def say_outcome(outcome: Outcome | None) -> None:
+    """Say on stderr which aliases were moved."""
     moved = outcome.aliases if outcome is not None else ()
     for alias, datum in moved[:_SHOWN]:
         _say(f"vhpack: the alias {alias} is {datum.name} now ({datum.uri})")

@@ -91,7 +91,7 @@ def _found(*, make: bool) -> Registry | None:
         from vhpack.registry import opening
     except ImportError as error:
         raise MissingExtraError(
-            f"datum://, dataset:// and the registry need SQLAlchemy and Alembic ({error}): pip install 'vhpack[registry]'"
+            f"datum://, dataset://, models and the registry need SQLAlchemy and Alembic ({error}): pip install 'vhpack[registry]'"
         ) from None
     return opening.opened(where, make=make)
 

@@ -18,18 +18,16 @@ class Version:
     size: int | None = None
 
     def is_same(self, other: Version) -> bool:
-        """Return whether both are the same content, as far as the server's words tell.
+        """Return whether both are the same content, as far as the server's words tell; a length alone tells nothing.
 
         Example:
             >>> from vhpack.remote import Version
-            >>> Version("a", size=3).is_same(Version("b", size=3)), Version(size=3).is_same(Version(size=3))
-            (False, True)
+            >>> Version("a", size=3).is_same(Version("a", size=3)), Version(size=3).is_same(Version(size=3))
+            (True, False)
         """
         if self.etag or other.etag:
             return self.etag == other.etag
-        if self.modified or other.modified:
-            return (self.modified, self.size) == (other.modified, other.size)
-        return self.size is not None and self.size == other.size
+        return bool(self.modified) and (self.modified, self.size) == (other.modified, other.size)
 
 
 @dataclass(frozen=True)

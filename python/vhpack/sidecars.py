@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from vhpack.errors import JobWarning, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Sequence
 
 SUFFIX = ".metadata.json"
 TOGETHER = "valohai.metadata.jsonl"
+# One for all: `json.loads` makes a new one for each text. NaN and its like, which Python writes, are no JSON to anybody else.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _CLAIMS = ("valohai.alias", "valohai.dataset-versions")
 
 
@@ -46,6 +48,7 @@ def properties(
         there.
     """
     found: dict[str, dict[str, object]] = {}
+    left: list[tuple[str, str]] = []
     for sidecar in sorted(sidecars, key=lambda name: (name == TOGETHER, name)):
         path = os.path.join(root, sidecar)
         for where, file, said in _lines(path) if sidecar == TOGETHER else _alone(path, sidecar.removesuffix(SUFFIX)):
@@ -53,34 +56,56 @@ def properties(
             if name in names:
                 found.setdefault(name, {}).update(said)
             elif name not in old:
-                _leave_out(where, name, said, strict=strict)
+                if strict:
+                    _refuse_claims(where, name, said)
+                left.append((where, name))
+    if left:
+        _say_left(left)
     return found
 
 
-def _leave_out(where: str, file: str, said: dict[str, object], *, strict: bool) -> None:
+def _refuse_claims(where: str, file: str, said: dict[str, object]) -> None:
     claimed = next((name for name in _CLAIMS if said.get(name)), None)
-    if claimed is not None and strict:
+    if claimed is not None:
         what = f"{where} claims {claimed} {said[claimed]!r} for {file!r}"
         raise RegistrationError(f"{what}, which is not among the outputs; name the file, or remove the claim")
+
+
+def _say_left(left: list[tuple[str, str]]) -> None:
     import warnings
 
-    # Its file may have been packed into an archive, and then nothing is wrong with it.
-    warnings.warn(f"{where} is about {file!r}, which is not among the outputs; it is left out", JobWarning, stacklevel=5)
+    # Once: files that were packed into an archive may be many, and then nothing is wrong with what is said of them.
+    where, file = left[0]
+    if len(left) == 1:
+        message = f"{where} is about {file!r}, which is not among the outputs; it is left out"
+    else:
+        message = (
+            f"{where} is about {file!r}, which is not among the outputs, nor are {len(left) - 1:,} others; they are left out"
+        )
+    warnings.warn(message, JobWarning, stacklevel=5)
 
 
 def _lines(path: str) -> Iterable[tuple[str, str, dict[str, object]]]:
-    for number, line in enumerate(_read(path).split(b"\n"), 1):
+    content = _read(path)
+    for number, line in enumerate(_split(content), 1):
         if not line.strip():
             continue
-        where = f"{path}:{number}"
         try:
             entry = _decode(line)
         except (ValueError, RecursionError) as error:
-            raise RegistrationError(f"{where} is no JSON: {error}; correct or remove the line") from None
+            raise RegistrationError(f"{path}:{number} is no JSON: {error}; correct or remove the line") from None
         file, said = (entry.get("file"), entry.get("metadata")) if isinstance(entry, dict) else (None, None)
         if not isinstance(file, str) or not isinstance(said, dict):
-            raise RegistrationError(f'{where} must be {{"file": NAME, "metadata": {{...}}}}; correct or remove the line')
-        yield where, file, said
+            wrong = 'must be {"file": NAME, "metadata": {...}}; correct or remove the line'
+            raise RegistrationError(f"{path}:{number} {wrong}")
+        yield f"{path}:{number}", file, said
+
+
+def _split(content: bytes) -> Sequence[bytes | str]:
+    try:
+        return content.decode().removeprefix("\ufeff").split("\n")
+    except UnicodeDecodeError:
+        return content.split(b"\n")  # of which one will say what is wrong with it
 
 
 def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]:
@@ -93,9 +118,10 @@ def _alone(path: str, file: str) -> Iterable[tuple[str, str, dict[str, object]]]
     yield path, file, found
 
 
-def _decode(text: bytes) -> object:
-    # NaN and its like, which Python writes, are no JSON to anybody else.
-    return json.loads(text, parse_constant=lambda _: None)
+def _decode(text: bytes | str) -> object:
+    if isinstance(text, bytes):  # in whichever encoding of JSON's
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    return _DECODER.decode(text)
 
 
 def _read(path: str) -> bytes:

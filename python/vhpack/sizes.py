@@ -4,6 +4,9 @@ from vhpack.errors import OptionError
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB")
 
+_LONGEST = 40
+"""Digits; Python reads no text of thousands as a number."""
+
 # A bare letter is binary, as in `dd`, `sort` and `--memory` options elsewhere.
 _UNITS: dict[str, int] = {
     "": 1,
@@ -37,7 +40,7 @@ def parse(amount: int | str) -> int:
     number = text.rstrip("bgikmt ")
     unit = text[len(number) :].strip()
     digits = number.replace(".", "", 1)
-    if unit not in _UNITS or not (digits.isascii() and digits.isdigit()):
+    if unit not in _UNITS or not (digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST):
         raise OptionError(f"{amount!r} is no amount of bytes; write it like 256MiB, 1.5GB or 268435456")
     return round(float(number) * _UNITS[unit]) if "." in number else int(number) * _UNITS[unit]
 

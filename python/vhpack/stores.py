@@ -6,6 +6,7 @@ botocore is installed; obstore by itself knows the variables of the environment 
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class Client:
     def expand(self, url: str) -> list[tuple[str, str]]:
         """Return URL and name of each object that a URL with wildcards means: `*` within a folder, `**` at any depth.
 
-        Names are relative to the folder before the first wildcard.
+        Names are relative to the folder before the first wildcard. An object of just this name is the only one meant.
 
         Raises:
             UnavailableError, RefusedError, MissingExtraError: as `fetch`.
@@ -59,9 +60,20 @@ class Client:
         pages = _obstore().list(store, prefix=folder or None)
         found: list[str] = []
         while page := _asking(next, pages, []):
+            if any(entry["path"] == path for entry in page):
+                return [(url, path.rpartition("/")[2])]
             found += [entry["path"] for entry in page if matches.fullmatch(entry["path"]) and not entry["path"].endswith("/")]
         root = url[: len(url) - len(path)]
         return [(root + name, name[len(folder) + 1 if folder else 0 :]) for name in sorted(found)]
+
+    def delete(self, url: str) -> None:
+        """Remove an object, if it is there.
+
+        Raises:
+            UnavailableError, RefusedError, MissingExtraError: as `fetch`.
+        """
+        store, path = self._store(url)
+        _asking(_obstore().delete, store, path)
 
     def _store(self, url: str) -> tuple[object, str]:
         scheme, account, bucket, path = _parts(url)
@@ -92,15 +104,16 @@ def pattern(path: str) -> re.Pattern[str]:
         True
     """
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", path)
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", path)
     return re.compile("".join(parts.get(piece) or _class(piece) for piece in pieces), re.DOTALL)
 
 
 def _class(piece: str) -> str:
-    if len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):  # noqa: PLR2004
-        inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
-    return re.escape(piece)
+    """Return a piece as what matches it: `[a-c]` as `fnmatch` has it, anything else as it is."""
+    if not (piece.startswith("[") and piece.endswith("]") and len(piece) > 2):  # noqa: PLR2004
+        return re.escape(piece)
+    # Of what `fnmatch.translate` returns, between its marks of beginning and end.
+    return "(?!/)" + fnmatch.translate(piece).removeprefix("(?s:").rpartition(")")[0]
 
 
 def _pieces(store: object, path: str, version: Version, begin: int) -> Iterator[bytes]:

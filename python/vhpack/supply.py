@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from vhpack import paths, runs
 from vhpack.download import Wanted
-from vhpack.downloads import Downloads, Order
+from vhpack.downloads import Downloads, Order, is_by_hand
 from vhpack.errors import DownloadError, JobWarning
 from vhpack.prepare import given
 from vhpack.step import key
@@ -52,7 +52,9 @@ def files(name: str, path_filter: str | None, *, whole: bool, force: bool) -> li
     folder = paths.get_inputs_path(name)
     if found is None or not (found.files or found.places):
         there = [] if found is not None and found.input_id else _below(folder, hidden=False)
-        return [file for file in there if _is_wanted(file.name, path_filter, whole)]
+        root = paths.cache_path()
+        # What an earlier run has downloaded there, from wherever, is nothing that this one was given.
+        return [file for file in there if _is_wanted(file.name, path_filter, whole) and is_by_hand(root, file.path)]
     with closing(Downloads()) as downloads:
         listed = list(_resolve(name, folder, found, downloads))
         taken = [(file, wanted) for file, wanted in listed if _is_wanted(file.name, path_filter, whole)]
@@ -83,7 +85,7 @@ def matches(name: str, path_filter: str | None) -> bool:
         >>> matches("a/b.txt", "*.txt"), matches("b.txt", "**/*.txt"), matches("b.txt.bak", "*.txt")
         (True, False, False)
     """
-    return path_filter is None or fnmatch.fnmatchcase(name, path_filter)
+    return not path_filter or fnmatch.fnmatchcase(name, path_filter)
 
 
 def _is_wanted(name: str, path_filter: str | None, whole: bool) -> bool:  # noqa: FBT001
@@ -96,10 +98,12 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
     def remote(called: str, wanted: Wanted, within: str | None = None) -> tuple[File, Wanted]:
         if within is not None:
             return File(called, _inside(folder, f"{within}/{called}")), wanted
-        # Of two files with one name, the second lies in a folder of its own; it keeps the name.
-        inside = called if called not in taken else f"{_short(wanted.url)}/{called}"
-        taken.add(inside)
-        return File(inside, _inside(folder, inside)), wanted
+        # Of two files with one name, the second lies in a folder of its own; it keeps the name, which filters go by.
+        path = _inside(folder, called)
+        if path in taken:
+            path = _inside(folder, f"{_short(wanted.url)}/{called}")
+        taken.add(path)
+        return File(called, path), wanted
 
     for described in found.files:
         uri = described.uri or ""
@@ -118,7 +122,10 @@ def _resolve(name: str, folder: str, found: GivenInput, downloads: Downloads) ->
             path = _path_of(place)
             yield from ((file, None) for file in _local(name, path if "*" in place else glob.escape(path)))
         else:
-            yield from (remote(called, Wanted(url)) for url, called in downloads.expand(place))
+            meant = downloads.expand(place)
+            if not meant:
+                warnings.warn(f"input {name}: {place} matches nothing", JobWarning, stacklevel=_callers_level())
+            yield from (remote(called, Wanted(url)) for url, called in meant)
 
 
 def _due(name: str, found: GivenInput, orders: list[Order], force: bool) -> list[Order]:  # noqa: FBT001
@@ -163,11 +170,14 @@ def _is_complete(order: Order) -> bool:
 
 def _local(name: str, place: str) -> Iterator[File]:
     """Return the files that a local path, folder or pattern means; a name that exists is no pattern."""
-    full = os.path.join(runs.current().base, place)
-    literal = glob.escape(place) != place and not os.path.lexists(full)
-    found = sorted(glob.glob(full, recursive=True)) if literal else [full] if os.path.exists(full) else []
+    base = runs.current().base
+    full = os.path.join(base, place)
+    pattern = glob.escape(place) != place and not os.path.lexists(full)
+    # The folder that the run started in is no part of the pattern, whatever it is called.
+    within = os.path.join(glob.escape(base), place)
+    found = sorted(glob.glob(within, recursive=True)) if pattern else [full] if os.path.exists(full) else []
     if not found:
-        what = "matches nothing" if literal else "does not exist"
+        what = "matches nothing" if pattern else "does not exist"
         warnings.warn(f"input {name}: {full} {what}", JobWarning, stacklevel=_callers_level())
     seen: set[str] = set()
     for path in found:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vhpack.archive import Archive
 
 
+_COARSEST = 2.0  # seconds in which file systems, FAT at the worst, count
+
+
 @dataclass(frozen=True)
 class Packed:
     """A member of an archive."""
@@ -69,13 +72,19 @@ def _place(folder: str, packed: Packed) -> str:
 
 
 def _is_whole(packed: Packed, place: str) -> bool:
-    """Return whether a member is there; what a crash has left of one, a small file without all of its bytes, is removed."""
+    """Return whether a member is there as it was unpacked.
+
+    What a crash has left of one, a small file without all of its bytes, is removed, and so is what somebody has written to.
+    """
     try:
         found = os.lstat(place)
     except (FileNotFoundError, NotADirectoryError):
         return False
     described = packed.opened.info(packed.member)
-    if not stat.S_ISREG(found.st_mode) or described.kind != "file" or found.st_size == described.size:
+    if not stat.S_ISREG(found.st_mode) or described.kind != "file":
+        return True
+    dated = described.mtime is None or abs(found.st_mtime - described.mtime) <= _COARSEST
+    if found.st_size == described.size and dated:
         return True
     os.unlink(place)
     return False

@@ -13,9 +13,40 @@ from vhpack import errors
 from vhpack.errors import PackWarning, UploadError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vhpack import _engine
 
+_LASTS = 3.0  # seconds: what is over sooner is nobody's business
+_SAID_EVERY = 60.0
+
 ENDED = frozenset({"done", "failed", "cancelled"})
+
+
+class Begun:
+    """Whether an upload has been begun. There may be many thousand, and a `threading.Event` each takes more than that."""
+
+    __slots__ = ("_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let those who wait go on; called once."""
+        self._is_set = True
+        self._lock.release()
+
+    def is_set(self) -> bool:
+        """Return whether it has been."""
+        return self._is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has been, and return whether it has."""
+        if not self._is_set and self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            self._lock.release()
+        return self._is_set
 
 
 class Upload:
@@ -24,14 +55,17 @@ class Upload:
     All properties may be read at any time, from any thread.
     """
 
+    __slots__ = ("_begun", "_failure", "_native", "_path", "_place", "_process", "_seen", "_unwanted", "_uri")
+
     def __init__(self, path: str, uri: str) -> None:
         self._path = path
         self._uri = uri
         self._process = os.getpid()
         self._native: _engine.Upload | None = None
         self._failure: UploadError | None = None
-        self._begun = threading.Event()
+        self._begun = Begun()
         self._unwanted = False
+        self._place: tuple[str, tuple[tuple[str, str], ...]] = (uri, ())
         self._seen = False
 
     @property
@@ -107,6 +141,12 @@ class Upload:
         """Why the file still is here although `remove_after` was asked for: its arrival could not be checked, or it changed."""
         native = self._of_engine()
         return None if native is None else native.kept
+
+    @property
+    def trouble(self) -> str | None:
+        """What goes wrong at the moment, while it is tried again; None while all is well."""
+        native = self._of_engine()
+        return None if native is None else native.trouble
 
     @property
     def error(self) -> UploadError | None:
@@ -186,6 +226,27 @@ class Upload:
 
     def _has_ended(self) -> bool:
         return self.state in ENDED
+
+
+class Trouble:
+    """Says what keeps uploads from going on: once that has lasted, now and then, and not for each file."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._next = 0.0
+
+    def of(self, uploads: Iterable[Upload]) -> str | None:
+        """Return what is to be said of these now."""
+        now = time.monotonic()
+        found = next((trouble for upload in uploads if (trouble := upload.trouble) is not None), None)
+        if found is None:
+            self._since = None
+            return None
+        self._since = now if self._since is None else self._since
+        if now < max(self._since + _LASTS, self._next):
+            return None
+        self._next = now + _SAID_EVERY
+        return f"{found}; it is tried again"
 
 
 @dataclass(frozen=True)

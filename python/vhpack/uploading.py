@@ -126,7 +126,8 @@ def begin(
     limits, options = destinations.limits_of(destinations.options_of(destination), env.read()) if destination else (None, {})
     if limits is not None:
         mine.settle(limits)
-    found = [mine.replace(path, uri) if isinstance(uri, str) else (failed(path, uri), True) for path, uri in files]
+    server = tuple(sorted(options.items()))
+    found = [mine.replace(path, uri, server) if isinstance(uri, str) else (failed(path, uri), True) for path, uri in files]
     begun = [upload for upload, _ in found]
     root = destination.uri if destination is not None else ""
     mine.take([upload for upload, is_new in found if is_new], outbox.Plan(options, before, remove_after, root))

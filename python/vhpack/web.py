@@ -173,6 +173,20 @@ def is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
+def content(answer: BaseHTTPResponse, *, most: int = 1 << 26) -> bytes:
+    """Return an answer's body, of which no more than `most` bytes are read.
+
+    Raises:
+        UnavailableError: it breaks off.
+    """
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return answer.read(most)
+    except (HTTPError, OSError) as error:
+        raise UnavailableError(_reason(error)) from None
+
+
 def _body(response: BaseHTTPResponse, *, raw: bool) -> Body:
     status, headers = response.status, response.headers
     if status == 304:  # noqa: PLR2004
@@ -201,14 +215,14 @@ def _body(response: BaseHTTPResponse, *, raw: bool) -> Body:
     return Body(version, 0, _chunks(response, unpack=True), response.close)
 
 
-def _range(text: str) -> tuple[int, int | None]:
-    """Read `bytes 5-9/10`."""
+def _range(text: str) -> tuple[int, int]:
+    """Read `bytes 5-9/10`; where the end of the file is not said, nobody could tell whether the part reaches it."""
     import re
 
-    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", text.strip(), re.ASCII)
+    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", text.strip(), re.ASCII)
     if found is None:
         raise RestartError
-    return int(found[1]), _number(found[2])
+    return int(found[1]), int(found[2])
 
 
 def _number(text: str | None) -> int | None:

@@ -152,6 +152,19 @@ def test_dry_run_prints_the_members_and_writes_nothing(work: Path) -> None:
     assert not (work / "d.zip").exists()
 
 
+def test_dry_run_refuses_what_the_pack_would(work: Path) -> None:
+    (work / "d").mkdir()
+    (work / "d/a").write_text("x")
+    (work / "d.zip.manifest.jsonl").mkdir()
+    for options in (["--manifest"], ["--reproducible"], ["--memory", "9" * 5000]):
+        environment = {"SOURCE_DATE_EPOCH": "9" * 5000}
+        planned = compress("d", "--dry-run", *options, cwd=work, environment=environment)
+        packed = compress("d", *options, cwd=work, environment=environment)
+        assert planned.code == packed.code != 0, options
+        assert planned.err == packed.err
+        assert "Traceback" not in packed.err
+
+
 def test_dry_run_as_json_holds_the_names_as_they_are(work: Path) -> None:
     fill(work, "d/a\nb.png")
     plan = json.loads(compress("d", "--dry-run", "--json", cwd=work).out)

@@ -5,7 +5,8 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -143,10 +144,12 @@ def test_an_unknown_locale_is_no_obstacle(work: Path) -> None:
 class Terminal:
     """A terminal that vhpack has its stderr on."""
 
-    def __init__(self, arguments: list[str], work: Path) -> None:
+    def __init__(self, arguments: list[str], work: Path, program: Sequence[str | Path] = (VHPACK,)) -> None:
         self._ours, theirs = pty.openpty()
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-        self.process = subprocess.Popen([VHPACK, *arguments], cwd=work, stderr=theirs, stdin=subprocess.DEVNULL, env=environment)
+        self.process = subprocess.Popen(
+            [*program, *arguments], cwd=work, stderr=theirs, stdin=subprocess.DEVNULL, env=environment
+        )
         os.close(theirs)
 
     def got(self, until: str | None = None) -> str:
@@ -174,6 +177,19 @@ def test_a_terminal_gets_a_bar_and_is_left_as_it_was(work: Path) -> None:
     assert terminal.status() == 130
     assert "\x1b[?25h" in rest  # the cursor is back
     assert "nothing is lost" in rest.splitlines()[-1]
+
+
+def test_a_terminal_that_goes_away_ends_no_pack(work: Path) -> None:
+    """As when the connection drops of a shell that was told to keep its children."""
+    write_work(work / "big", files=8)
+    program = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", VHPACK]
+    terminal = Terminal(["compress", "big", "-o", "z.zip", "--remove-originals", *SLOWLY], work, program=program)
+    terminal.got(until="/8 files")
+
+    assert terminal.status() == 0
+    with zipfile.ZipFile(work / "z.zip") as archive:
+        assert len(archive.namelist()) == 8
+        assert archive.testzip() is None
 
 
 def test_a_short_pack_draws_no_bar(work: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,14 @@ def test_runs_are_listed_shown_and_registered_later() -> None:
     write(".valohai/outputs/killed/model.pt", "half")
     write(".valohai/outputs/killed/model.pt.metadata.json", '{"valohai.alias": "model"}')
     assert ask("runs", "register", "killed", "--failed").err == "1 file registered\n"
-    assert "the alias model is model.pt now" in ask("runs", "register", "killed").err
+    refused = ask("runs", "register", "killed")
+    assert refused.code == 1
+    assert (
+        "run killed has failed, as was noted at its end; --failed registers its files, --succeeded moves its aliases"
+        in refused.err
+    )
+    assert [alias.name for alias in vhpack.aliases.list()] == ["images"]
+    assert "the alias model is model.pt now" in ask("runs", "register", "killed", "--succeeded").err
     assert ask("runs", "register", "killed").err == "0 files registered\n"
 
 
@@ -150,26 +158,82 @@ def test_a_terminal_gets_a_table_that_no_name_can_spoil() -> None:
     assert sys.platform == "linux"
 
 
+def books(environment: dict[str, str] | None = None) -> list[str]:
+    return ask("data", "export", environment=environment).out.splitlines()[1:]
+
+
 def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path) -> None:
-    made({"model.pt": "weights"}, {"model.pt": {"valohai.alias": "model", "valohai.tags": ["a"], "rows": [1]}})
-    vhpack.aliases.set("model", write("better.pt", "better"), note="better")
+    versions = [{"uri": "dataset://set/v1", "targeting_aliases": ["latest"], "valohai.tags": ["x"]}]
+    said = {"valohai.alias": "model", "valohai.tags": ["a"], "rows": [1], "valohai.dataset-versions": versions}
+    first = made({"model.pt": "weights", "old.pt": "old"}, {"model.pt": said, "old.pt": {"valohai.alias": "gone"}})
+    vhpack.aliases.delete("gone")
+    with vhpack.run(
+        step="use", default_parameters={"rate": 0.5}, default_inputs={"m": ["datum://model", "dataset://set/latest"]}
+    ):
+        pass
     assert ask("data", "export", "--output", "books.jsonl").code == 0
     assert ask("data", "export").out == Path("books.jsonl").read_text()
     other = {"VHPACK_REGISTRY_URL": str(work / "other.db")}
     taken = ask("data", "import", "books.jsonl", environment=other)
-    assert (taken.code, taken.err) == (0, "2 files and 1 alias taken over\n"), taken
+    assert (taken.code, taken.err) == (0, "2 files, 2 aliases, 2 runs, 1 dataset version taken over\n"), taken
     taken = ask("data", "import", "-", environment=other, stdin=Path("books.jsonl").read_bytes())
-    assert (taken.code, taken.err) == (0, "0 files and 0 aliases taken over\n"), taken
-    ours, theirs = (
-        [json.loads(line) for line in ask("data", "export", environment=environment).out.splitlines()[1:]]
-        for environment in ({}, other)
-    )
-    for entry in (*ours, *theirs):
-        entry.pop("run", None)  # the run itself is not taken over
-        for change in entry.get("history", []):
-            change.pop("run")
-    assert ours == theirs
+    assert (taken.code, taken.err) == (0, "0 files, 0 aliases, 0 runs, 0 dataset versions taken over\n"), taken
+    assert books(other) == books()
+    assert {json.loads(line)["kind"] for line in books()} == {
+        *("run", "datum", "input", "dataset-version", "dataset-alias", "alias")
+    }
     assert ask("data", "verify", environment=other).code == 0, "the store is the same"
+    shown = json.loads(ask("runs", "show", first, "--json", environment=other).out)
+    assert [output["name"] for output in shown["outputs"]] == ["model.pt", "old.pt"]
+
+    vhpack.aliases.set("model", write("better.pt", "better"), note="better")
+    ask("data", "export", "--output", "books.jsonl")
+    taken = ask("data", "import", "books.jsonl", environment=other)
+    assert (taken.code, taken.err) == (0, "1 file, 0 aliases, 0 runs, 0 dataset versions taken over\n"), taken
+    assert books(other) == books(), "a history that goes on there goes on here"
+    ask("alias", "rollback", "model", environment=other)
+    assert ask("data", "import", "books.jsonl", environment=other).code == 0, "and one that goes on here has that one in it"
+    vhpack.aliases.set("model", write("best.pt", "best"))
+    ask("data", "export", "--output", "books.jsonl")
+    ended = ask("data", "import", "books.jsonl", environment=other)
+    assert (ended.code, "the alias 'model' has another history here" in ended.err) == (1, True), ended
+    assert ask("data", "list", "best.pt", environment=other).out == "", "all or nothing"
+
+
+ID = "0f6f0c1e-7a52-4d1e-9c84-1a8f6f0c55b1"
+DATUM = {
+    "kind": "datum",
+    "id": ID,
+    "name": "a",
+    "size": 1,
+    "sha256": "0" * 64,
+    "xxh3-128": None,
+    "location": None,
+    "purged": None,
+    "created": "2026-11-20T12:03:09+00:00",
+    "file_modified": None,
+    "tags": [],
+    "properties": {},
+}
+CHANGE = {
+    "number": 1,
+    "old": None,
+    "new": ID,
+    "at": "2026-11-20T12:03:09+00:00",
+    "actor": "ann",
+    "via": "set",
+    "run": None,
+    "restores": None,
+    "note": "",
+}
+
+
+def datum(**other: object) -> str:
+    return '{"vhpack_registry": 1}\n' + json.dumps({**DATUM, **other})
+
+
+def alias(*history: object, name: object = "model") -> str:
+    return f"{datum()}\n" + json.dumps({"kind": "alias", "name": name, "history": history})
 
 
 @pytest.mark.parametrize(
@@ -177,8 +241,36 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
     [
         ("", "is no export of a registry"),
         ('{"vhpack_registry": 2}', "is no export of a registry that this vhpack knows"),
-        ('{"vhpack_registry": 1}\n{"kind": "datum"}', "books.jsonl:2: the entry lacks something"),
-        ('{"vhpack_registry": 1}\n{"kind": "datum", "id": "x"}', "the id 'x' is no UUID"),
+        ('{"vhpack_registry": 1}\n{"kind": "datum"}', "books.jsonl:2: id is None; it must be text"),
+        ('{"vhpack_registry": 1}\n' + "[" * 100_000, "books.jsonl:2 is no JSON"),
+        (datum(id="x"), "books.jsonl:2: id is 'x', which is no UUID"),
+        (datum(sha256="ab/../../../../../../../../etc/passwd"), "it must have 64 hexadecimal digits"),
+        (datum(**{"xxh3-128": "0" * 31}), "it must have 32 hexadecimal digits"),
+        (datum(size=1e400), "size is inf; it must be a whole number"),
+        (datum(size=2**63), "it must be a whole number"),
+        (datum(size=True), "it must be a whole number"),
+        (datum(name="\ud800"), "it must be text"),
+        (datum(name="a\0b"), "it must be text"),
+        (datum(location=[1]), "location is [1]; it must be text"),
+        (datum(created="yesterday"), "is no time as in"),
+        (datum(tags=[1]), "it must be text"),
+        (datum(tags={}), "tags is {}; it must be a list"),
+        (datum(properties=[]), "properties are []; they must be an object"),
+        (datum(properties={"\ud800": 1}), "a property cannot be called"),
+        (alias(), "the alias 'model' has no history"),
+        (alias(1), "1 must be an object"),
+        (alias(CHANGE, name=ID), "reads as a datum's ID"),
+        (alias({**CHANGE, "new": str(uuid.uuid4())}), "is neither here nor above"),
+        (alias({**CHANGE, "number": 2}), "has a gap before change 1"),
+        (alias(CHANGE, {**CHANGE, "number": 2}), "has a gap before change 2"),
+        (alias({**CHANGE, "via": "x" * 17}), "it must be text"),
+        (alias({**CHANGE, "restores": "1"}), "it must be a whole number"),
+        ('{"vhpack_registry": 1}\n{"kind": "input", "run": "none", "datum": "' + ID + '"}', "is neither here nor above"),
+        (
+            '{"vhpack_registry": 1}\n{"kind": "dataset-version", "id": "' + ID + '", "name": "a", "dataset": " "}',
+            "a name is not empty",
+        ),
+        ('{"vhpack_registry": 1}\n{"kind": "run", "run": "r", "step": "", "status": "x", "created": 5}', "created is 5"),
         ('{"vhpack_registry": 1}\n[]', "books.jsonl:2 must be a JSON object"),
         ('{"vhpack_registry": 1}\n{', "books.jsonl:2 is no JSON"),
         ('{"vhpack_registry": 1}\n{"kind": "spell"}', "kind is 'spell'"),

@@ -119,6 +119,16 @@ def test_one_step_in_two_files_is_a_problem(project: Path) -> None:
     assert "other.py:3:1: the step 'train' is prepared differently in train.py:3:1" in ended.err
 
 
+def test_several_files_may_share_a_step_that_says_so(project: Path) -> None:
+    for name in ("train.py", "other.py"):
+        (project / name).write_text(TRAIN.replace('step="train"', 'step="train", multifile=True'))
+    assert yaml("step", "train.py", "other.py", cwd=project).code == 0
+    assert "    source-path: ./train.py\n" in (project / "valohai.yaml").read_text()
+    assert yaml("step", "train.py", "other.py", "--check", cwd=project).code == 0
+    (project / "other.py").write_text((project / "other.py").read_text().replace("0.001", "0.5"))
+    assert "prepared differently" in yaml("step", "train.py", "other.py", cwd=project).err
+
+
 def test_paths_are_those_of_the_repository(project: Path) -> None:
     (project / "my jobs").mkdir()
     (project / "my jobs/tr ain.py").write_text(TRAIN)
@@ -171,6 +181,26 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(project: Path, small_disk:
     ended = yaml("step", "train.py", "--yaml", str(target), cwd=project)
     assert ended.code == 1
     assert target.read_text() == SEED.replace("0.001", "0.5")
+
+
+def test_what_is_no_file_is_refused_at_once(project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    for arguments in (["train.py", "--yaml", "pipe"], ["pipe"], ["train.py", "--yaml", "/dev/zero"], ["/dev/zero"]):
+        ended = yaml("step", *arguments, cwd=project)
+        assert (ended.code, ended.err.partition(": ")[2]) == (1, f"{arguments[-1]}: this is no regular file; name one\n")
+    assert yaml("lint", "/dev/zero", cwd=project).err == "Error: /dev/zero: this is larger than 16 MiB, and is not read\n"
+    (project / "valohai.yaml").write_text(SEED)
+    piped = subprocess.run(["sh", "-c", f"cat valohai.yaml | {VHPACK} yaml lint /dev/stdin"], cwd=project, capture_output=True)
+    assert piped.returncode == 0
+
+
+def test_a_list_that_stays_though_code_has_none_is_told(project: Path) -> None:
+    (project / "valohai.yaml").write_text(SEED)
+    (project / "train.py").write_text("import valohai\nvalohai.prepare(step='train', image='tensorflow/tensorflow:gpu')\n")
+    ended = yaml("step", "train.py", "--check", cwd=project)
+    assert ended.code == 0
+    assert "valohai.yaml:7:5: note: parameters (learning-rate) stay: train.py gives no default_parameters" in ended.err
+    assert len(json.loads(yaml("step", "train.py", "--json", cwd=project).out)["notes"]) == 2
 
 
 def test_missing_files_and_no_files_are_wrong_usage(project: Path) -> None:

@@ -250,3 +250,8 @@ def test_few_open_files_are_enough(work: Path) -> None:
     ended = python(code, cwd=work)
 
     assert ended.out.strip() == "300", (ended, limit)
+
+    ended = compress("data", "-o", "other.zip", "--jobs", "16", cwd=work, before=["sh", "-c", 'ulimit -n 9; exec "$@"', "sh"])
+
+    check_failed(ended, ["open files"], "fewer jobs")
+    assert not (work / "other.zip").exists()

@@ -75,6 +75,19 @@ def test_kept_files_behind_a_link_are_exit_1_of_a_complete_archive(work: Path, t
     assert (tree / "folder-link/file.txt").exists()
 
 
+def test_what_is_there_by_its_own_name_and_behind_a_link_goes_by_its_own_name(work: Path) -> None:
+    write_tree(work / "data", {"a": b"a", "real/x": b"x"})
+    (work / "data/link").symlink_to("real")
+
+    report = vhpack.pack("data", "out.zip", remove_originals=True)
+
+    assert structure_of(work / "out.zip").names() == ["a", "link/x", "real/x"]
+    assert (report.removed, report.kept) == (2, [])
+    assert set(snapshot(work)) == {"data", "data/link", "data/real", "out.zip"}
+    write_tree(work / "data", {"new": b"new"})
+    assert vhpack.pack("data", "out.zip", remove_originals=True, force=True).files == 1
+
+
 def test_storing_packs_links_as_links_and_removes_the_links(work: Path, tree: Path) -> None:
     outside = snapshot(work / "outside")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import vhpack
-from tests.engine.command import compress, python
+from tests.engine.command import VHPACK, compress, python, run
 from tests.engine.trees import snapshot, write_tree
 
 WRONG: list[dict[str, Any]] = [
@@ -106,6 +106,30 @@ def test_absolute_paths_need_no_working_directory(work: Path) -> None:
     ended = python(code, cwd=work)
 
     assert ended.code == 0, ended
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_was_left_out_is_said_without_a_working_directory(work: Path, options: list[str]) -> None:
+    """The archive is complete by then, and the originals have gone."""
+    write_tree(work, {"data/a": b"a", "gone": None})
+    (work / "data/link").symlink_to("a")
+    words = [VHPACK, "compress", work / "data", "-o", work / "out.zip", "--symlinks", "skip", "--remove-originals", *options]
+
+    ended = run(["sh", "-c", 'rmdir ../gone && exec "$@"', "sh", *map(str, words)], work / "gone")
+
+    assert ended.code == 0, ended
+    assert f"{work}/data/link" in ended.err + ended.out
+    assert not (work / "data/a").exists()
+
+
+def test_a_command_that_needs_a_working_directory_says_so(work: Path) -> None:
+    (work / "gone").mkdir()
+    words = [VHPACK, "upload", "file", "--to", "s3://bucket/key"]
+
+    ended = run(["sh", "-c", 'rmdir ../gone && exec "$@"', "sh", *map(str, words)], work / "gone")
+
+    assert ended.code == 1, ended
+    assert "working directory" in ended.err
 
 
 def test_yes_and_no_are_no_size_of_a_shard(work: Path) -> None:

@@ -135,6 +135,36 @@ def test_a_named_folder_that_becomes_a_link_before_it_is_listed_is_not_followed(
     assert not (work / "out.zip").exists()
 
 
+def test_a_link_that_is_replaced_while_it_is_packed_keeps_its_successor(work: Path, tree: Path) -> None:
+    """With an end of the same length, and in a tree where links are packed as what they are."""
+    (tree / "link").symlink_to("z")
+    with paused(command("--symlinks", "store", "--on-change", "skip"), work, calls=["readlinkat"], paths=[tree]) as pause:
+        (tree / "link").unlink()
+        (tree / "link").symlink_to("a")
+
+    assert "data/link" in pause.ended.err
+    assert "link" not in structure_of(work / "out.zip").names()
+    assert os.readlink(tree / "link") == "a"
+
+
+@pytest.mark.parametrize("source", ["data/y", "data/y/inner"])
+@pytest.mark.parametrize("on_change", ["error", "skip"])
+def test_a_named_source_that_vanishes_while_it_is_looked_up_is_left_out_when_asked(
+    work: Path, tree: Path, source: str, on_change: str
+) -> None:
+    words = [VHPACK, "compress", "data/a", source, "-o", "out.zip", "--json", "--on-change", on_change]
+    with paused(words, work, calls=["newfstatat"], paths=[work / source]) as pause:
+        (tree / "y").rename(work / "moved")
+
+    if on_change == "error":
+        check_failed(Ended(pause.ended.code, "", pause.ended.err), ["data/y"], "no such|not there")
+        assert not (work / "out.zip").exists()
+    else:
+        assert pause.ended.code == 0, pause.ended
+        assert source in pause.ended.out
+        assert structure_of(work / "out.zip").names() == ["a"]
+
+
 def test_a_folder_that_becomes_a_link_before_the_removal_costs_nothing_elsewhere(work: Path, tree: Path) -> None:
     write_tree(work, {"precious/inner": b"inner"})
     seen = (tree / "y/inner").stat()

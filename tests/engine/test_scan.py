@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import vhpack
 from tests.conftest import SOAK
+from tests.engine.command import compress
 from tests.engine.trees import write_tree
 from vhpack import _engine
 
@@ -218,6 +219,22 @@ def path_matches(parts: list[str], patterns: list[str]) -> bool:
     if patterns[0] == "**":
         return any(path_matches(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
     return bool(parts) and component_matches(parts[0], patterns[0]) and path_matches(parts[1:], patterns[1:])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["runs/*", "runs/**/checkpoints", "runs/**/ck*", "runs/**/*", "runs/*/**/c*", "runs/**/a/../c*", "runs/**/*/"]
+)
+def test_a_quoted_pattern_packs_what_the_list_of_it_does(work: Path, pattern: str) -> None:
+    """Folders that are matched are taken whole, hidden files and empty folders too, and nothing twice."""
+    files = ["top", "a/x", "a/.h", "a/checkpoints/1", "a/checkpoints/.h/2", "b/c/checkpoints/3", "b/c/a/ck", "c/ck/ck/ck"]
+    write_tree(work / "runs", {**dict.fromkeys(files, b"x"), "b/checkpoints": None, ".hidden/checkpoints": None})
+    found = glob.glob(pattern, root_dir=work, recursive=True)
+
+    quoted = compress(pattern, "-o", "quoted.zip", "--root", "runs", cwd=work)
+    listed = compress(*sorted(found), "-o", "listed.zip", "--root", "runs", cwd=work)
+
+    assert quoted.code == listed.code == 0, (quoted, listed)
+    assert (work / "quoted.zip").read_bytes() == (work / "listed.zip").read_bytes()
 
 
 @pytest.mark.parametrize(("pattern", "takes"), [("?.txt", True), ("??.txt", False), ("*.txt", True), ("[!a].txt", True)])

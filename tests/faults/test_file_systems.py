@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import needs, without
 from tests.engine.command import VHPACK, compress, run
 from tests.engine.refusals import check_failed
-from tests.engine.trees import contents, prose, write_tree
+from tests.engine.trees import contents, noise, prose, write_tree
 from tests.faults.tracing import strace
 from tests.interop.structure import structure_of, unpacked
 
@@ -237,12 +237,51 @@ def test_a_removal_goes_on_on_a_disk_that_was_mounted_under_another_number(tmp_p
                     ended = compress(*CALL, cwd=disk)
                     assert ended.code == 0, ended
             else:
-                # A copy of the disk from before there were originals would look the same: its archive is protected on.
+                # A copy of the disk from before there were originals would look the same: its archive is protected on,
+                # and what comes later under an old name or a new one is packed as soon as the advice is followed.
                 assert (disk / LIST).exists()
+                (disk / "data").mkdir(exist_ok=True)
+                for name in ("0.json", "later.json"):
+                    write_tree(disk / "data", {name: b"later"})
+                    for options in ([], ["--force"]):
+                        check_failed(compress(*CALL, *options, cwd=disk), ["out.zip"], "another number.* move .* away")
+                        assert held(disk) == FILES
+                        assert left(disk) == {name: b"later"}
+                    (disk / "data" / name).unlink()
+                write_tree(disk / "data", {"later.json": b"later"})
+                (disk / "out.zip").rename(disk / "earlier.zip")
+                ended = compress(*CALL, cwd=disk)
+                assert ended.code == 0, ended
+                assert held(disk) == {"later.json": b"later"}
+                (disk / "out.zip").unlink()
             archives = [path.name for path in disk.glob("*.zip")]
             assert {name: body for archive in archives for name, body in held(disk, archive).items()} == FILES
             assert not left(disk)
     assert len(numbers) == 2
+
+
+def thin(ground: Path, ends: ExitStack) -> Path:
+    """A disk that has less room than it says, as thin volumes do: what does not fit is lost after `write` has taken it."""
+    needs("losetup", "mkfs.ext4")
+    pool = ground / "pool"
+    mounted(["mount", "-t", "tmpfs", "-o", "size=24m", "vhpack-test", str(pool)], pool, ends)
+    # Without a journal, whose end would tell of it, too.
+    path = image(pool, ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "nodiscard"])
+    return mounted(["mount", "-t", "ext4", attached(path, ends), str(ground / "thin")], ground / "thin", ends)
+
+
+@pytest.mark.parametrize("disk", [thin] if "ext4" in OFFERED else [], indirect=True)
+@pytest.mark.parametrize("option", ["--remove-originals", "--durable"])
+def test_what_the_disk_lost_after_it_was_written_is_no_archive(disk: Path, work: Path, option: str) -> None:
+    """The kernel says so once, to whoever asks first; page cache and lengths look well."""
+    files = {f"{number}.bin": noise(8 << 20, number) for number in range(6)}
+    write_tree(work / "data", files)
+
+    ended = compress("data", "-o", str(disk / "out.zip"), option, cwd=work)
+
+    check_failed(ended, ["out.zip"], "[Ii]nput/output error|[Nn]o space")
+    assert contents(work / "data") == files
+    assert not (disk / "out.zip").exists()
 
 
 @pytest.mark.parametrize("disk", FOLDING, indirect=True)

@@ -14,8 +14,16 @@ import pytest
 import vhpack
 from tests.engine.command import Ended, run
 from vhpack.cli import main
+from vhpack.registry import opening
 
 Said = Mapping[str, object]
+
+
+def close() -> None:
+    """Let this process have no registry open."""
+    for registry in opening._open.values():
+        registry._engine.dispose()
+    opening._open.clear()
 
 
 def write(path: Path | str, content: str | bytes = b"content") -> Path:
@@ -69,6 +77,11 @@ def ask(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | No
     out.flush()
     err.flush()
     return Ended(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+
+def contents(folder: Path | str = ".valohai/store") -> list[Path]:
+    """All contents in a store."""
+    return sorted(Path(folder).glob("[0-9a-f][0-9a-f]/" + "[0-9a-f]" * 62))
 
 
 def content_of(target: str) -> str:

@@ -9,14 +9,10 @@ from pathlib import Path
 import pytest
 
 import vhpack
-from tests.registry.making import content_of, made, write
+from tests.registry.making import content_of, contents, made, write
 from vhpack.errors import ContentError, NotRegisteredError, OptionError, RegistryError, SourceNotFoundError, SpecialFileError
 
 pytestmark = pytest.mark.usefixtures("registry")
-
-
-def stored() -> list[Path]:
-    return sorted(path for path in Path(".valohai/store").rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def test_a_file_that_is_added_keeps_its_content_whatever_becomes_of_the_file() -> None:
@@ -26,16 +22,16 @@ def test_a_file_that_is_added_keeps_its_content_whatever_becomes_of_the_file() -
     assert content_of(datum.uri) == "one"
     assert (datum.name, datum.size, datum.tags) == ("model.txt", 3, ("a", "b"))
     assert datum.properties == {"accuracy": 0.93, "by": {"class": [1, None]}}
-    assert datum.sha256 == vhpack.hash_files(str(stored()[0]), "sha256")[str(stored()[0])]
-    assert datum.xxh3_128 == vhpack.hash_files(str(stored()[0]))[str(stored()[0])]
-    assert stat.S_IMODE(stored()[0].stat().st_mode) == 0o444
+    assert datum.sha256 == vhpack.hash_files(str(contents()[0]), "sha256")[str(contents()[0])]
+    assert datum.xxh3_128 == vhpack.hash_files(str(contents()[0]))[str(contents()[0])]
+    assert stat.S_IMODE(contents()[0].stat().st_mode) == 0o444
     assert stat.S_IMODE(path.stat().st_mode) & 0o200, "the file itself is as it was"
 
 
 def test_one_name_twice_is_two_datums_and_one_content_is_kept_once() -> None:
     first, second = vhpack.data.add(write("a.txt", "same")), vhpack.data.add(write("b.txt", "same"), name="a.txt")
     assert first.id != second.id
-    assert len(stored()) == 1
+    assert len(contents()) == 1
     assert vhpack.data.find("a.txt") == [first, second]
 
 
@@ -89,7 +85,7 @@ def test_altered_and_missing_contents_are_found_by_reading_them() -> None:
 
 def test_a_content_that_was_cut_short_is_mended_by_adding_it_again() -> None:
     datum = vhpack.data.add(write("a.txt", "whole"))
-    (path,) = stored()
+    (path,) = contents()
     path.chmod(0o644)
     path.write_text("wh")
     vhpack.data.add("a.txt")
@@ -100,9 +96,9 @@ def test_purging_gives_up_the_content_and_keeps_the_record() -> None:
     datum = vhpack.data.add(write("a.txt", "one"))
     twin = vhpack.data.add(write("b.txt", "one"))
     assert vhpack.data.purge(datum).purged is not None
-    assert len(stored()) == 1, "another datum has the content, too"
+    assert len(contents()) == 1, "another datum has the content, too"
     vhpack.data.purge(twin.uri)
-    assert stored() == []
+    assert contents() == []
     assert [each.name for each in vhpack.data.find()] == ["a.txt", "b.txt"]
     assert vhpack.data.verify() == [], "nobody misses it"
 
@@ -114,9 +110,9 @@ def test_what_is_referred_to_is_purged_only_by_force() -> None:
     for datum, why in zip(versions, ("can be rolled back to it", "the alias 'model-prod' means it"), strict=True):
         with pytest.raises(RegistryError, match=why):
             vhpack.data.purge(datum)
-    assert len(stored()) == 2
+    assert len(contents()) == 2
     vhpack.data.purge("datum://model-prod", force=True)
-    assert len(stored()) == 1
+    assert len(contents()) == 1
     with pytest.raises(ContentError, match="purged"):
         vhpack.prepare(step="infer", default_inputs={"model": "datum://model-prod"})
 
@@ -133,15 +129,15 @@ def test_a_sweep_keeps_what_aliases_runs_and_datasets_have() -> None:
         pass
     made({"in-set.txt": "in set"}, {"in-set.txt": {"valohai.dataset-versions": ["dataset://set/v1"]}})
     write(".valohai/store/ab/" + "c" * 62, "nobody's")
-    write(".valohai/store/.staged/killed", "half")
+    write(".valohai/store/.staged/" + "f" * 16, "half")
 
     assert vhpack.data.gc(unused_for=3600).contents == 1, "the one that nobody has; all else is young"
     tried = vhpack.data.gc(unused_for=0, dry_run=True)
     assert ([datum.id for datum in tried.purged], tried.contents) == ([unused.id], 1)
-    assert len(stored()) == 5
+    assert len(contents()) == 5
     swept = vhpack.data.gc(unused_for=0)
     assert ([datum.id for datum in swept.purged], swept.contents, swept.size) == ([unused.id], 1, len("unused"))
-    assert len(stored()) == 4
+    assert len(contents()) == 4
     assert vhpack.data.verify() == []
     vhpack.aliases.delete("moved")
     assert [datum.id for datum in vhpack.data.gc(unused_for=0).purged] == [past.id], "nothing can be rolled back to it any more"

@@ -16,7 +16,7 @@ from sqlalchemy import text
 import vhpack
 from tests.engine.command import VHPACK, Ended, ordinary_user, run
 from tests.engine.command import vhpack as command
-from tests.registry.making import environment, made, write
+from tests.registry.making import close, environment, made, write
 from tests.registry.postgres import Server
 from vhpack import registrar
 from vhpack.errors import MissingExtraError, OptionError, PackError, RegistryError
@@ -31,12 +31,6 @@ def filled() -> Path:
     vhpack.data.add(write("a.txt", "one"), alias="model")
     close()
     return DATABASE
-
-
-def close() -> None:
-    for registry in opening._open.values():
-        registry._engine.dispose()
-    opening._open.clear()
 
 
 @pytest.mark.usefixtures("local")
@@ -112,7 +106,11 @@ class TestFiles:
             bound = ordinary_user()
             listed = _as(bound, "alias", "list")
             assert (listed.code, listed.out.split("\t")[0]) == (0, "model"), listed
-            for arguments in (("alias", "delete", "model"), ("alias", "set", "model", "a.txt"), ("data", "gc", "--unused")):
+            for arguments in (
+                ("alias", "delete", "model"),
+                ("alias", "set", "model", "a.txt"),
+                ("data", "purge", "datum://model", "--force"),
+            ):
                 ended = _as(bound, *arguments)
                 assert ended.code == 1, ended
                 assert "cannot be written to" in ended.err, ended
@@ -157,6 +155,21 @@ class TestFiles:
             "store",
         ]
 
+    def test_the_log_of_one_that_was_moved_away_becomes_no_part_of_a_new_one(self) -> None:
+        vhpack.data.add(write("a.txt", "one"), alias="old")
+        os.rename(DATABASE, "moved.db")
+        write("b.txt", "two")
+        with pytest.raises(
+            RegistryError, match=r"registry\.db-wal has the last changes of a registry that was .*registry\.db; move"
+        ):
+            vhpack.data.add("b.txt")
+        os.rename(f"{DATABASE}-wal", "moved.db-wal")
+        vhpack.data.add("b.txt", alias="new")
+        assert [alias.name for alias in vhpack.aliases.list()] == ["new"]
+        moved = sqlite3.connect("moved.db")
+        assert moved.execute("SELECT name FROM aliases").fetchall() == [("old",)]
+        moved.close()
+
     def test_its_mode_is_that_of_any_file(self) -> None:
         filled()
         old = os.umask(0)
@@ -178,6 +191,52 @@ class TestFiles:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         connection.close()
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
+
+    def test_one_that_was_made_on_another_machines_disk_stays_without_a_write_ahead_log(self) -> None:
+        """Where its disk is a local one, other machines may still reach it through that."""
+        filled()
+        connection = sqlite3.connect(DATABASE)
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+        assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
+        close()
+        connection = sqlite3.connect(DATABASE)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        connection.close()
+
+    def test_one_whose_log_cannot_be_left_on_another_machines_disk_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        filled()
+        other = sqlite3.connect(DATABASE)
+        assert other.execute("SELECT count(*) FROM aliases").fetchone() == (1,)
+        monkeypatch.setattr(opening, "_journal", lambda _: "DELETE")
+        monkeypatch.setenv("VHPACK_REGISTRY_URL", f"sqlite:///{DATABASE.absolute()}?timeout=0.2")
+        with pytest.raises(RegistryError, match="end the programs that have it open"):
+            vhpack.aliases.list()
+        other.close()
+        assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse.sshfs", "fuse.anything", "virtiofs", "lustre"])
+def test_file_systems_of_other_machines_get_no_write_ahead_log(kind: str) -> None:
+    mounts = f"21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:40 / /home rw - {kind} server:/home rw"
+    assert [opening.journal_mode(mounts, folder) for folder in ("/home/ann", "/homes", "/")] == ["DELETE", "WAL", "WAL"]
+
+
+def test_values_that_no_database_keeps_are_said(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VHPACK_REGISTRY_URL")
+    vhpack.data.add(write(work / "a.txt"), alias="model")
+    calls = (
+        lambda: vhpack.aliases.set("other", "datum://model", note="\udcff"),
+        lambda: vhpack.data.find(tag="\udcff"),
+        lambda: vhpack.data.add("a.txt", properties={"\udcff": 1}),
+        lambda: vhpack.data.add("a.txt", properties={"a": {1}}),
+        lambda: vhpack.data.add("a.txt", properties={"a": [{1}]}),
+    )
+    for call in calls:
+        with pytest.raises(PackError):
+            call()
+    assert len(vhpack.data.find()) == 1
+    assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +293,25 @@ class TestVersions:
         _set_version(own_registry, schema.HEAD)
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
 
+    def test_a_registry_of_the_first_version_gets_the_tables_of_models(
+        self, own_registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        migrations = work / "migrations"
+        shutil.copytree(Path(opening.__file__).parent / "migrations", migrations, ignore=shutil.ignore_patterns("__pycache__"))
+        (migrations / "versions/second.py").unlink()
+        config = opening._config()
+        config.set_main_option("script_location", str(migrations))
+        with monkeypatch.context() as patched:
+            patched.setattr(opening, "_config", lambda: config)
+            patched.setattr(schema, "HEAD", "0001")
+            vhpack.data.add(write("a.txt", "one"), alias="model")
+            close()
+        assert [alias.name for alias in vhpack.aliases.list()] == ["model"], own_registry
+        assert vhpack.query_models() == []
+        vhpack.Task.init("p", "t")
+        vhpack.OutputModel(name="m").update_weights("a.txt", async_enable=False, upload_uri=work / "there")
+        assert vhpack.Model("m").versions()[0].state == "stored"
+
     def test_a_registry_of_an_older_version_is_brought_up_to_date(
         self, own_registry: str, work: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -241,14 +319,14 @@ class TestVersions:
         vhpack.data.add(write("a.txt", "one"), alias="model")
         migrations = work / "migrations"
         shutil.copytree(Path(opening.__file__).parent / "migrations", migrations, ignore=shutil.ignore_patterns("__pycache__"))
-        (migrations / "versions/second.py").write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        (migrations / "versions/third.py").write_text(
+            "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '0003', '0002'\n"
             "def upgrade():\n    op.add_column('datums', sa.Column('colour', sa.Text))\n"
         )
         config = opening._config()
         config.set_main_option("script_location", str(migrations))
         monkeypatch.setattr(opening, "_config", lambda: config)
-        monkeypatch.setattr(schema, "HEAD", "0002")
+        monkeypatch.setattr(schema, "HEAD", "0003")
         close()
         assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
         with registrar.opened().reading() as connection:

@@ -13,13 +13,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 import vhpack
 from tests.conftest import SOAK
-from tests.registry.making import write
+from tests.registry.making import contents, write
 from vhpack import registrar
 from vhpack.registry import registering
 from vhpack.registry import runs as rows
@@ -160,7 +159,7 @@ def test_a_kill_at_any_moment_registers_a_run_whole_or_not_at_all(registry: str)
             assert len(vhpack.aliases.history("first")) == len(vhpack.aliases.history("second")) == len(runs)
     assert vhpack.data.verify() == []
     vhpack.data.gc()
-    kept = {path.parent.name + path.name for path in Path(".valohai/store").rglob("*") if path.is_file() and path.name != ".lock"}
+    kept = {path.parent.name + path.name for path in contents()}
     assert kept == {datum.sha256 for datum in vhpack.data.find()}, "no content that nobody has, and none missing"
     assert outcomes["not"] > 0, (registry, "the kills were too late")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -79,13 +80,25 @@ def test_what_can_be_no_name_is_said(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["datum://", "dataset://a", "dataset://a/b/c", "dataset:///v", "datum://%ff", "model://a", "datum:/a", "s3://a/b"]
+    "uri",
+    [
+        "datum://",
+        "dataset://a",
+        "dataset://a/b/c",
+        "dataset:///v",
+        "datum://%ff",
+        "model://a",
+        "model://a/b/c",
+        "datum:/a",
+        "s3://a/b",
+    ],
 )
 def test_what_refers_to_nothing_is_said(uri: str) -> None:
-    with pytest.raises(OptionError, match=r"datum://|dataset://|UTF-8"):
+    with pytest.raises(OptionError, match=r"datum://|dataset://|model://|UTF-8"):
         parse(uri)
 
 
-def test_a_slash_in_a_dataset_is_escaped() -> None:
-    assert Reference("dataset", "a/b", "v/1").uri == "dataset://a%2Fb/v%2F1"
-    assert parse("dataset://a%2Fb/v%2F1") == Reference("dataset", "a/b", "v/1")
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_a_slash_in_a_dataset_or_a_model_is_escaped(kind: Literal["dataset", "model"]) -> None:
+    assert Reference(kind, "a/b", "v/1").uri == f"{kind}://a%2Fb/v%2F1"
+    assert parse(f"{kind}://a%2Fb/v%2F1") == Reference(kind, "a/b", "v/1")

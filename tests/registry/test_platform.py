@@ -102,6 +102,29 @@ def test_what_was_fetched_before_is_there_offline(platform: Site, monkeypatch: p
     assert len(platform.asked) == asked
 
 
+def test_what_was_fetched_before_is_there_offline_though_nobody_knows_its_digest(
+    platform: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(platform, sha256=None)
+    assert read(f"datum://{ID}") == ["theirs"]
+    monkeypatch.setenv("VHPACK_OFFLINE", "1")
+    asked = len(platform.asked)
+    assert read(f"datum://{ID}") == ["theirs"]
+    assert len(platform.asked) == asked
+
+
+def test_projects_of_one_registry_get_the_same_datum_and_their_own_aliases(
+    platform: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read("datum://model-prod") == ["theirs"]
+    monkeypatch.setenv("VHPACK_PROJECT", "other")
+    assert read("datum://model-prod") == ["theirs"]
+    asked = len(platform.asked)
+    assert read(f"datum://{ID}") == ["theirs"]
+    assert len(platform.asked) == asked, "an ID is known to the registry, whoever has asked for it first"
+    assert vhpack.data.find() == []
+
+
 @pytest.mark.parametrize(
     ("path", "page", "error", "match"),
     [
@@ -110,6 +133,8 @@ def test_what_was_fetched_before_is_there_offline(platform: Site, monkeypatch: p
         ("/api/v0/datum-aliases/resolve/", {"content": b"<html>"}, RegistryError, "makes no sense"),
         ("/api/v0/datum-aliases/resolve/", {"content": b'{"datum": null}'}, NotRegisteredError, "has no target"),
         ("/api/v0/datum-aliases/resolve/", {"raw": b"nonsense"}, RegistryError, "cannot be asked"),
+        ("/api/v0/datum-aliases/resolve/", {"content": b'{"datum": {}}', "cuts": [5]}, RegistryError, "makes no sense"),
+        ("/api/v0/datum-aliases/resolve/", {"content": b"[" * 100_000}, RegistryError, "makes no sense"),
         (f"/api/v0/data/{ID}/download/", {"status": 500}, DownloadError, "says 500"),
         (f"/api/v0/data/{ID}/download/", {"content": b"{}"}, DownloadError, "has no URL"),
         ("/stored", {"content": b"THEIRS"}, ChecksumError, "not what was promised"),

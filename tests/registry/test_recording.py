@@ -81,6 +81,18 @@ class TestRegistering:
         assert content_of("datum://model-prod") == "two"
         assert len(vhpack.aliases.history("model-prod")) == 2
 
+    def test_registering_again_brings_back_what_was_purged_meanwhile(self) -> None:
+        from vhpack import recording
+
+        with pytest.raises(ZeroDivisionError), vhpack.run(step="train") as run:  # noqa: PT012 - it is the end that raises
+            output("model.txt", "weights", {ALIAS: "model-prod"})
+            raise ZeroDivisionError
+        vhpack.data.gc(unused_for=0)
+        recording.register(runs.Run(run.hash, os.getcwd()), "succeeded")
+        vhpack.data.gc(unused_for=0)
+        assert content_of("datum://model-prod") == "weights"
+        vhpack.prepare(step="use", default_inputs={"model": "datum://model-prod"})
+
     def test_one_alias_for_two_files_names_both_and_registers_nothing(self) -> None:
         made({"model.txt": "good"}, {"model.txt": {ALIAS: "model-prod"}})
         before = state()
@@ -119,6 +131,13 @@ class TestRegistering:
             (json.dumps({SETS: [{"uri": "dataset://a/b", "from": 3}]}), "must be dataset://NAME/VERSION"),
             (json.dumps({SETS: [{"uri": "dataset://a/b", "exclude": "x"}]}), "must be a list of texts"),
             (json.dumps({SETS: [{"uri": "dataset://a/b", "from": "dataset://a/none"}]}), "goes out from dataset://a/none"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "from": "dataset://a"}]}), "must be dataset://NAME/VERSION"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "from": "dataset://a/b"}]}), "goes out from dataset://a/b"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "start_fresh": "false"}]}), "it must be true or false"),
+            (json.dumps({SETS: [{"uri": "dataset://a/b", "targeting_aliases": [" "]}]}), "targeting_aliases of dataset://a/b"),
+            (json.dumps({"\ud800": 1}), r"a property cannot be called '\\ud800'"),
+            (json.dumps({"a\0": 1}), r"a property cannot be called 'a\\x00'"),
+            ('{"deep": ' + "[" * 300 + "]" * 300 + "}", "nests more than 200 levels deep"),
         ],
     )
     def test_a_sidecar_that_makes_no_sense_is_named_and_nothing_is_registered(self, said: str, match: str) -> None:
@@ -147,6 +166,34 @@ class TestRegistering:
             output("a.txt", "a")
             write(vhpack.outputs().path("valohai.metadata.jsonl"), f'{{"file": "a.txt", "metadata": {{}}}}\n{line}\n')
         assert state() == ([], [])
+
+    def test_many_sidecars_of_files_that_were_packed_away_are_one_warning(self) -> None:
+        with pytest.warns(JobWarning, match="nor are 999 others; they are left out") as caught, vhpack.run(step="train"):  # noqa: PT031
+            output("images.zip", "packed")
+            with vhpack.output_properties() as properties:
+                for number in range(1000):
+                    properties.add(file=f"{number}.png", properties={"label": "cat"})
+        assert len(caught) == 1
+
+    def test_properties_are_kept_whatever_they_are_called_and_are_always_json(self) -> None:
+        with vhpack.run(step="train") as run:
+            output("a.txt")
+            sidecar = '{"valohai.other": 1, "huge": [1e999, NaN, 1], "nested": {"a": -1e999}, "text": "\\ud800"}'
+            write(vhpack.outputs().path("a.txt.metadata.json"), sidecar)
+        (datum,) = vhpack.data.find(run=run.hash)
+        assert datum.properties == {"valohai.other": 1, "huge": [None, None, 1], "nested": {"a": None}, "text": "\ud800"}
+
+    def test_an_unreadable_folder_among_the_outputs_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: str) -> object:
+            raise PermissionError(13, "Permission denied", path)
+
+        with (  # noqa: PT012 - it is the end that raises
+            pytest.raises(RegistrationError, match=r"outputs in .*/ cannot be listed: Permission denied"),
+            vhpack.run(step="train"),
+        ):
+            output("a.txt")
+            monkeypatch.setattr(os, "scandir", refuse)
+        monkeypatch.undo()
 
     def test_a_sidecar_of_a_file_that_was_packed_away_is_a_warning(self) -> None:
         with (  # noqa: PT031 - it is the end that warns
@@ -233,6 +280,25 @@ class TestDatasets:
         made({"4.txt": "4"}, {"4.txt": {SETS: [fresh]}})
         assert self.members("dataset://cats/latest") == {"4.txt": "4"}
         assert self.members("dataset://cats/v1") == {"1.txt": "1", "2.txt": "2"}, "a version never changes"
+
+    def test_versions_of_one_run_are_made_in_the_order_in_which_they_go_out_from_each_other(self) -> None:
+        later = {"uri": "dataset://cats/v10", "from": "dataset://cats/v9", "targeting_aliases": ["latest"]}
+        made({"1.txt": "1", "2.txt": "2"}, {"1.txt": {SETS: ["dataset://cats/v9"]}, "2.txt": {SETS: [later]}})
+        assert self.members("dataset://cats/latest") == {"1.txt": "1", "2.txt": "2"}
+        circle = [{"uri": f"dataset://cats/a{here}", "from": f"dataset://cats/a{there}"} for here, there in ("12", "21")]
+        with pytest.raises(RegistrationError, match=r"a1 goes out from dataset://cats/a2, and that from"):
+            made({"1.txt": "1"}, {"1.txt": {SETS: circle}})
+
+    def test_a_run_can_be_registered_again_though_an_alias_that_it_went_out_from_has_moved(self) -> None:
+        from vhpack import recording
+
+        made({"1.txt": "1"}, {"1.txt": {SETS: [{"uri": "dataset://cats/v1", "targeting_aliases": ["latest"]}]}})
+        more = {"from": "dataset://cats/latest", "targeting_aliases": ["latest"]}
+        second = made({"2.txt": "2"}, {"2.txt": {SETS: [{"uri": "dataset://cats/v2", **more}]}})
+        made({"3.txt": "3"}, {"3.txt": {SETS: [{"uri": "dataset://cats/v3", **more}]}})
+        recording.register(runs.Run(second, os.getcwd()), "succeeded")
+        assert self.members("dataset://cats/v2") == {"1.txt": "1", "2.txt": "2"}
+        assert len(self.members("dataset://cats/latest")) == 3
 
     def test_a_version_is_made_once(self) -> None:
         made({"1.txt": "1"}, {"1.txt": {SETS: ["dataset://cats/v1"]}})
@@ -322,7 +388,9 @@ def test_the_end_of_a_program_is_told_from_inside(work: Path, end: str, code: in
         ("", 0, "succeeded"),
         ("sys.exit(3)", 3, "failed"),
         ("raise KeyboardInterrupt", -2, "failed"),
-        ("raise SystemExit(0)", 0, "unknown"),
+        ("raise SystemExit(0)", 0, "succeeded"),
+        ("raise SystemExit('no data')", 1, "failed"),
+        ("import os\ndef main():\n    return 4\nif os.fork():\n    raise SystemExit(main())", 4, "failed"),
     ],
 )
 def test_the_end_of_a_script_decides_whether_its_aliases_move(local: Path, end: str, code: int, status: str) -> None:
@@ -331,10 +399,22 @@ def test_the_end_of_a_script_decides_whether_its_aliases_move(local: Path, end: 
     (datum,) = vhpack.data.find()
     assert run_record(str(datum.run)) == ("train", status, 1)
     assert bool(vhpack.aliases.list()) == (status == "succeeded")
-    if status == "unknown":
-        assert f"no alias was moved; end it by sys.exit(), or say `vhpack runs register {datum.run}`" in ended.err
-    else:
-        assert ("the alias model-prod is model.txt now" in ended.err) == (status == "succeeded")
+    assert ("the alias model-prod is model.txt now" in ended.err) == (status == "succeeded")
+
+
+def test_an_end_that_nobody_is_told_of_moves_no_alias_and_says_so(local: Path) -> None:
+    ended = script(local, f"{SCRIPT}sys.executable = ''\nraise SystemExit(0)\n")
+    (datum,) = vhpack.data.find()
+    assert (ended.code, run_record(str(datum.run))[1], vhpack.aliases.list()) == (0, "unknown", [])
+    assert f"no alias was moved; end it by sys.exit(), or say `vhpack runs register {datum.run}`" in ended.err
+
+
+def test_an_exit_status_that_is_no_number_is_none_of_success(local: Path) -> None:
+    with pytest.raises(SystemExit), vhpack.run(step="train"):  # noqa: PT012 - it is the end that raises
+        output("model.txt", "weights", {ALIAS: "model-prod"})
+        raise SystemExit(0.0)  # which the interpreter prints, and ends with 1
+    assert vhpack.aliases.list() == []
+    assert (local / ".valohai/registry.db").exists()
 
 
 def test_only_the_process_that_began_a_run_ends_it(local: Path) -> None:
@@ -376,7 +456,7 @@ def test_without_sqlalchemy_a_script_that_claims_nothing_hears_nothing(local: Pa
     ended = script(local, blocked + SCRIPT.rpartition("json.dump")[0])
     assert (ended.code, ended.err) == (0, "")
     ended = script(local, blocked + "import vhpack\nvhpack.prepare(step='a', default_inputs={'x': 'datum://model-prod'})\n")
-    assert "MissingExtraError: datum://, dataset:// and the registry need SQLAlchemy" in ended.err
+    assert "MissingExtraError: datum://, dataset://, models and the registry need SQLAlchemy" in ended.err
     assert not (local / ".valohai/registry.db").exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vhpack
-from tests.registry.making import output, script
+from tests.registry.making import contents, output, script
 from tests.registry.test_inputs import read
 from vhpack import uploading
 from vhpack.errors import ChecksumError, RegistrationError
@@ -29,7 +29,7 @@ def bucket(work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def stored(work: Path) -> list[Path]:
-    return [path for path in (work / ".valohai/store").rglob("*") if path.is_file() and path.name != ".lock"]
+    return contents(work / ".valohai/store")
 
 
 def eventually(run: str) -> list[vhpack.data.Datum]:

@@ -177,6 +177,10 @@ _SIMPLE = [
     "{d} = (lambda q={e}: q)()",
     "{d} = next(iter([{e}]))",
     "call(lambda: globals().update({d}={{'x': 6}}))",
+    "g = (({d} := {e}) for i in (1,))",
+    "g = ({d}.update({k}={n}) for i in (1,))",
+    "g = (f0() for i in (1,))",
+    "tuple(g or ())",
 ]
 _BLOCKS = [
     "if maybe():",
@@ -218,7 +222,7 @@ def wild_sources(draw: st.DrawFn) -> str:
     lines += [f"{name} = {{'x': {number}}}" for number, name in enumerate(DICTS)] + [
         f"{name} = [{number}]" for number, name in enumerate(LISTS)
     ]
-    lines += ["class H:", "    d = {'x': 9}", "def f0(): pass", "def f1(p): pass", "def f2(p): return p"]
+    lines += ["class H:", "    d = {'x': 9}", "def f0(): pass", "def f1(p): pass", "def f2(p): return p", "g = ()"]
     lines += _body(draw, 0, draw(st.integers(1, 7)))
     where = draw(st.sampled_from(["top", "main", "top", "lambda"]))
     call = f"valohai.prepare(step='s', default_parameters={draw(st.sampled_from(DICTS))})"

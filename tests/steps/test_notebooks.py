@@ -54,7 +54,17 @@ def test_steps_are_found_between_magics(cells: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "magic",
-    ["%run other.py", "%store -r", "%reset -f", "%%anything\nS = 'b'", "%pylab", "x = %anything", "/f a", "%timeit S"],
+    [
+        "%run other.py",
+        "%%prun S = 'b'\nx",
+        "%store -r",
+        "%reset -f",
+        "%%anything\nS = 'b'",
+        "%pylab",
+        "x = %anything",
+        "/f a",
+        "%timeit S",
+    ],
 )
 def test_magics_that_may_set_names_leave_nothing_known(magic: str) -> None:
     found = reading("import valohai\nS = 'a'", magic, "valohai.prepare(step=S)")
@@ -174,6 +184,13 @@ def test_a_cells_result_may_be_changed_by_the_name_that_it_gets(last: str) -> No
     assert not reading(*cells[:2], cells[3]).problems
 
 
+@pytest.mark.parametrize("name", ["_i", "_ii", "_iii", "_i2"])
+def test_names_of_what_cells_say_are_set_before_each(name: str) -> None:
+    found = reading("import valohai", f"{name} = 'a'", f"valohai.prepare(step={name})")
+    assert f"cannot tell '{name}'" in found.problems[0].text()
+    assert names(reading(f"import valohai\n{name} = 'a'\nvalohai.prepare(step={name})")) == ["a"]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -198,8 +215,9 @@ def test_braces_without_a_call_do_nothing() -> None:
         "x" + " " * 20_000 + "\ny",
         "%%capture " + " ".join(f"a{n}" for n in range(4000)) + "\nb = 1" * 4000,
         "x" + " \t" * 20_000 + "=",
+        "%%sql\n" + "a" * 1_000_000,
     ],
-    ids=["spaces", "names", "tabs"],
+    ids=["spaces", "names", "tabs", "word"],
 )
 def test_long_cells_are_read_soon(cell: str) -> None:
     import time

@@ -195,6 +195,15 @@ UNKNOWN = [
     "x = 1\nlist(map(exec, ['x = 4']))\nP = {'a': x}",
     "import functools\nx = 1\nfunctools.partial(exec, 'x = 4')()\nP = {'a': x}",
     "L = [1]\ndef f():\n    L.append(2)\n    return get()\nL[f():] = [5]\nP = {'a': L}",
+    "Q = {'a': [1]}\nfor k in Q: Q[k].append(2)\nP = Q",
+    "Q = [[1]]\n[Q[int(i)].append(2) for i in '0']\nP = {'a': Q[0]}",
+    "x = 1\ndef f():\n    global x\n    x = 2\ng = (f() for _ in [1])\nx = 5\nlist(g)\nP = {'a': x}",
+    "x = 1\ng = ((x := i) for i in [1])\nx = 5\nlist(g)\nP = {'a': x}",
+    "def o():\n    x = 1\n    g = ((x := i) for i in [1])\n    x = 5\n    list(g)\n    return x\nP = {'a': o()}",
+    "x = 1\ng = ([(x := i) for i in [j]] for j in [1])\nx = 5\nlist(g)\nP = {'a': x}",
+    "P = {'a': 1}\ng = (P.update(a=i) for i in [2])\nP['a'] = 5\nlist(g)",
+    "import os\nx = 1\nos.sys.modules[__name__].x = 2\nP = {'a': x}",
+    "import builtins\nx = 1\nvars(builtins)['exec']('x = 2')\nP = {'a': x}",
 ]
 
 
@@ -287,13 +296,19 @@ def test_bytes_that_are_no_source_are_a_problem_of_the_file(content: bytes, mess
         "".join(f"a{n} = a{n + 1}\n" for n in range(30_000)) + "a30000 = prepare\ndef f(): prepare\nimport valohai",
         "import valohai\nx = ' a' * 30_000\n" + "y = x.split()\n" * 3000,
         "import valohai\n" + "".join(f"if u{n}: x{n} = 0\nelse: x{n} = 0\n" for n in range(5000)),
+        "import valohai\ndef o():\n    def f():\n        return 1\n"
+        + "        a.b\n" * 20_000
+        + "    run(f)\n    f()\n"
+        + "o()\n" * 9000,
+        "import valohai\ndef o():\n    class C:\n        if False:\n" + "            a.b\n" * 20_000 + "o()\n" * 9000,
+        "import valohai\ndef o():\n    def f(x: (" + "a.b, " * 20_000 + ")): pass\n" + "o()\n" * 9000,
         "import valohai\n"
         + "".join(" " * n + "try:\n" for n in range(19))
         + " " * 19
         + "x = 1\n"
         + "".join(" " * n + "finally:\n" + " " * (n + 1) + "y = get()\n" for n in reversed(range(19))),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_hostile_sources_end_soon(source: str) -> None:
     import time

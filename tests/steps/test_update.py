@@ -12,7 +12,7 @@ from vhpack.errors import YamlError
 from vhpack.step import describe
 from vhpack.yaml import files
 from vhpack.yaml.document import parse
-from vhpack.yaml.steps import Wanted, updated
+from vhpack.yaml.steps import Wanted, kept, updated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,6 +191,20 @@ def test_lists_that_code_empties_go_and_those_it_does_not_mention_stay() -> None
     assert update(SEED, image="tensorflow/tensorflow:gpu") == SEED
 
 
+def test_lists_that_stay_since_code_does_not_mention_them_are_told() -> None:
+    def told(text: str, **arguments: Any) -> list[str]:
+        return [note.text() for note in kept(parse("valohai.yaml", text), wanted(**arguments))]
+
+    said = "inputs (training-set) stay: train.py gives no default_inputs; default_inputs={} there removes them"
+    shown = f"valohai.yaml:12:5: note: {said}\n        inputs:\n        ^~~~~~"
+    assert told(SEED, default_parameters={"learning-rate": 1.0}) == [shown]
+    assert [note.partition(" stay")[0] for note in told(SEED)] == [
+        "valohai.yaml:7:5: note: parameters (learning-rate)",
+        "valohai.yaml:12:5: note: inputs (training-set)",
+    ]
+    assert told(SEED, default_parameters={}, default_inputs=None) == told(SEED, step="other") == told("") == []
+
+
 def test_a_renamed_spelling_keeps_the_settings() -> None:
     new = update(WRITTEN, default_parameters={**KEPT["default_parameters"], "learning_rate": 0.001, "learning-rate": 0.001})
     assert new.count("name: learning") == 2
@@ -308,6 +322,21 @@ def test_anchors_that_others_share_are_never_changed_for_them() -> None:
 def test_a_file_that_cannot_be_changed_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         update(text, default_parameters={"x": 2})
+
+
+def test_keys_that_are_merged_again_and_again_stay_few() -> None:
+    text = "- &a0 {x: 1}\n" + "".join(f"- &a{n + 1} {{<<: [*a{n}, *a{n}], y{n}: 1}}\n" for n in range(60))
+    assert len(parse("valohai.yaml", text).meaning[-1]) == 61
+
+
+def test_ten_thousand_items_are_paired_soon() -> None:
+    from vhpack.yaml.steps import _matched
+
+    items = [{"name": f"a_{number}"} for number in range(10_000)]
+    spelled = [{"name": f"a-{number}"} for number in range(5_000)] + items[5_000:]
+    assert _matched(items, spelled) == {number: number for number in range(10_000)}
+    twice = [{"name": "b"}, {"name": "b"}]
+    assert _matched(twice, twice[:1]) == {0: 0}
 
 
 def test_flow_styles_are_changed_in_their_lines() -> None:

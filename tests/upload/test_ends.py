@@ -146,10 +146,14 @@ def test_what_failed_and_was_sent_later_is_not_sent_once_more(moto: Server, smal
 
 
 def test_a_file_that_shrank_leaves_no_parts_of_what_it_was(rclone: Server, large: Path, state: Path) -> None:
-    killed(rclone, large, state, "^PUT .*partNumber=2")
-    assert rclone.unfinished() == 1
-    large.write_bytes(SMALL)
-    check_arrived(rclone, sent(rclone, large, "large.bin"), SMALL, "large.bin")
+    with proxy(rclone, Fault("^PUT .*partNumber=2", "stall", times=-1)) as between:
+        process = started(command(rclone, large, ""), around(rclone, state), large.parent)
+        until(lambda: between.count("^PUT .*partNumber=2"))
+        process.kill()
+        process.communicate()
+        assert rclone.unfinished() == 1
+        large.write_bytes(SMALL)
+        check_arrived(rclone, sent(rclone, large, "large.bin"), SMALL, "large.bin")
 
 
 def test_a_sweep_takes_what_a_small_file_left_beside_its_target(work: Path, state: Path) -> None:

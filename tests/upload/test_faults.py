@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,28 @@ def _repaired_or_told(server: Server, upload: vhpack.Upload, content: bytes) -> 
 
 def _sweep(server: Server) -> None:
     vhpack.uploading.swept(older_than=0, dry_run=False, given=server.options())
+
+
+FORGOTTEN = b"<Error><Code>NoSuchUpload</Code><Message>The upload does not exist.</Message></Error>"
+
+
+def test_an_old_object_of_the_same_length_is_not_taken_for_the_new_one(moto: Server, work: Path) -> None:
+    """A server that has forgotten the upload when it is to be completed still has what another client had put there."""
+    old = noise(14 * PART, 3)
+    new = bytearray(old)
+    # Neither at an end nor where parts meet.
+    new[7 * PART + PART // 2] ^= 1
+    client = moto.client()  # type: ignore[attr-defined]
+    client.put_object(Bucket=moto.bucket, Key="a.bin", Body=old)
+    (work / "a.bin").write_bytes(new)
+    with proxy(moto, Fault(COMPLETE, "status", 404, body=FORGOTTEN)) as between:
+        check_arrived(moto, sent(moto, work / "a.bin"), bytes(new))
+        assert between.count(COMPLETE) == 2
+
+
+def test_a_name_that_a_lost_connection_still_locks_is_waited_for(servers: Callable[[str], Server], one: Path) -> None:
+    """rclone says so for as long as it has not noticed that nobody is at the other end."""
+    server = servers("webdav")
+    server.new_bucket()
+    with proxy(server, Fault("^PUT ", "status", 423, times=2, body=b"Locked")):
+        check_arrived(server, sent(server, one), SMALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.engine.trees import contents, noise, write_tree
 from tests.upload.proxy import Fault, proxy
 from tests.upload.sending import SECONDS, around
 from tests.upload.servers import Server
+from vhpack import uploading
+from vhpack.runs import Destination
 
 FILES = {
     "model.bin": noise(300_000, 1),
@@ -78,6 +81,22 @@ def test_a_folder_is_a_tree_and_keeps_its_modes(bucket: Server, out: Path) -> No
     sent = {key.removeprefix("run/"): bucket.read(key) for key in bucket.names()}
     assert sent == {name: content for name, content in FILES.items() if name.startswith("images/")}
     assert stat.S_IMODE((out / "images/deep").stat().st_mode) == 0o750
+
+
+def test_what_one_call_waits_for_keeps_no_other_waiting(bucket: Server, out: Path) -> None:
+    """As a large file that goes to a slow disk keeps its own call's files waiting."""
+    destination = Destination(bucket.uri("run"))
+    door = threading.Event()
+
+    def before(_: str) -> None:
+        assert door.wait(SECONDS)
+
+    (slow,) = uploading.begin([(str(out / "model.bin"), bucket.uri("run/a"))], destination, before=before)
+    (quick,) = uploading.begin([(str(out / "model.bin"), bucket.uri("run/b"))], destination)
+    assert quick.wait(SECONDS)
+    assert slow.state == "queued"
+    door.set()
+    assert slow.wait(SECONDS)
 
 
 def test_a_pattern_takes_sidecars_first(bucket: Server, out: Path) -> None:

@@ -18,7 +18,7 @@ import vhpack
 from tests.engine.command import run
 from tests.engine.trees import noise
 from tests.upload.proxy import Fault, proxy
-from tests.upload.sending import MIB, PART, SECONDS, around, started
+from tests.upload.sending import MIB, PART, SECONDS, around, resume, started
 from tests.upload.servers import Server
 from vhpack.errors import PackWarning
 
@@ -163,6 +163,8 @@ def test_a_killed_pack_is_finished_by_the_same_call_which_sends_no_part_twice(
     process.communicate()
     assert os.listdir(outputs) == ["text.txt"]
     assert s3.names() == []
+    told = resume(environment, tmp_path)
+    assert (told.code, "the same call of compress" in told.err) == (0, True), told
     ended = run(words, tmp_path, environment=environment, timeout=SECONDS)
     assert ended.code == 0, ended
     (reused,) = json.loads(ended.out.rpartition("]")[0] + "]")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +16,14 @@ from pathlib import Path
 import pytest
 
 import vhpack
+from tests.conftest import without
 from tests.engine.command import VHPACK, run
 from tests.engine.trees import noise
 from tests.upload.proxy import Fault, Proxy, proxy
 from tests.upload.sending import MIB, PART, SECONDS, around, command, recorded, resume, send, sent, started, until
 from tests.upload.servers import Server, free_port
 from vhpack.runs import Destination
+from vhpack.upload import Trouble
 
 CONTENT = noise(PART + MIB, 1)
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
@@ -140,6 +146,20 @@ def test_an_endpoint_where_nobody_listens_is_given_up(scheme: str, file: Path) -
     assert "refused" in failed(upload, vhpack.UnreachableError, file)
 
 
+def test_what_keeps_an_upload_from_going_on_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vhpack.upload._LASTS", 0.0)
+    port = free_port()
+    options = {"endpoint": f"http://127.0.0.1:{port}", "access_key_id": "a", "secret_access_key": "b"}
+    (upload,) = vhpack.uploading.begin([(str(file), "s3://bucket/a.bin")], Destination("s3://bucket", options))
+    until(lambda: upload.trouble)
+    trouble = Trouble()
+    assert f"127.0.0.1:{port}" in str(trouble.of([upload]))
+    assert trouble.of([upload]) is None, "it is said now and then only"
+    upload.cancel()
+    upload._wait(SECONDS)
+    assert upload.trouble is None
+
+
 def test_a_name_that_is_taken_stays_where_that_is_asked_for(server: Server, file: Path) -> None:
     """Also on a server that takes no notice of the condition; the same content is no conflict."""
     other = file.with_name("other.bin")
@@ -237,6 +257,21 @@ def test_a_file_that_is_replaced_while_it_is_sent_is_sent_as_it_was(s3: Server, 
     assert upload.state == "done" or isinstance(upload.error, vhpack.UploadSourceChangedError)
 
 
+def test_a_mapped_file_that_changes_while_it_is_sent_is_never_published(moto: Server, work: Path) -> None:
+    """Pages that a mapping has written to before change without a new time."""
+    if b"tmpfs" in subprocess.run(["stat", "-fc", "%T", work], capture_output=True, check=True).stdout:
+        without("mapped writes to tmpfs leave no trace")
+    with (work / "a.bin").open("w+b") as file:
+        file.truncate(3 * PART)
+        with mmap.mmap(file.fileno(), 3 * PART) as mapped, proxy(moto, Fault("^PUT ", "slow", 8 * MIB, times=-1)) as between:
+            mapped[:] = b"1" * len(mapped)
+            (upload,) = send(moto, {"a.bin": work / "a.bin"}, concurrency=1)
+            until(lambda: between.body_bytes() > PART)
+            mapped[:] = b"2" * len(mapped)
+            failed(upload, vhpack.UploadSourceChangedError, work / "a.bin")
+    assert moto.read("a.bin") is None
+
+
 def test_a_folder_of_the_target_name_is_told(work: Path, file: Path) -> None:
     (work / "there/a.bin").mkdir(parents=True)
     uri = f"{work.as_uri()}/there/a.bin"
@@ -256,6 +291,49 @@ def test_a_disk_without_room_for_the_record_is_told(moto: Server, file: Path, sm
     assert moto.read("a.bin") is None
     assert file.read_bytes() == CONTENT
     assert moto.unfinished() == 0
+
+
+FULL = """
+import os, signal, sys
+from vhpack import uploading
+from vhpack.runs import Destination
+
+uri, options, folder, filler = sys.argv[1], {"endpoint": sys.argv[2], "access_key_id": "a", "secret_access_key": "b"}, *sys.argv[3:]
+
+def begin(number):
+    path = os.path.join(folder, f"{number:0100}")
+    open(path, "wb").close()
+    (upload,) = uploading.begin([(path, f"{uri}/{number:0100}")], Destination(uri, options))
+    assert upload._begun.wait(60)
+    return upload
+
+begin(0)
+with open(filler, "wb", buffering=0) as full:
+    try:
+        while full.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+for number in range(1, 100):
+    if begin(number)._failure is not None:
+        break
+else:
+    sys.exit("there was room for all")
+os.unlink(filler)
+begin(100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_record_that_a_full_disk_cut_off_takes_none_behind_it_along(work: Path, small_disk: Path) -> None:
+    """Written behind half a line, what was asked for later would not be believed."""
+    environment = {**os.environ, "VHPACK_STATE_DIR": str(small_disk / "state")}
+    words = ["s3://bucket/x", f"http://127.0.0.1:{free_port()}", str(work), str(small_disk / "filler")]
+    ended = run([sys.executable, "-c", FULL, *words], work, environment=environment, timeout=SECONDS)
+    assert ended.code == -signal.SIGKILL, ended
+    found = sorted(str(record["path"])[-3:] for record in recorded(environment, work))
+    assert found[-1] == "100"
+    assert len(found) > 2
 
 
 @pytest.mark.parametrize(

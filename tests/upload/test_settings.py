@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,22 @@ def test_addresses_that_were_signed_are_written_nowhere(state: Path, file: Path)
 def test_records_have_a_folder_also_where_nobody_is_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert env.read().state_home == f"/var/tmp/vhpack-{os.geteuid()}"
+
+
+def test_one_name_on_two_servers_is_two_uploads(servers: Callable[[str], Server], work: Path, state: Path) -> None:
+    """Also where the first is under way, and where a watch of the folder has sent all of it to the first."""
+    one, two = servers("moto"), servers("rclone")
+    one.new_bucket()
+    two.new_bucket(one.bucket)
+    (work / "there").mkdir()
+    (work / "there/a.bin").write_bytes(noise(2 * PART, 1))
+    with proxy(one, Fault("^PUT ", "slow", 4 * MIB, times=-1)):
+        uploads = [*send(one, {"a.bin": work / "there/a.bin"}), *send(two, {"a.bin": work / "there/a.bin"})]
+        for upload in uploads:
+            assert upload.wait(SECONDS)
+    assert one.read("a.bin") == two.read("a.bin") == noise(2 * PART, 1)
+    for server in (one, two):
+        words = [VHPACK, "watch", "there", "--to", server.uri("watched"), "--once", "--finish", "-q"]
+        ended = run(words, work, environment=around(server, state), timeout=SECONDS)
+        assert ended.code == 0, ended
+        assert server.read("watched/a.bin") == noise(2 * PART, 1)

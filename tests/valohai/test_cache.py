@@ -53,6 +53,23 @@ def test_the_cache_may_be_removed_at_any_time(site: Site, capfd: pytest.CaptureF
     assert "by hand" not in capfd.readouterr().err
 
 
+def test_a_project_that_was_moved_or_copied_asks_whether_files_have_changed(
+    site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = site.put("/a.csv", b"cats")
+    os.makedirs("old")
+    monkeypatch.chdir("old")
+    assert content(url) == [b"cats"]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree("old", "copied")  # which keeps times
+    shutil.move("old", "moved")
+    for number, folder in enumerate(("copied", "moved")):
+        monkeypatch.chdir(tmp_path / folder)
+        site.put("/a.csv", f"dogs {number}".encode())
+        assert content(url) == [f"dogs {number}".encode()]
+    assert "by hand" not in capfd.readouterr().err
+
+
 def test_what_one_step_does_to_its_file_is_nothing_to_another(site: Site) -> None:
     url = site.put("/a.csv", b"cats")
     first, second = (path_of(url, step=step) for step in ("one", "two"))
@@ -130,6 +147,17 @@ def test_a_file_that_was_unpacked_by_half_is_unpacked_again() -> None:
     os.truncate(first[0], 0)  # as a machine that loses its power leaves it
     os.unlink(first[1])
     assert [Path(path).read_text() for path in data.paths()] == ["first", "second"]
+
+
+def test_a_file_that_somebody_wrote_to_is_unpacked_again() -> None:
+    data = prepared(zipped("all.zip", a="first", b="second"))
+    first, second = (Path(path) for path in data.paths())
+    before = second.stat().st_ino
+    first.write_text("other")  # of the same size
+    then = first.stat().st_mtime + 60
+    os.utime(first, (then, then))
+    assert [Path(path).read_text() for path in data.paths()] == ["first", "second"]
+    assert second.stat().st_ino == before, "the other stays"
 
 
 @pytest.mark.parametrize("name", ["{here}/mine.txt", "../../../../../mine.txt"])

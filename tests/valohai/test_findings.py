@@ -147,6 +147,18 @@ ROWS = [
         "valohai.prepare(step='s')\nprint(valohai.inputs('d', default='x.csv').path())",
     ),
     row(
+        *("input-repeat", "all that was said counts", "['b.csv']", "['a.csv', 'b.csv']"),
+        "valohai.prepare(step='s', default_inputs={'d': []})\nprint(names(valohai.inputs('d').paths()))",
+        *("--d=a.csv", "--d=b.csv"),
+        files={"a.csv": "", "b.csv": ""},
+    ),
+    row(
+        *("inputs-file-leaves-out", "an old inputs.json must not take what the code has since", "[]", "['a.csv']"),
+        "valohai.prepare(step='s', default_inputs={'d': 'a.csv'})\nprint(names(valohai.inputs('d').paths()))",
+        files={"a.csv": ""},
+        config={"inputs.json": {"other": {"files": []}}},
+    ),
+    row(
         *("recursive", "** is any depth, as everywhere in Python", "['b.txt']", "['a.txt', 'b.txt', 'c.txt']"),
         "valohai.prepare(step='s', default_inputs={'d': 'p/**/*.txt'})\nprint(names(valohai.inputs('d').paths()))",
         files={"p/a.txt": "", "p/x/b.txt": "", "p/x/y/c.txt": ""},

@@ -49,6 +49,14 @@ def test_local_places_are_files_folders_and_patterns(place: str, files: list[str
     assert found(f"{os.getcwd()}/{place}") == files
 
 
+def test_the_folder_that_a_run_starts_in_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill("run[1]/a.csv", "run[1]/d/b.csv", "run1/wrong.csv", "run1/d/wrong.csv")
+    monkeypatch.chdir(tmp_path / "run[1]")
+    assert found("*.csv") == ["a.csv"]
+    assert found("**/*.csv") == ["a.csv", "d/b.csv"]
+    assert found("../run1/*.csv") == ["../run1/wrong.csv"]
+
+
 def test_paths_are_absolute_and_come_in_the_order_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill("b.csv", "a.csv", "inner/x")
     data = prepared("b.csv", Path("a.csv"))
@@ -145,6 +153,16 @@ def test_an_input_without_places_has_the_files_in_its_folder() -> None:
     assert list(data.paths()) == [str(folder / "a/c.csv"), str(folder / "b.csv")]
 
 
+def test_an_input_without_places_has_nothing_that_an_earlier_run_downloaded(site: Site) -> None:
+    prepared(site.put("/a.csv", b"cats"), site.put("/b.csv", b"dogs")).path()
+    data = prepared()
+    folder = Path(data.dir_path())
+    assert list(data.paths()) == []
+    fill(str(folder / "mine.csv"))
+    (folder / "b.csv").write_text("of somebody")
+    assert list(data.paths()) == [str(folder / "b.csv"), str(folder / "mine.csv")]
+
+
 def test_the_command_line_is_over_the_file_and_the_file_over_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fill("code.csv", "file.csv", "line1.csv", "line2.csv")
     folder = Path(paths.get_config_path())
@@ -184,7 +202,13 @@ def test_an_input_that_the_file_leaves_out_has_no_files_in_a_job_only(
     assert (path and os.path.basename(path)) == left
 
 
-@pytest.mark.parametrize("content", ['{"data": 3}', '{"data": {"files": [{}]}}', '{"data": {"files": 1}}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"data": 3}', '{"data": {"files": [{}]}}', '{"data": {"files": 1}}', "[]", '{"a":' * 100_000, '{"data": "\\ud800"}'),
+        *('{"data": {"files": [{"name": "\\ud800"}]}}', '{"data": {"files": [{"name": "a", "uri": "\\ud800"}]}}'),
+    ],
+)
 def test_a_list_that_cannot_be_read_is_named(content: str) -> None:
     folder = Path(paths.get_config_path())
     folder.mkdir(parents=True)
@@ -347,12 +371,27 @@ def test_an_object_is_downloaded_and_again_when_it_has_changed(bucket: object) -
         ("s3://photos/cats/*.jpg", ["1.jpg", "2.jpg"]),
         ("s3://photos/cats/**/*.jpg", ["1.jpg", "2.jpg", "small/1.jpg"]),
         ("s3://photos/**.txt", ["cats/a.txt"]),
+        ("s3://photos/cats/[!2-9].jpg", ["1.jpg"]),
+        ("s3://photos/cats/[z-a1].jpg", ["1.jpg"]),
     ],
 )
 def test_wildcards_name_objects_and_folders_stay(bucket: object, place: str, names: list[str]) -> None:
     put(bucket, cats__1_jpg=b"1", cats__2_jpg=b"2", cats__small__1_jpg=b"3", cats__a_txt=b"4")
     data = prepared(place)
     assert [os.path.relpath(path, data.dir_path()) for path in data.paths()] == names
+
+
+def test_an_object_that_is_called_like_a_pattern_is_itself(bucket: object) -> None:
+    put(bucket, **{"run[1]_txt": b"right", "run1_txt": b"wrong"})
+    assert [Path(path).read_bytes() for path in prepared("s3://photos/run[1].txt").paths()] == [b"right"]
+
+
+@pytest.mark.parametrize("place", ["s3://photos/none/*.jpg", "s3://photos/[z-a].jpg"])
+def test_wildcards_that_match_no_object_are_a_warning(bucket: object, place: str) -> None:
+    put(bucket, a_jpg=b"1")
+    with pytest.warns(vhpack.JobWarning, match="matches nothing") as caught:
+        assert prepared(place).path(default="else.jpg") == "else.jpg"
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("place", ["s3://photos/none.jpg", "s3://nowhere/a.jpg"])

@@ -167,6 +167,22 @@ def test_a_dataset_without_a_uri_is_refused() -> None:
         properties.add_to_dataset(file="a", dataset_version={"from": "x"})
 
 
+def test_versions_of_datasets_in_forms_of_their_own_cost_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with vhpack.output_properties() as properties:
+        properties.add(file="a", properties={"valohai.dataset-versions": [{"dataset": "x"}, "dataset://d/1", 5]})
+        properties.add(file="b", properties={"valohai.dataset-versions": ("dataset://d/1",)})
+        properties.add(file="c", properties={"valohai.dataset-versions": "dataset://d/1"})
+        for name in "abc":
+            properties.add_to_dataset(file=name, dataset_version="dataset://d/2")
+    found = {name: sorted(map(str, held["valohai.dataset-versions"])) for name, held in written().items()}  # type: ignore[index]
+    assert found == {
+        "a": ["5", "dataset://d/1", "dataset://d/2", "{'dataset': 'x'}"],
+        "b": ["dataset://d/1", "dataset://d/2"],
+        "c": ["dataset://d/1", "dataset://d/2"],
+    }
+    assert "'dataset://d/2' with 3 files" in capfd.readouterr().out
+
+
 def test_a_value_that_is_no_json_is_named_and_costs_nothing_else() -> None:
     def fail() -> None:
         with vhpack.output_properties() as properties:
@@ -191,13 +207,14 @@ def test_properties_are_written_when_the_block_fails() -> None:
 
 def test_a_line_that_is_no_json_is_a_warning_and_stays() -> None:
     path = Path(vhpack.outputs().path(PROPERTIES))
-    path.write_bytes(b'{"file": "a", "metadata": {"b": 1}}\n{"file": "cut of\n\xff\n')
-    with pytest.warns(vhpack.JobWarning, match="2 lines"), vhpack.output_properties() as properties:
+    path.write_bytes(b'{"file": "a", "metadata": {"b": 1}}\n{"file": "cut of\n\xff\n' + b"[" * 100_000 + b"\n")
+    with pytest.warns(vhpack.JobWarning, match="3 lines"), vhpack.output_properties() as properties:
         properties.add(file="c", properties={"d": 1})
     lines = path.read_bytes().splitlines()
     assert set(lines) == {
         b'{"file": "cut of',
         b"\xff",
+        b"[" * 100_000,
         b'{"file": "a", "metadata": {"b": 1}}',
         b'{"file": "c", "metadata": {"d": 1}}',
     }

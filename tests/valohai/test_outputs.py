@@ -71,6 +71,8 @@ def test_a_folder_means_the_files_directly_in_it(out: Path) -> None:
     fill(out, "d/a.png", "d/inner/b.png")
     assert members(vhpack.outputs().compress("d", "d.zip")) == ["a.png"]
     assert left(out) == ["d.zip", "d/inner/b.png"]
+    fill(out, "d/c.png")
+    assert members(vhpack.outputs("d").compress("", "../rest.zip")) == ["c.png"]
 
 
 def test_two_stars_keep_the_folders_below_the_first_wildcard(out: Path) -> None:

@@ -172,10 +172,20 @@ def test_the_scripts_own_parser_goes_on_working(tmp_path: Path) -> None:
     assert (helped.returncode, helped.stderr, helped.stdout[:16]) == (0, "", "usage: train.py ")
 
 
-def test_a_notebooks_kernel_has_arguments_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
-    sys.argv = ["/lib/ipykernel_launcher.py", "-f", "kernel.json"]
+@pytest.mark.parametrize("program", ["/lib/ipykernel_launcher.py", "ipykernel_launcher.py", "/lib/ipykernel/__main__.py"])
+def test_a_notebooks_kernel_has_arguments_of_its_own(program: str, capfd: pytest.CaptureFixture[str]) -> None:
+    sys.argv = [program, "-f", "kernel.json"]
     vhpack.prepare(step="train")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "program", ["/home/ann/ipykernel-tests/train.py", "my_colab_kernel_launcher.py", "ipykernel/src/train.py"]
+)
+def test_a_script_in_a_folder_called_like_a_kernel_has_its_arguments(program: str) -> None:
+    sys.argv = [program, "--epochs=7"]
+    vhpack.prepare(step="train", default_parameters={"epochs": 5})
+    assert vhpack.parameters("epochs").value == 7
 
 
 @pytest.mark.parametrize(
@@ -197,6 +207,15 @@ def test_names_in_the_file_match_in_both_spellings_and_may_be_new() -> None:
     assert prepared("--momentum=0.8") == {**DEFAULTS, "learning-rate": 1.0, "layers": [5]}
     assert vhpack.parameters("momentum").value == 0.8
     assert vhpack.parameters("learning_rate").value == 1.0
+
+
+@pytest.mark.parametrize(("job", "tags"), [("1", ["a,b", "c"]), ("", ["a", "b", "c"])])
+def test_commas_in_a_jobs_texts_part_nothing(job: str, tags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    config(parameters={"tags": ["a,b", "c"]})
+    monkeypatch.setenv("VH_CONFIG_DIR", paths.get_config_path())
+    monkeypatch.setenv("VH_JOB_ID", job)
+    assert prepared("--tags=a,b,c")["tags"] == tags
+    assert prepared("--tags=a,b")["tags"] == ["a", "b"]
 
 
 def test_a_default_is_for_names_that_nobody_knows() -> None:

@@ -25,7 +25,7 @@ for name in "one all several zip spec none unknown".split():
     print(name, sorted(names(valohai.inputs(name).paths())), [len(stream.read()) for stream in valohai.inputs(name).streams()][:1])
     print(valohai.inputs(name).path(default="x") and os.path.basename(valohai.inputs(name).path(default="x")))
 print(names(valohai.inputs("zip").paths(process_archives=False)), names(valohai.inputs("zip").paths("**/*.txt")))
-print(names(valohai.inputs("zip").paths("d/*")), valohai.inputs("unknown").path(), valohai.inputs("unknown").stream())
+print(names(valohai.inputs("zip").paths("")), names(valohai.inputs("zip").paths("d/*")), valohai.inputs("unknown").path(), valohai.inputs("unknown").stream())
 print(os.path.abspath(valohai.inputs("one").dir_path()))
 """
 FILES = {"a.csv": "a", "b.csv": "bb", "d/c.csv": "ccc"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as coding
 import os
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from vhpack import datums, registrar, sizes
 from vhpack.cli import screen, tables
 from vhpack.cli.endings import ended
 from vhpack.cli.sections import Command, under
-from vhpack.errors import PackOSError, SourceNotFoundError
+from vhpack.errors import PackError, PackOSError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from vhpack.registry.records import Datum
@@ -170,7 +171,11 @@ def gc(*, unused: bool, older_than: float, dry_run: bool, json: bool) -> int:
 @data.command("export", cls=Command, short_help="Write the books as JSON Lines.")
 @_output("-o", "--output", "output", metavar="FILE", help="Write to FILE and not to stdout.")
 def export(*, output: str | None) -> int:
-    """Write all registered files and aliases, with their histories, as JSON Lines. Contents are not in it."""
+    """Write all that is known of the project as JSON Lines.
+
+    That is runs and the data that they were given, registered files, versions of datasets, and aliases with their histories.
+    Contents are not in it.
+    """
 
     def work() -> int:
         registry = registrar.known()
@@ -190,18 +195,22 @@ def export(*, output: str | None) -> int:
 @click.argument("file")
 @_output("--json", is_flag=True, help="Print one JSON object on stdout.")
 def take_in(file: str, *, json: bool) -> int:
-    """Take over the files and aliases of an export, FILE or - (stdin), all or nothing. What is known already stays as it is."""
+    """Take over an export, FILE or - (stdin), all or nothing. What is known already stays as it is."""
 
     def work() -> int:
         lines = _lines(file)
         registry = registrar.opened()
-        from vhpack.registry import transfer
+        from vhpack.registry import taking
 
-        files, names = transfer.take_in(registry, lines, file)
+        new = taking.take_in(registry, lines, file)
+        files, names, runs = new["datum"], new["alias"], new["run"]
         if json:
-            screen.put_json({"datums": files, "aliases": names})
+            counts = {"datums": files, "aliases": names, "runs": runs, "dataset_versions": new["dataset-version"]}
+            screen.put_json(counts)
         else:
-            screen.say(f"{screen.counted(files, 'file')} and {names:,} {'alias' if names == 1 else 'aliases'} taken over")
+            aliases = f"{names:,} {'alias' if names == 1 else 'aliases'}"
+            others = f"{screen.counted(runs, 'run')}, {screen.counted(new['dataset-version'], 'dataset version')}"
+            screen.say(f"{screen.counted(files, 'file')}, {aliases}, {others} taken over")
         return 0
 
     return ended(work, json=json)
@@ -267,6 +276,9 @@ def _write(output: str, lines: Any) -> None:  # noqa: ANN401 - an iterator of te
             os.fsync(file.fileno())
         os.replace(staged, output)
     except OSError as error:
-        if os.path.exists(staged):
-            os.unlink(staged)
+        if isinstance(error, PackError):
+            raise
         raise PackOSError(error.errno, f"cannot write {output}: {error.strerror}", output) from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)

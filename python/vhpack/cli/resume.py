@@ -32,12 +32,18 @@ def resume(option: tuple[str, ...], json: bool, quiet: bool) -> int:
 
     def work() -> int:
         uploads = uploading.resume(given)
-        if not uploads:
-            if json:
-                screen.put_json({"done": [], "failed": [], "left_out": [], "seconds": 0.0})
-            if not quiet:
-                screen.say(f"nothing to resume: no unfinished upload is recorded in {outbox.state_dir()}")
-            return 0
-        return sending.finished(uploads, json=json, quiet=quiet)
+        packing = [record for record in uploading.records() if record["state"] == "packing"]
+        for record in packing:
+            sending.warn(
+                f"{record['uri']} was sent while it was packed, and its process is gone: the same call of compress"
+                " goes on with it, `vhpack uploads --sweep` gives it up"
+            )
+        if uploads:
+            return sending.finished(uploads, json=json, quiet=quiet)
+        if json:
+            screen.put_json({"done": [], "failed": [], "left_out": [], "seconds": 0.0})
+        if not quiet and not packing:
+            screen.say(f"nothing to resume: no unfinished upload is recorded in {outbox.state_dir()}")
+        return 0
 
     return sending.ended(work, json=json)

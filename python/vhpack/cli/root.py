@@ -31,12 +31,13 @@ _COMMANDS = {
     "alias": "vhpack.cli.alias",
     "data": "vhpack.cli.datums",
     "runs": "vhpack.cli.runs",
+    "model": "vhpack.cli.models",
     "yaml": "vhpack.cli.yaml",
 }
 # Commands of one subject share a line of the help, which is to fit a screen.
 _TOGETHER = {
     "uploads": (("uploads", "resume"), "List, finish or give up unfinished uploads."),
-    "alias": (("alias", "data", "runs"), "Name data, register files, look at runs."),
+    "alias": (("alias", "data", "runs", "model"), "Name data, register files, look at runs and models."),
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -114,10 +115,18 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
         return error.exit_code
     except (OSError, SystemExit) as error:  # SystemExit is click's own way out of a broken pipe
         screen.drop_stdout()
-        # What has to do with sources and archives is a PackError by now; what is left is a stream of our own.
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            screen.fail(f"cannot write to standard output: {error.strerror or error}")
+            screen.fail(_reason(error))
         return 1
+
+
+def _reason(error: OSError) -> str:
+    """Sources and archives have a PackError by now; what is left is the working directory or a stream of our own."""
+    if error.filename is not None:
+        return f"{screen.visible(os.fsdecode(error.filename))}: {error.strerror}"
+    if isinstance(error, FileNotFoundError):
+        return "the working directory is not there any more; change to a folder that is, and call again"
+    return f"cannot write to standard output: {error.strerror or error}"
 
 
 def _say_usage(error: click.UsageError, *, json: bool) -> None:

@@ -90,20 +90,29 @@ def show_run(run: str, *, json: bool) -> int:
 @runs.command("register", cls=Command, short_help="Register the outputs of a run that has ended.")
 @click.argument("run")
 @_what("--failed", is_flag=True, help="It has failed: register its files, and move no alias.")
+@_what("--succeeded", is_flag=True, help="It has succeeded, even if another end of it was noted.")
 @_output("--json", is_flag=True, help="Print one JSON object on stdout.")
-def register_run(run: str, *, failed: bool, json: bool) -> int:
+def register_run(run: str, *, failed: bool, succeeded: bool, json: bool) -> int:
     """Register the outputs of RUN, as its own end would have: after a kill, or once what stood in the way is mended.
 
-    Run again, it does nothing twice.
+    Without --failed, it counts as a success: its aliases move. Of a run that is known to have failed, that has to be said
+    (--succeeded). Run again, it does nothing twice.
     """
+    if failed and succeeded:
+        raise click.UsageError("--failed and --succeeded are two ends of one run")
 
     def work() -> int:
-        known = _known(run)
+        known, noted = _known(run)
+        if noted == "failed" and not (failed or succeeded):
+            raise RegistrationError(
+                f"run {known.hash} has failed, as was noted at its end; --failed registers its files, --succeeded moves its"
+                " aliases, too"
+            )
         outcome = recording.register(known, "failed" if failed else "succeeded")
         moved = () if outcome is None else outcome.aliases
         if json:
             aliases = {alias: datum.id for alias, datum in moved}
-            screen.put_json({"run": run, "registered": outcome.registered if outcome else 0, "aliases": aliases})
+            screen.put_json({"run": known.hash, "registered": outcome.registered if outcome else 0, "aliases": aliases})
             return 0
         screen.say(f"{screen.counted(outcome.registered if outcome else 0, 'file')} registered")
         for alias, datum in moved:
@@ -113,8 +122,8 @@ def register_run(run: str, *, failed: bool, json: bool) -> int:
     return ended(work, json=json)
 
 
-def _known(run: str) -> of_process.Run:
-    """Return a run of this folder as its own process knew it."""
+def _known(run: str) -> tuple[of_process.Run, str]:
+    """Return a run of this folder as its own process knew it, and the status that is noted of it."""
     if not recording.is_own_folder():
         message = f"{paths.get_outputs_path()} is the folder of several runs, so that nothing tells which files are of {run!r}"
         raise RegistrationError(f"{message}; `vhpack data add` registers single files")
@@ -126,11 +135,12 @@ def _known(run: str) -> of_process.Run:
         except NotRegisteredError:
             pass
         else:
-            return dataclasses.replace(found, hash=record.hash, step=record.step, parameters=record.parameters)  # type: ignore[arg-type]
+            of_then = {"hash": record.hash, "step": record.step, "parameters": record.parameters}
+            return dataclasses.replace(found, **of_then), record.status  # type: ignore[arg-type]
     root = paths.outputs_root(env.read(), found)
     if "/" in run or run in (".", "..") or not os.path.isdir(root):
         raise NotRegisteredError(f"{run!r} is no run here: there is no {root}")
-    return found
+    return found, ""
 
 
 def _get(registry: Registry, run: str) -> RunRecord:

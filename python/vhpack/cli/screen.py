@@ -148,7 +148,10 @@ def say_pairs(title: str, pairs: Sequence[tuple[str, str]], *, everything: bool 
     """Print paths and what is to be said of each, the first ten or all."""
     say(f"{title}:")
     shown = pairs if everything else pairs[:_SHOWN]
-    here = os.path.join(os.getcwd(), "")
+    try:
+        here = os.path.join(os.getcwd(), "")
+    except OSError:  # It is gone; absolute paths do without.
+        here = ""
     for path, why in shown:
         say(f"  {visible(path.removeprefix(here))}: {visible(why)}")
     if len(pairs) > len(shown):

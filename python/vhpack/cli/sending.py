@@ -12,6 +12,7 @@ from vhpack import destinations, env, outbox, sizes, uploading
 from vhpack._progress import transfers
 from vhpack.cli import endings, screen
 from vhpack.cli.sections import under
+from vhpack.upload import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,10 +100,14 @@ def read_options(given: Sequence[str]) -> dict[str, object]:
 def finished(uploads: Sequence[Upload], *, json: bool, quiet: bool, left_out: Sequence[str] = ()) -> int:
     """Wait for uploads, draw how far they are, report, and return the exit status."""
     since = drawn = time.monotonic()
+    trouble = Trouble()
     with transfers("Uploading", wanted=not quiet) as bars:
         for upload in uploads:
             # Looked at one after the other: of many thousand, all at every look would cost as much as sending them.
             while not upload._wait(max(0.0, drawn + _LOOKS - time.monotonic())):  # noqa: SLF001 - failures are counted, not raised
+                if (said := trouble.of([upload])) is not None:
+                    bars.wipe()
+                    warn(said)
                 bars.draw(uploads)
                 drawn = time.monotonic()
     report = uploading.reported(uploads)
@@ -116,7 +121,7 @@ def _report(report: UploadReport, seconds: float, left_out: Sequence[str], *, js
         screen.fail(str(error))
     for upload in report.done:
         if upload.kept is not None:
-            screen.fail(f"Warning: {upload.kept}")
+            warn(upload.kept)
     if json:
         failed = [{**fields(upload), "error": error_fields(error)} for upload, error in errors]
         done = [fields(upload) for upload in report.done]
@@ -131,6 +136,11 @@ def _report(report: UploadReport, seconds: float, left_out: Sequence[str], *, js
     words += [f"{screen.counted(skipped, 'file')} the same there already"] if skipped else []
     words += [f"{seconds:.2f} s", f"{sizes.text(sent / max(seconds, 1e-6))}/s"]
     screen.say(", ".join(words))
+
+
+def warn(text: str) -> None:
+    """Say what people should know, and what is no failure."""
+    screen.say(f"Warning: {screen.visible(text)}")
 
 
 def fields(upload: Upload) -> dict[str, object]:

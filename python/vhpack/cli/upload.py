@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vhpack import destinations, finding, uploading
-from vhpack.cli import screen, sending
+from vhpack.cli import sending
 from vhpack.cli.sections import Command, under
 from vhpack.errors import OptionError
 
@@ -64,7 +64,7 @@ def _upload(wanted: _Wanted) -> int:
     pairs = destinations.pairs(files, [_name(path, root) for path in files], destination.uri)
     begun = uploading.begin(pairs, destination, remove_after=wanted.remove_after)
     if left_out.left_out:
-        screen.fail(f"Warning: {left_out.sentence()}")
+        sending.warn(left_out.sentence())
     return sending.finished(begun, json=wanted.json, quiet=wanted.quiet, left_out=left_out.left_out)
 
 

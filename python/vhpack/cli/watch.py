@@ -13,6 +13,7 @@ from vhpack import destinations, errors, outbox, sizes, uploading
 from vhpack.cli import screen, sending
 from vhpack.cli.sections import Command, under
 from vhpack.cli.signals import Stop, heard
+from vhpack.upload import Trouble
 
 if TYPE_CHECKING:
     from vhpack._engine import Watcher
@@ -101,9 +102,10 @@ def _opened(wanted: _Wanted, destination: Destination, signals: Heard) -> Watche
     from vhpack import _engine
 
     said = False
+    options = destinations.options_of(destination)
     while True:
         folder = os.fsencode(os.path.abspath(wanted.folder))
-        watcher = _engine.Watcher.of(folder, destination.uri, state_dir=outbox.state_dir())
+        watcher = _engine.Watcher.of(folder, destination.uri, options, state_dir=outbox.state_dir())
         if watcher is not None or signals.number is not None:
             return watcher
         if wanted.once or not said:
@@ -129,6 +131,7 @@ class _Watching:
     sent: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     finishing: bool = False
+    trouble: Trouble = field(default_factory=Trouble)
     since: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
 
@@ -184,6 +187,8 @@ class _Watching:
             self.under_way = left
             uploading.forget([upload for _, upload in ended])
         arrived = [(name, upload) for name, upload in ended if self._has_arrived(name, upload)]
+        if (said := self.trouble.of(upload for _, upload in self.under_way[:_APART])) is not None:
+            sending.warn(said)
         if len(arrived) > _APART:
             self._say(f"{screen.counted(len(arrived), 'file')} uploaded and checked")
         else:
@@ -231,7 +236,7 @@ class _Watching:
             self.watcher.ended(os.fsencode(name), how)
         except errors.JournalError as error:
             # The next watch looks for the file at the destination, and finds it there.
-            screen.fail(f"Warning: {error}")
+            sending.warn(str(error))
 
     def _say(self, text: str) -> None:
         self.said = time.monotonic()

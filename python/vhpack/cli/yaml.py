@@ -26,7 +26,7 @@ _GROUP_EXAMPLES = """\b
 Examples:
   vhpack yaml step train.py            the step of train.py, into valohai.yaml
   vhpack yaml step train.py --diff     what would change, nothing written
-  vhpack yaml step *.py --check        in CI: exit 1 if code and file differ
+  vhpack yaml step train.py --check    in CI: exit 1 if code and file differ
   vhpack yaml lint                     what the platform would say of the file
 """
 _STEP_EXAMPLES = """\b
@@ -134,6 +134,8 @@ def _fields(wanted: _Wanted, outcome: _Outcome) -> dict[str, object]:
 
 def _step(wanted: _Wanted, outcome: _Outcome) -> int:
     root = places.root_of(outcome.path)
+    for path in (outcome.path, *wanted.files):
+        places.refuse_special(path)
     read = [_read(path) for path in wanted.files]
     outcome.notes = [note for found in read for note in found.notes]
     outcome.problems = [problem for found in read for problem in found.problems]
@@ -165,7 +167,9 @@ def _chosen(wanted: _Wanted, read: Sequence[Reading], outcome: _Outcome) -> list
         mine = [prepared for prepared in found.prepared if wanted.step in (None, prepared.step.name)]
         for prepared in mine:
             path, first = chosen.setdefault(prepared.step.name, (found.path, prepared))
-            if first is prepared or (path == found.path and (first.step, first.given) == (prepared.step, prepared.given)):
+            same = (first.step, first.given) == (prepared.step, prepared.given)
+            # Files that share a step all describe it; the first of them is the one that it runs unless told otherwise.
+            if first is prepared or (same and (path == found.path or prepared.step.multifile)):
                 continue
             message = f"the step {prepared.step.name!r} is prepared differently in {first.here.file}:{first.here.place}"
             outcome.problems.append(dataclasses.replace(prepared.here, message=message))
@@ -183,7 +187,9 @@ def _update(outcome: _Outcome, wanted: Sequence[steps.Wanted]) -> None:
     outcome.old = places.text_of(outcome.path)
     text = outcome.old or ""
     for one in wanted:
-        text = steps.updated(parse(outcome.path, text), one)
+        document = parse(outcome.path, text)
+        outcome.notes += steps.kept(document, one)
+        text = steps.updated(document, one)
     errors = [finding for finding in linting.lint(outcome.path, text) if finding.severity == "error"]
     if errors:
         outcome.problems = [finding.problem for finding in errors]

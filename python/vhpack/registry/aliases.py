@@ -78,8 +78,12 @@ def roll_back(connection: Connection, project: int, name: str, to: int | None, r
 
     Raises:
         NotRegisteredError: there is no such alias, no such change, or nothing before it.
+        ContentError: the content of what it meant then was given up.
     """
-    row = _existing(connection, project, name, shown)
+    _existing(connection, project, name, shown)
+    # Locked before its history is read: what is rolled back is the last change, and no other that came between.
+    row = _held(connection, project, name)
+    assert row is not None  # noqa: S101 - rows of aliases never go
     changes = {change.number: change for change in connection.execute(select(_C).where(_C.c.alias == row.id))}
     if to is None:
         latest = row.changes
@@ -90,6 +94,7 @@ def roll_back(connection: Connection, project: int, name: str, to: int | None, r
     if found is None or found.new is None:
         what = f"no change {to} that gave it a target" if to else "nothing to go back to"
         raise NotRegisteredError(f"the alias {name!r} has {what}; `vhpack alias history {name}` shows its changes")
+    datums.usable(connection, found.new)
     restored = Reason(reason.actor, "rollback", reason.note or f"to change {to}", reason.run, to)
     if not move(connection, project, name, found.new, restored):
         raise NotRegisteredError(f"the alias {name!r} has the target of change {to} already")
@@ -148,11 +153,7 @@ def _change(row: Row[Any]) -> AliasChange:
 
 def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Alias]:
     numbers = sorted({row.datum for row in rows if row.datum is not None})
-    found: dict[int, Any] = {}
-    for start in range(0, len(numbers), 500):
-        some = numbers[start : start + 500]
-        # In the order of their numbers, which is that of `some`.
-        found |= zip(some, datums.read(connection, schema.DATUMS.c.id.in_(some)), strict=True)
+    found: dict[int, Any] = dict(zip(numbers, datums.of_numbers(connection, numbers), strict=True))
     return [
         Alias(row.name, found.get(row.datum), datums.when(row.created), datums.when(row.modified))  # type: ignore[arg-type]
         for row in rows

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from vhpack.errors import NotRegisteredError, RegistrationError
+from vhpack.errors import NotRegisteredError, OptionError, RegistrationError
 from vhpack.registry import datums, schema
 from vhpack.registry.names import Reference, checked, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from sqlalchemy import Connection, Row
@@ -51,17 +51,36 @@ class Claim:
         base = settings.get("from")
         if base is not None and not isinstance(base, str):
             raise RegistrationError(f"{file}: the `from` of {self.reference.uri} is {base!r}; it must be dataset://NAME/VERSION")
+        base = _spelled(file, base) if base else ""
         if base and self.base and base != self.base:
             raise RegistrationError(
                 f"{self.files[0]} and {file} say that {self.reference.uri} goes out from {self.base} and {base}"
             )
         self.base = base or self.base
-        self.fresh = self.fresh or bool(settings.get("start_fresh"))
-        for key, into in (("exclude", self.exclude), ("targeting_aliases", self.aliases), ("valohai.tags", self.tags)):
+        fresh = settings.get("start_fresh") or False
+        if not isinstance(fresh, bool):
+            raise RegistrationError(f"{file}: start_fresh of {self.reference.uri} is {fresh!r}; it must be true or false")
+        self.fresh = self.fresh or fresh
+        for key, into, what in (
+            ("exclude", self.exclude, None),
+            ("targeting_aliases", self.aliases, "alias"),
+            ("valohai.tags", self.tags, "tag"),
+        ):
             values = settings.get(key) or []
             if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
                 raise RegistrationError(f"{file}: {key} of {self.reference.uri} is {values!r}; it must be a list of texts")
-            into.update(values)
+            try:
+                into.update(checked(value, what) if what else value for value in values)
+            except OptionError as error:
+                raise RegistrationError(f"{file}: {key} of {self.reference.uri}: {error}") from None
+
+
+def _spelled(file: str, uri: str) -> str:
+    """Return the URI of a version in the one way in which it is compared with others."""
+    try:
+        return parse(uri).uri
+    except OptionError as error:
+        raise RegistrationError(f"{file}: {error}") from None
 
 
 def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequence[int], *, shown: str) -> int:
@@ -70,18 +89,29 @@ def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequ
     Raises:
         RegistrationError: there is another one of its name; a version never changes.
     """
-    dataset = _dataset(connection, project, claim.reference.name)
-    members = {*_inherited(connection, project, claim, shown), *own}
+    dataset = number(connection, project, claim.reference.name)
     found = connection.execute(select(_V).where(_V.c.dataset == dataset, _V.c.name == claim.reference.version)).first()
+    if found is not None and found.run == run:
+        there = set(connection.execute(select(_M.c.datum).where(_M.c.version == found.id)).scalars())
+        if there.issuperset(own):  # registered again: what it went out from may be called otherwise by now
+            return len(there)
+    members = {*_inherited(connection, project, claim, shown), *own}
     if found is not None:
-        if _contents(connection, list(members)) != _contents_of(connection, found.id):
+        if contents(connection, list(members)) != contents_of(connection, found.id):
             raise RegistrationError(
                 f"{claim.files[0]}: {claim.reference.uri} exists, and has other files; a version never changes, so name a new one"
             )
         return len(members)
-    version = _new_version(connection, dataset, run, claim)
-    datums.insert(connection, _M, ("version", "datum"), [(version, number) for number in sorted(members)])
+    _make_version(connection, dataset, run, claim, sorted(members))
     return len(members)
+
+
+def insert(connection: Connection, row: Mapping[str, object], members: Iterable[int], tags: Iterable[str]) -> int:
+    """Write down a version, and return its number."""
+    version = int(connection.execute(_V.insert().values(dict(row))).inserted_primary_key[0])  # type: ignore[index]
+    datums.insert(connection, _M, ("version", "datum"), [(version, each) for each in members])
+    datums.insert(connection, schema.DATASET_TAGS, ("version", "tag"), [(version, tag) for tag in dict.fromkeys(tags)])
+    return version
 
 
 def resolve(connection: Connection, project: int, reference: Reference, shown: str) -> tuple[str, list[int]]:
@@ -124,7 +154,8 @@ def _version(connection: Connection, project: int, reference: Reference) -> Row[
     return connection.execute(by_alias.where(table.c.dataset == of_dataset, table.c.name == reference.version)).first()
 
 
-def _dataset(connection: Connection, project: int, name: str) -> int:
+def number(connection: Connection, project: int, name: str) -> int:
+    """Return the number of a dataset, whose row is made if there is none."""
     found = connection.execute(select(_S.c.id).where(_S.c.project == project, _S.c.name == name).with_for_update()).scalar()
     if found is None:
         made = connection.execute(_S.insert().values({"project": project, "name": name}))
@@ -132,7 +163,7 @@ def _dataset(connection: Connection, project: int, name: str) -> int:
     return int(found)
 
 
-def _new_version(connection: Connection, dataset: int, run: int, claim: Claim) -> int:
+def _make_version(connection: Connection, dataset: int, run: int, claim: Claim, members: Sequence[int]) -> None:
     table = schema.DATASET_ALIASES
     of_name = (table.c.dataset == dataset, table.c.name == claim.reference.version)
     if connection.execute(select(table.c.version).where(*of_name)).first() is not None:
@@ -141,19 +172,17 @@ def _new_version(connection: Connection, dataset: int, run: int, claim: Claim) -
         )
     stamp = datums.now()
     row = {"uuid": str(uuid.uuid4()), "dataset": dataset, "name": claim.reference.version, "run": run, "created": stamp}
-    version = int(connection.execute(_V.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
-    if claim.tags:
-        connection.execute(schema.DATASET_TAGS.insert(), [{"version": version, "tag": tag} for tag in sorted(claim.tags)])
-    for alias in sorted(checked(name, "alias") for name in claim.aliases):
+    version = insert(connection, row, members, sorted(claim.tags))
+    for alias in sorted(claim.aliases):
         if connection.execute(select(_V.c.id).where(_V.c.dataset == dataset, _V.c.name == alias)).first() is not None:
             raise RegistrationError(f"{claim.files[0]}: {alias!r} is a version of dataset {claim.reference.name!r}, and no alias")
         moved = {"version": version, "modified": stamp}
         if not connection.execute(table.update().where(table.c.dataset == dataset, table.c.name == alias).values(moved)).rowcount:
             connection.execute(table.insert().values({"dataset": dataset, "name": alias, **moved}))
-    return version
 
 
-def _contents(connection: Connection, numbers: list[int]) -> set[tuple[str, str | None]]:
+def contents(connection: Connection, numbers: Sequence[int]) -> set[tuple[str, str | None]]:
+    """Return names and digests of datums: what two versions of the same files have in common."""
     found: set[tuple[str, str | None]] = set()
     for start in range(0, len(numbers), 500):
         some = numbers[start : start + 500]
@@ -161,6 +190,7 @@ def _contents(connection: Connection, numbers: list[int]) -> set[tuple[str, str 
     return found
 
 
-def _contents_of(connection: Connection, version: int) -> set[tuple[str, str | None]]:
+def contents_of(connection: Connection, version: int) -> set[tuple[str, str | None]]:
+    """Return names and digests of what is in a version."""
     statement = select(_D.c.name, _D.c.sha256).join(_M, _M.c.datum == _D.c.id).where(_M.c.version == version)
     return {(row.name, row.sha256) for row in connection.execute(statement)}

@@ -1,4 +1,4 @@
-"""What datums, aliases and datasets are called: rules for names, and URIs in both directions."""
+"""What datums, aliases, datasets and models are called: rules for names, and URIs in both directions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from vhpack.errors import OptionError
 if TYPE_CHECKING:
     from typing import Literal
 
-SCHEMES = ("datum", "dataset")
+SCHEMES = ("datum", "dataset", "model")
+_PAIRS = {"dataset": ("dataset", "version"), "model": ("model", "alias")}
 _LONGEST = 255  # characters; names stand in URIs, in tables and in file names
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
@@ -23,11 +24,11 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 class Reference:
     """What a URI refers to."""
 
-    kind: Literal["datum", "alias", "dataset"]
+    kind: Literal["datum", "alias", "dataset", "model"]
     name: str
-    """A datum's ID in its usual form, an alias, or a dataset."""
+    """A datum's ID in its usual form, an alias, a dataset, or a model's name or ID."""
     version: str = ""
-    """Of a dataset: a version, or an alias of one."""
+    """Of a dataset: a version, or an alias of one; of a model: an alias, or, behind its ID, the number of a version."""
 
     @property
     def uri(self) -> str:
@@ -38,8 +39,8 @@ class Reference:
             >>> Reference("alias", "a b/c").uri, Reference("dataset", "cats", "v1").uri
             ('datum://a%20b%2Fc', 'dataset://cats/v1')
         """
-        if self.kind == "dataset":
-            return f"dataset://{quote(self.name, safe='')}/{quote(self.version, safe='')}"
+        if self.kind in ("dataset", "model"):
+            return f"{self.kind}://{quote(self.name, safe='')}/{quote(self.version, safe='')}"
         return f"datum://{quote(self.name, safe='')}"
 
 
@@ -52,8 +53,8 @@ def parse(uri: str) -> Reference:
     """Return what a URI refers to.
 
     Behind `datum://` all is the name, slashes among it; `%XX` stands for a byte of UTF-8, and nothing else is special: no
-    query, no fragment, and `+` is a plus. What reads as a UUID is a datum's ID. `dataset://NAME/VERSION` has one slash;
-    others are `%2F`.
+    query, no fragment, and `+` is a plus. What reads as a UUID is a datum's ID. `dataset://NAME/VERSION` and
+    `model://NAME/ALIAS` have one slash; others are `%2F`.
 
     Raises:
         OptionError: it refers to nothing.
@@ -64,13 +65,15 @@ def parse(uri: str) -> Reference:
         (Reference(kind='alias', name='model-prod', version=''), 'a+b#c d')
     """
     scheme, _, rest = uri.partition("://")
-    if scheme.lower() == "dataset":
+    if scheme.lower() in _PAIRS:
+        kind, (first, second) = scheme.lower(), _PAIRS[scheme.lower()]
         name, slash, version = rest.partition("/")
         if not (name and slash and version) or "/" in version:
-            raise OptionError(f"{uri!r} must be dataset://NAME/VERSION; a slash in either is written as %2F")
-        return Reference("dataset", checked(_decoded(name, uri), "dataset"), checked(_decoded(version, uri), "version"))
+            shape = f"{kind}://NAME/{second.upper()}"
+            raise OptionError(f"{uri!r} must be {shape}; a slash in either is written as %2F")
+        return Reference(kind, checked(_decoded(name, uri), first), checked(_decoded(version, uri), second))  # type: ignore[arg-type]
     if scheme.lower() != "datum" or not rest:
-        raise OptionError(f"{uri!r} must be datum://ALIAS, datum://ID or dataset://NAME/VERSION")
+        raise OptionError(f"{uri!r} must be datum://ALIAS, datum://ID, dataset://NAME/VERSION or model://NAME/ALIAS")
     name = _decoded(rest, uri)
     known = datum_id(name)
     return Reference("datum", known) if known else Reference("alias", checked_alias(name))

@@ -37,6 +37,7 @@ if int(sa.__version__.partition(".")[0]) < 2 or importlib.util.find_spec("alembi
 
 _PATIENCE = 30.0  # seconds that a write waits for others': the longest one registers 200,000 files in less than ten
 _TRIES = 20
+_CACHE = 64 << 10  # KiB of SQLite's pages, at most and only when there are so many
 _CONNECT = 10  # seconds
 _UPGRADING = 0x766870  # the key of PostgreSQL's advisory lock: one process upgrades, the others wait
 _AGAIN = frozenset(
@@ -44,15 +45,19 @@ _AGAIN = frozenset(
 )  # SQLSTATEs of transactions that met another, and of rows that it was first to make
 # File systems of other machines, where SQLite's shared memory does not work; a rollback journal needs only locks.
 _REMOTE = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "fuse.glusterfs"}
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "afs", "ceph", "lustre", "gpfs", "beegfs", "pvfs2"),
+        *("ocfs2", "gfs2"),
+    }
 )
+_ROLLBACK = "DELETE"
 _SAID = (
     ("database is locked", "another process has been writing to it for too long; try again when that has ended"),
     ("readonly database", "it cannot be written to; see to its permissions and those of its folder"),
     ("unable to open", "it cannot be opened; see to its permissions and those of its folder"),
     ("unsupported file format", "it is no registry, or of a SQLite that is newer than this one"),
     ("not a database", "it is no registry, but something else; move it away, or name another one in VHPACK_REGISTRY_URL"),
-    ("malformed", "it is damaged; bring it back from a copy, or move it away to begin a new one"),
+    ("malformed", "it is damaged; bring it back from a copy, or move it and its -wal away to begin a new one"),
     ("database or disk is full", "the disk is full; make room, and do it again"),
     ("disk I/O error", "the disk cannot be read or written; see to it"),
 )
@@ -68,8 +73,17 @@ class Registry:
         self.shown = shown
         """What it is called in sentences: a path, or a URL without a password."""
         self.store = Store(place.store)
+        self.has_said_so = False
+        """The store knows of it; see `sharing`."""
         self._identity = self._found() if self.is_sqlite else None
         self._number = 0
+        self._only_read = self.is_sqlite and isinstance(engine.pool, sa.NullPool)
+
+    @property
+    def address(self) -> str:
+        """Its URL, which any process can open it by that knows the password, if there is one."""
+        url = self._engine.url
+        return url.set(drivername=url.get_backend_name(), password=None).render_as_string(hide_password=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -90,8 +104,30 @@ class Registry:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection on which everything is read from one moment's state."""
+        before = self._state()
         with self._telling(), self._connect(writes=False) as connection, connection.begin():
             yield connection
+        if before != self._state():
+            # Whoever may not write there cannot lock it either, and may have read half of what another user was writing.
+            raise RegistryError(f"the registry {self.shown} was written to while it was read; read it again")
+
+    def let_go(self) -> None:
+        """Close the connections that nobody uses at this moment, where it is a file.
+
+        SQLite must not meet, in a forked child, what the parent has open: it would take the parent's locks for its own.
+        """
+        if self.is_sqlite:
+            self._engine.dispose()
+
+    def _state(self) -> object:
+        """Return what changes when a file that is read without locks is written to."""
+        if not self._only_read:
+            return None
+        try:
+            status = os.stat(self.shown)
+        except OSError:
+            return None
+        return (status.st_ino, status.st_size, status.st_mtime_ns, os.path.exists(f"{self.shown}-wal"))
 
     def write(self, work: Callable[[Connection, int], Found], *, snapshot: bool = False) -> Found:
         """Do `work`, with the number of the project, in a transaction: all of it is done, or nothing.
@@ -144,15 +180,32 @@ class Registry:
     def _telling(self) -> Iterator[None]:
         try:
             yield
+        except PackError:
+            raise
         except exc.DBAPIError as error:
             raise _told(self.shown, error) from None
-        except sqlite3.Error as error:
+        except exc.TimeoutError as error:
+            raise RegistryError(f"the registry {self.shown} is used by too many threads at once: {error}") from None
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # also of values that no database keeps, or none should have
             raise RegistryError(_sentence(self.shown, str(error))) from None
 
 
 _theirs: list[object] = []
 _open: dict[Place, Registry] = {}
 _lock = threading.Lock()
+
+
+def _before_a_fork() -> None:
+    for registry in list(_open.values()):
+        registry.let_go()
+
+
+def _in_a_child() -> None:
+    global _lock  # noqa: PLW0603 - a thread that the child does not have may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(before=_before_a_fork, after_in_child=_in_a_child)
 
 
 def opened(place: Place, *, make: bool = True) -> Registry | None:
@@ -196,7 +249,7 @@ def journal_mode(mounts: str, folder: str) -> str:
         point = fields[4].replace("\\040", " ")
         if (folder == point or folder.startswith(point.rstrip("/") + "/")) and len(point) >= best:
             best, kind = len(point), after.split(" ")[0]
-    return "DELETE" if kind in _REMOTE else "WAL"
+    return _ROLLBACK if kind in _REMOTE or kind.startswith("fuse.") else "WAL"
 
 
 def _url(text: str) -> URL:
@@ -225,9 +278,17 @@ def _of_file(url: URL, place: Place, *, make: bool) -> Registry | None:
     _refuse_empty(path)
     registry = Registry(_file_engine(url, path), place, path)
     _check(registry)
-    # Not before it is known to be a registry: the mode stays with the file, and it might be another program's.
-    with contextlib.suppress(exc.DBAPIError, sqlite3.Error):
-        _set_journal(registry._engine, path)  # noqa: SLF001 - this module's own
+    # Not before it is known to be a registry: the mode stays with the file, and it might be another program's. And never back to
+    # a write-ahead log: what is a local disk here may be one that other machines reach through this one.
+    if _journal(path) == _ROLLBACK and not _is_immutable(path):
+        try:
+            _set_journal(registry._engine, _ROLLBACK)  # noqa: SLF001 - this module's own
+        except (exc.DBAPIError, sqlite3.Error) as error:
+            registry._engine.dispose()  # noqa: SLF001
+            raise RegistryError(
+                f"the registry {path} is on another machine's disk, and cannot be told to do without shared memory ({error}); end"
+                " the programs that have it open, and try again"
+            ) from None
     return registry
 
 
@@ -243,6 +304,7 @@ def _refuse_empty(path: str) -> None:
 
 def _make_file(url: URL, path: str) -> None:
     """Make an empty registry: under a name of its own until it is complete, so that nobody ever meets half of one."""
+    _refuse_log_of_another(path)
     staged = f"{path}.{secrets.token_hex(8)}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -250,7 +312,7 @@ def _make_file(url: URL, path: str) -> None:
         try:
             with engine.connect().execution_options(vhpack_writes=True) as connection, connection.begin():
                 _upgrade(connection)
-            _set_journal(engine, path)
+            _set_journal(engine, _journal(path))
         finally:
             engine.dispose()
         with contextlib.suppress(FileExistsError):  # another process was first
@@ -268,6 +330,16 @@ def _make_file(url: URL, path: str) -> None:
                 os.unlink(name)
 
 
+def _refuse_log_of_another(path: str) -> None:
+    # SQLite would take it for the new one's, and write what is in it over that.
+    log = next((f"{path}{end}" for end in ("-wal", "-journal") if os.path.lexists(f"{path}{end}")), None)
+    if log is not None and not os.path.lexists(path):
+        raise RegistryError(
+            f"{log} has the last changes of a registry that was {path}; move it to where that is now, under its name, and try"
+            " again"
+        )
+
+
 def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -276,9 +348,9 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def _set_journal(engine: Engine, path: str) -> None:
+def _set_journal(engine: Engine, wanted: str) -> None:
     with contextlib.closing(engine.raw_connection()) as bare:
-        cursor, wanted = bare.cursor(), _journal(path)
+        cursor = bare.cursor()
         if cursor.execute("PRAGMA journal_mode").fetchone() != (wanted.lower(),):
             cursor.execute(f"PRAGMA journal_mode = {wanted}")
         cursor.close()
@@ -290,11 +362,11 @@ def _journal(path: str) -> str:
 
 
 def _file_engine(url: URL, path: str) -> Engine:
-    connected_by: dict[str, Any] = {"connect_args": {} if "timeout" in url.query else {"timeout": _PATIENCE}}
     if _is_immutable(path):
-        # A write-ahead log would have files made beside it for every reader.
-        connected_by = {"creator": lambda: sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, check_same_thread=False)}
-    engine = sa.create_engine(url, **connected_by)
+        # Anew for each transaction, for whoever may write there can be about to.
+        engine = sa.create_engine(url, creator=lambda: _only_reading(path), poolclass=sa.NullPool)
+    else:
+        engine = sa.create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": _PATIENCE})
 
     def connected(connection: Any, record: object) -> None:  # noqa: ANN401 - whatever the driver gives
         del record
@@ -303,6 +375,9 @@ def _file_engine(url: URL, path: str) -> Engine:
         try:
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA synchronous = FULL")  # what has been said to be registered is on the disk
+            cursor.execute("PRAGMA trusted_schema = OFF")  # a registry may come with a repository
+            # The keys of 200,000 random UUIDs, which otherwise go back and forth between memory and the log.
+            cursor.execute(f"PRAGMA cache_size = -{_CACHE}")
         finally:
             cursor.close()
 
@@ -314,6 +389,12 @@ def _file_engine(url: URL, path: str) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _only_reading(path: str) -> sqlite3.Connection:
+    # A write-ahead log would have files made beside it for every reader.
+    how = "immutable=1" if _is_immutable(path) else "mode=ro"
+    return sqlite3.connect(f"file:{quote(path)}?{how}", uri=True, check_same_thread=False)
 
 
 def _is_immutable(path: str) -> bool:
@@ -379,17 +460,33 @@ def _config() -> Any:  # noqa: ANN401 - a module that is loaded here only
 
 
 def _revisions() -> set[str]:
-    from alembic.script import ScriptDirectory
+    with _quietly():
+        from alembic.script import ScriptDirectory
 
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+        return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command
+    with _quietly():
+        from alembic import command
 
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Have nothing of Alembic's work in the log of the user's program, which may be one of the files that are registered."""
+    import logging
+
+    logger = logging.getLogger("alembic")
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _told(shown: str, error: exc.DBAPIError) -> PackError:

@@ -66,8 +66,8 @@ class Alias:
 
     @property
     def uri(self) -> str:
-        """`datum://NAME`."""
-        return Reference("alias", self.name).uri
+        """`datum://NAME`; of a model's alias, `model://MODEL/ALIAS`, which is its name."""
+        return self.name if self.name.startswith("model://") else Reference("alias", self.name).uri
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ class Output(NamedTuple):
 
     name: str
     size: int
-    sha256: str
-    xxh3_128: str
+    sha256: str | None
+    xxh3_128: str | None
     modified_ns: int
     location: str | None = None
     properties: Mapping[str, object] = MappingProxyType({})
@@ -149,3 +149,57 @@ class Outcome:
     """Aliases that were moved, and where to."""
     datasets: tuple[tuple[str, int], ...] = ()
     """URIs of dataset versions that were made, and how many files they have."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One snapshot of a model's weights."""
+
+    model: str
+    """The ID of the model."""
+    n: int
+    """Its number: 1 is the first of the model, and none is given twice."""
+    state: str
+    """`packing`, `uploading`, `stored` (arrived, and compared), `registered` (somebody else's, named by its URI), `failed`,
+    `pruned`."""
+    name: str
+    """The last part of its URI."""
+    url: str
+    """Where it is, or is to be."""
+    iteration: int | None
+    size: int | None
+    """Bytes of what is stored; None while that is not known."""
+    files: int | None
+    """How many files a package has; None: it is a single file."""
+    sha256: str | None
+    datum: str | None
+    """The ID of the datum that it is, once it is stored."""
+    created: datetime
+    stored: datetime | None
+    error: str | None
+    """What it failed of."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of a model."""
+
+    id: str
+    name: str
+    task: str
+    task_name: str
+    project: str
+    connected: str | None
+    """What it is called among the models of its task."""
+    comment: str
+    framework: str | None
+    config_text: str
+    labels: Mapping[str, int]
+    tags: tuple[str, ...]
+    destination: str | None
+    """The folder that its versions are sent to, where it has one of its own."""
+    current: ModelVersion | None
+    """The last version that is stored."""
+    created: datetime
+    modified: datetime
+    published: datetime | None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
 
 from vhpack.errors import OptionError, RegistrationError
 from vhpack.registry import aliases, datasets, datums, runs, schema
 from vhpack.registry.datasets import Claim
-from vhpack.registry.names import checked, checked_alias, parse
+from vhpack.registry.datums import ALIAS, DATASETS
+from vhpack.registry.names import checked_alias, parse
 from vhpack.registry.records import Outcome
 
 if TYPE_CHECKING:
@@ -21,11 +22,31 @@ if TYPE_CHECKING:
     from vhpack.registry.records import Output
     from vhpack.registry.runs import Facts
 
-ALIAS = "valohai.alias"
-DATASETS = "valohai.dataset-versions"
+
+class Claims(NamedTuple):
+    """What sidecars ask for beside what they say of files."""
+
+    aliases: Mapping[str, str]
+    """Which file each is to mean."""
+    versions: Mapping[str, Claim]
+    """Versions of datasets by their URIs, those before that others go out from."""
 
 
-def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status: str | None) -> Outcome:
+def claimed(outputs: Sequence[Output]) -> Claims:
+    """Return what the files of a run claim.
+
+    Raises:
+        RegistrationError: two files claim one alias, or a sidecar asks for what cannot be.
+    """
+    described = [output for output in outputs if output.properties]
+    for output in described:
+        datums.check_properties(output.name, output.properties, RegistrationError)
+    return Claims(_claimed_aliases(described), _claimed_versions(described))
+
+
+def register(
+    registry: Registry, facts: Facts, outputs: Sequence[Output], status: str | None, claims: Claims | None = None
+) -> Outcome:
     """Register a run's outputs, and return what was done.
 
     Outputs that this run has registered before, with the same content, are not registered again. Aliases are moved and versions
@@ -36,12 +57,12 @@ def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status
         facts: The run.
         outputs: Files whose contents are kept already.
         status: How the run ended; None: it goes on, and more will follow.
+        claims: What `outputs` claim, if that is known already.
 
     Raises:
         RegistrationError: two files claim one alias, or a sidecar asks for what cannot be; nothing is registered.
     """
-    claims = claimed_aliases(outputs)
-    versions = claimed_versions(outputs)
+    wanted = claims or claimed(outputs)
 
     def work(connection: Connection, project: int) -> Outcome:
         run = runs.number(connection, project, facts)
@@ -52,12 +73,12 @@ def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status
             runs.finish(connection, run, facts, status)
         if status == "succeeded":
             # Before the aliases: who follows one of them finds the version that it was made with.
-            for uri, claim in sorted(versions.items()):
+            for uri, claim in wanted.versions.items():
                 own = [numbers[name] for name in claim.files]
                 made.append((uri, datasets.make(connection, project, run, claim, own, shown=registry.shown)))
             reason = aliases.Reason(datums.actor(), "run", run=run)
             # In one order for all runs, so that two of them never wait for each other.
-            for alias, name in sorted(claims.items()):
+            for alias, name in sorted(wanted.aliases.items()):
                 if not aliases.was_claimed(connection, project, alias, numbers[name], run):
                     aliases.move(connection, project, alias, numbers[name], reason)
                     moved.append((alias, numbers[name]))
@@ -67,7 +88,7 @@ def register(registry: Registry, facts: Facts, outputs: Sequence[Output], status
     return registry.write(work)
 
 
-def claimed_aliases(outputs: Sequence[Output]) -> dict[str, str]:
+def _claimed_aliases(outputs: Sequence[Output]) -> dict[str, str]:
     """Return which file each alias is to mean.
 
     Raises:
@@ -90,15 +111,14 @@ def claimed_aliases(outputs: Sequence[Output]) -> dict[str, str]:
     return claims
 
 
-def claimed_versions(outputs: Sequence[Output]) -> dict[str, Claim]:
-    """Return the versions of datasets that files are to be in, by their URIs.
+def _claimed_versions(outputs: Sequence[Output]) -> dict[str, Claim]:
+    """Return the versions of datasets that files are to be in, by their URIs, those before that others go out from.
 
     Raises:
         RegistrationError: what a sidecar says of one makes no sense.
     """
     claims: dict[str, Claim] = {}
     for output in outputs:
-        _check_tags(output)
         wanted = output.properties.get(DATASETS)
         if wanted is None:
             continue
@@ -107,7 +127,21 @@ def claimed_versions(outputs: Sequence[Output]) -> dict[str, Claim]:
         for version in wanted:
             settings = version if isinstance(version, dict) else {"uri": version}
             _claim(claims, output.name, settings)
-    return claims
+    return _in_order(claims)
+
+
+def _in_order(claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    found: dict[str, Claim] = {}
+    # One order for all runs, so that two of them never wait for each other.
+    pending = dict(sorted(claims.items()))
+    while pending:
+        ready = {uri: claim for uri, claim in pending.items() if claim.fresh or claim.base not in pending}
+        if not ready:
+            uri, claim = next(iter(pending.items()))
+            raise RegistrationError(f"{claim.files[0]}: {uri} goes out from {claim.base}, and that from {uri} again")
+        found |= ready
+        pending = {uri: claim for uri, claim in pending.items() if uri not in ready}
+    return found
 
 
 def _claim(claims: dict[str, Claim], file: str, settings: Mapping[str, object]) -> None:
@@ -125,28 +159,18 @@ def _claim(claims: dict[str, Claim], file: str, settings: Mapping[str, object]) 
     claims.setdefault(reference.uri, Claim(reference)).add(file, dict(settings))
 
 
-def _check_tags(output: Output) -> None:
-    tags = output.properties.get(datums.TAGS)
-    if tags is None:
-        return
-    if not isinstance(tags, list):
-        raise RegistrationError(f"{output.name}: {datums.TAGS} is {tags!r}; it must be a list of texts")
-    try:
-        for tag in tags:
-            checked(tag, "tag")
-    except OptionError as error:
-        raise RegistrationError(f"{output.name}: {datums.TAGS}: {error}") from None
-
-
 def _registered(connection: Connection, project: int, run: int, outputs: Sequence[Output]) -> tuple[dict[str, int], int]:
     """Return the number of each output, and how many of them are new."""
     table = schema.DATUMS
-    rows = connection.execute(select(table.c.id, table.c.name, table.c.sha256).where(table.c.run == run)).all()
+    columns = (table.c.id, table.c.name, table.c.sha256, table.c.purged)
+    rows = connection.execute(select(*columns).where(table.c.run == run)).all()
     known = {(row.name, row.sha256): row.id for row in rows}
     new = list({key: output for output in outputs if (key := (output.name, output.sha256)) not in known}.values())
     if known:
         again = [(known[output.name, output.sha256], output) for output in outputs if (output.name, output.sha256) in known]
         datums.describe_anew(connection, again)
+        # Their contents were given up, and have been kept once more.
+        datums.revive(connection, {row.id for row in rows if row.purged is not None} & {number for number, _ in again})
     added = datums.add(connection, project, run, new)
     known.update(((output.name, output.sha256), number) for output, number in zip(new, added, strict=True))
     return {output.name: known[output.name, output.sha256] for output in outputs}, len(new)

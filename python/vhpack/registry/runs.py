@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from vhpack.registry.records import Datum
 
 _R = schema.RUNS
 _I = schema.RUN_INPUTS
@@ -84,14 +83,9 @@ def finish(connection: Connection, run: int, facts: Facts, status: str) -> None:
 
 def pinned(connection: Connection, project: int, run_hash: str) -> list[Pin]:
     """Return what the inputs of a run mean, by input and position."""
-    joined = _I.join(_R, _R.c.id == _I.c.run)
-    statement = select(_I).select_from(joined).where(_R.c.project == project, _R.c.hash == run_hash)
-    rows = connection.execute(statement.order_by(_I.c.input, _I.c.position)).all()
+    rows = _pins(connection, project, run_hash)
     numbers = sorted({row.datum for row in rows})
-    known: dict[int, Datum] = {}
-    for start in range(0, len(numbers), 500):
-        some = numbers[start : start + 500]
-        known |= zip(some, datums.read(connection, schema.DATUMS.c.id.in_(some)), strict=True)
+    known = dict(zip(numbers, datums.of_numbers(connection, numbers), strict=True))
     return [Pin(row.input, row.position, row.requested, known[row.datum], row.name, row.folder, row.origin) for row in rows]
 
 
@@ -119,13 +113,15 @@ def pin(connection: Connection, project: int, request: Request) -> tuple[list[Pi
         NoTargetError: an alias has no target.
     """
     run_hash = request.facts.hash
-    known = {(found.input, found.requested) for found in pinned(connection, project, run_hash)}
+    earlier = _pins(connection, project, run_hash)
+    known = {(row.input, row.requested) for row in earlier}
     rows: list[dict[str, Any]] = []
     unknown: list[str] = []
     for each in request.wanted:
         new = [uri for uri in each.uris if (each.input, uri) not in known]
         for uri in dict.fromkeys(new):
-            found = _resolved(connection, project, uri, request)
+            found = _settled(earlier, uri) if request.facts.copied_from is None else []
+            found = found or _resolved(connection, project, uri, request)
             if not found:
                 unknown.append(uri)
             rows += [{"input": each.input, "requested": uri, **row} for row in found]
@@ -139,10 +135,8 @@ def pin(connection: Connection, project: int, request: Request) -> tuple[list[Pi
 def copy_pins(connection: Connection, project: int, facts: Facts, inputs: Sequence[str]) -> None:
     """Let the inputs of a run mean what those of the run mean that it was copied from."""
     assert facts.copied_from is not None  # noqa: S101 - who calls this has looked
-    known = {found.input for found in pinned(connection, project, facts.hash)}
-    theirs = connection.execute(
-        select(_I).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project, _R.c.hash == facts.copied_from)
-    ).all()
+    known = {row.input for row in _pins(connection, project, facts.hash)}
+    theirs = _pins(connection, project, facts.copied_from)
     names = ("input", "requested", "datum", "name", "folder", "origin")
     rows = [{name: getattr(row, name) for name in names} for row in theirs if row.input in inputs and row.input not in known]
     if rows:
@@ -196,6 +190,19 @@ def _record(row: Row[Any], inputs: tuple[Pin, ...] = ()) -> RunRecord:
     )
 
 
+def _pins(connection: Connection, project: int, run_hash: str) -> Sequence[Row[Any]]:
+    joined = _I.join(_R, _R.c.id == _I.c.run)
+    statement = select(_I).select_from(joined).where(_R.c.project == project, _R.c.hash == run_hash)
+    return connection.execute(statement.order_by(_I.c.input, _I.c.position)).all()
+
+
+def _settled(earlier: Sequence[Row[Any]], uri: str) -> list[dict[str, Any]]:
+    """Return what a URI means in a run that has asked for it before, be it for another input."""
+    named = next((row.input for row in earlier if row.requested == uri), None)
+    rows = [row for row in earlier if row.requested == uri and row.input == named]
+    return [{name: getattr(row, name) for name in ("datum", "name", "folder", "origin")} for row in rows]
+
+
 def _resolved(connection: Connection, project: int, uri: str, request: Request) -> list[dict[str, Any]]:
     reference = parse(uri)
     if reference.kind == "dataset":
@@ -217,13 +224,15 @@ def _resolved(connection: Connection, project: int, uri: str, request: Request) 
         origin = theirs.location
     else:
         origin = "local"
+    # Locked, where the database locks rows: nobody gives up its content before the pin can be seen.
+    connection.execute(select(schema.DATUMS.c.id).where(schema.DATUMS.c.id == datum).with_for_update(read=True))
     record = datums.get(connection, datum)
     return [{"datum": datum, "name": record.name.rpartition("/")[2], "folder": record.id, "origin": origin}]
 
 
 def _import(connection: Connection, project: int, theirs: Foreign) -> int:
     table = schema.DATUMS
-    known = connection.execute(select(table.c.id).where(table.c.uuid == theirs.id, table.c.project == project)).scalar()
+    known = connection.execute(select(table.c.id).where(table.c.uuid == theirs.id)).scalar()
     if known is not None:
         return int(known)
     row = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this code reads and writes."""
 VERSION_TABLE = "vhpack_version"
 
@@ -158,4 +158,53 @@ DATASET_TAGS = Table(
     METADATA,
     Column("version", ForeignKey("dataset_versions.id"), primary_key=True),
     Column("tag", Text, primary_key=True),
+)
+MODELS = Table(
+    "models",
+    METADATA,
+    Column("id", NUMBER, primary_key=True),
+    Column("uuid", String(32), nullable=False, unique=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("task_project", Text, nullable=False),
+    Column("connected", Text),
+    Column("comment", Text, nullable=False),
+    Column("framework", Text),
+    Column("config", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("destination", Text),
+    Column("current", BigInteger),
+    Column("versions", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("modified", BigInteger, nullable=False),
+    Column("published", BigInteger),
+    Index(None, "project", "name"),
+    Index(None, "project", "task"),
+)
+MODEL_VERSIONS = Table(
+    "model_versions",
+    METADATA,
+    Column("id", NUMBER, primary_key=True),
+    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("iteration", BigInteger),
+    Column("size", BigInteger),
+    Column("files", BigInteger),
+    Column("datum", ForeignKey("datums.id")),
+    Column("snapshot", Text),
+    Column("sources", Text),
+    Column("remark", Text),
+    Column("error", Text),
+    Column("created", BigInteger, nullable=False),
+    Column("stored", BigInteger),
+    UniqueConstraint("model", "number"),
+    Index(None, "datum"),
+    Index(None, "state"),
 )

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack.cloning import clone
 from vhpack.errors import ContentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 _STAGED = ".staged"
 _LOCK = ".lock"
 _FEW = 64  # files that are synced one by one; for more, one sync of the whole file system takes less
 _THREADS = 4
+_CHUNK = 1 << 20
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -34,6 +37,17 @@ class Content(NamedTuple):
     """Its time of modification when it was hashed: what has another one by now was changed since."""
     may_link: bool
     """The file may become the store's own, and read-only, where a copy would take room: nobody writes to it any more."""
+    may_grow: bool = False
+    """It is open for writing still: what was hashed is its beginning."""
+
+
+class Disk(NamedTuple):
+    """What is asked of the disk for many files at once; the engine does it, of which nothing here knows."""
+
+    adopt: Callable[[bytes, bytes, Sequence[int], Sequence[int]], list[int]]
+    """Given paths, second names, sizes and times of modification: link them, read-only; return the numbers of those left out."""
+    sync_system: Callable[[bytes], bool]
+    """Wait until all that is on the file system of a folder is on the disk; False: by such a call it does not promise that."""
 
 
 class Store:
@@ -44,7 +58,13 @@ class Store:
         self._clones = True
 
     def path(self, sha256: str) -> str:
-        """Return where a content is, or would be."""
+        """Return where a content is, or would be.
+
+        Raises:
+            ContentError: what a database says is a digest is none, and might lead to anywhere.
+        """
+        if len(sha256) != 64 or not _DIGITS.issuperset(sha256):  # noqa: PLR2004
+            raise ContentError(None, f"{sha256!r} is no SHA-256; the registry was not written by vhpack", self.folder)
         return f"{self.folder}/{sha256[:2]}/{sha256[2:]}"
 
     @contextlib.contextmanager
@@ -65,20 +85,25 @@ class Store:
         finally:
             os.close(descriptor)
 
-    def keep(self, contents: Sequence[Content]) -> None:
+    def keep(self, contents: Sequence[Content], disk: Disk) -> None:
         """Have all contents in the store and on the disk; to be called while it is `held`. The files stay where they are.
 
         Raises:
             ContentError: a file cannot be read, or has changed since it was hashed; or the store cannot be written to.
         """
+        if not contents:
+            return
+        contents = list({content.sha256: content for content in contents}.values())
         targets = [self.path(content.sha256) for content in contents]
         self._clones = True
         try:
             for folder in {target[:-63] for target in targets}:
                 os.makedirs(folder, exist_ok=True)
-            self._keep_all(contents, targets)
+            # By which it is known what the file system can do.
+            self._keep(contents[0], targets[0])
+            self._keep_all(self._not_adopted(contents[1:], targets[1:], disk))
             # Those that were there already, too: who put them there may not have come so far yet.
-            self._sync(targets)
+            self._sync(targets, disk)
         except OSError as error:
             if isinstance(error, ContentError):
                 raise
@@ -88,13 +113,27 @@ class Store:
                 error.filename,
             ) from None
 
-    def _keep_all(self, contents: Sequence[Content], targets: Sequence[str]) -> None:
+    def _not_adopted(self, contents: Sequence[Content], targets: Sequence[str], disk: Disk) -> list[tuple[Content, str]]:
+        """Link what can simply be linked, all at once, and return what has to be kept in another way."""
+        pairs = list(zip(contents, targets, strict=True))
+        if self._clones or len(pairs) <= _FEW:
+            return pairs
+        linkable = [pair for pair in pairs if pair[0].may_link]
+        left = disk.adopt(
+            b"\0".join(os.fsencode(content.path) for content, _ in linkable),
+            b"\0".join(os.fsencode(target) for _, target in linkable),
+            [content.size for content, _ in linkable],
+            [content.modified_ns for content, _ in linkable],
+        )
+        return [pair for pair in pairs if not pair[0].may_link] + [linkable[number] for number in left]
+
+    def _keep_all(self, pairs: Sequence[tuple[Content, str]]) -> None:
         def some(start: int) -> None:
-            for content, target in zip(contents[start::_THREADS], targets[start::_THREADS], strict=True):
+            for content, target in pairs[start::_THREADS]:
                 self._keep(content, target)
 
-        if len(contents) <= _FEW:
-            for content, target in zip(contents, targets, strict=True):
+        if len(pairs) <= _FEW:
+            for content, target in pairs:
                 self._keep(content, target)
             return
         from concurrent.futures import ThreadPoolExecutor
@@ -102,18 +141,6 @@ class Store:
         # Almost all of it is system calls, which other threads need not wait for.
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(some, range(_THREADS)))
-
-    def verify(self, sha256: str, size: int, name: str) -> str:
-        """Return the path of a content, read to its end and found to be what it was.
-
-        Raises:
-            ContentError: it is gone, or was altered.
-        """
-        path = self.path(sha256)
-        problem = self.problem(sha256, size)
-        if problem is not None:
-            raise ContentError(None, f"{name}: its content {path} {problem}", path)
-        return path
 
     def problem(self, sha256: str, size: int) -> str | None:
         """Return what is wrong with a content, or None."""
@@ -124,7 +151,7 @@ class Store:
                 if found != size:
                     return f"was altered: it has {found:,} bytes instead of {size:,}"
                 digest = hashlib.sha256(usedforsecurity=False)
-                while chunk := file.read(1 << 20):
+                while chunk := file.read(_CHUNK):
                     digest.update(chunk)
         except FileNotFoundError:
             return "is gone: it was removed, or is in the store of another machine"
@@ -134,70 +161,78 @@ class Store:
 
     def names(self) -> Iterator[tuple[str, int]]:
         """Return the digest and the size of each content."""
-        for folder in _listed(self.folder):
-            if len(folder.name) == 2 and _DIGITS.issuperset(folder.name):  # noqa: PLR2004
-                for entry in _listed(folder.path):
-                    if len(entry.name) == 62 and _DIGITS.issuperset(entry.name):  # noqa: PLR2004
-                        yield folder.name + entry.name, entry.stat(follow_symlinks=False).st_size
+        for folder, _ in _listed(self.folder):
+            if len(folder) == 2 and _DIGITS.issuperset(folder):  # noqa: PLR2004
+                for name, size in _listed(f"{self.folder}/{folder}", follow=False):
+                    if len(name) == 62 and _DIGITS.issuperset(name):  # noqa: PLR2004
+                        yield folder + name, size
 
     def remove(self, sha256: str) -> None:
         """Remove a content, if it is there; to be called while the store is held alone."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path(sha256))
+        _unlink(self.path(sha256))
 
     def sweep(self) -> int:
         """Remove what killed processes have left half-way, and return how many; to be called while the store is held alone."""
-        left = _listed(f"{self.folder}/{_STAGED}")
-        for entry in left:
-            os.unlink(entry.path)
+        left = [name for name, _ in _listed(f"{self.folder}/{_STAGED}", follow=False) if _DIGITS.issuperset(name)]
+        for name in left:
+            _unlink(f"{self.folder}/{_STAGED}/{name}")
         return len(left)
 
     def _keep(self, content: Content, target: str) -> None:
-        made = self._copied(content, target)
-        if made is None:
+        if content.may_grow:
+            self._begun(content, target)
             return
-        try:
-            _refuse_changed(content)
-            os.chmod(made, 0o444)
-            if made != target:
-                os.rename(made, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(made)
-            raise
+        if self._clones and self._cloned(content, target):
+            return
+        self._clones = False
+        if not (content.may_link and _linked(content, target, self._staged)):
+            self._copied(content, target)
 
-    def _copied(self, content: Content, target: str) -> str | None:
-        """Have a copy or a second name of a file, and return where; None: its content is there already.
+    def _cloned(self, content: Content, target: str) -> bool:
+        with self._staged() as staged:
+            if not clone(content.path, staged):
+                return False
+            _finish(content, staged, target)
+        return True
 
-        A name appears complete, and needs no other first.
-        """
-        if content.may_link and not self._clones:
-            try:
-                os.link(content.path, target)
-            except FileExistsError:
-                pass
-            except OSError:  # another file system, or one without links
-                content = content._replace(may_link=False)
-            else:
-                return target
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(target).st_size == content.size:
-                return None
-            os.unlink(target)  # damaged, and here is what it was
+    def _copied(self, content: Content, target: str) -> None:
+        # What is there already is read before it is believed: this file may be the last one that has the content.
+        if os.path.lexists(target) and not _is_writable(target) and self.problem(content.sha256, content.size) is None:
+            return
+        with self._staged() as staged:
+            shutil.copyfile(content.path, staged)
+            _finish(content, staged, target)
+
+    def _begun(self, content: Content, target: str) -> None:
+        """Keep as much of a file as was hashed, whatever has come behind that since."""
+        digest, left = hashlib.sha256(usedforsecurity=False), content.size
+        with self._staged() as staged:
+            with open(content.path, "rb") as file, open(staged, "xb") as copy:
+                while chunk := file.read(min(left, _CHUNK)):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                    left -= len(chunk)
+            if left or digest.hexdigest() != content.sha256:
+                raise _changed(content)
+            os.chmod(staged, _read_only(os.stat(content.path).st_mode))
+            os.rename(staged, target)
+
+    @contextlib.contextmanager
+    def _staged(self) -> Iterator[str]:
+        """Give a name for what is on its way into the store; nothing is left of it."""
         os.makedirs(f"{self.folder}/{_STAGED}", exist_ok=True)
         staged = f"{self.folder}/{_STAGED}/{secrets.token_hex(8)}"
-        if not (self._clones and clone(content.path, staged)):
-            self._clones = False
-            if content.may_link:
-                return self._copied(content, target)
-            shutil.copyfile(content.path, staged)
-        return staged
+        try:
+            yield staged
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staged)
 
-    def _sync(self, targets: Sequence[str]) -> None:
-        if len(targets) > _FEW:
-            _sync_all(self.folder)
+    def _sync(self, targets: Sequence[str], disk: Disk) -> None:
+        if len(targets) > _FEW and disk.sync_system(os.fsencode(self.folder)):
             return
-        for path in (*targets, *sorted({os.path.dirname(target) for target in targets}), self.folder):
+        folders = sorted({os.path.dirname(target) for target in targets})
+        for path in (*targets, *folders, self.folder, os.path.dirname(self.folder)):
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -205,26 +240,82 @@ class Store:
                 os.close(descriptor)
 
 
-def _refuse_changed(content: Content) -> None:
+def _linked(content: Content, target: str, staging: Callable[[], AbstractContextManager[str]]) -> bool:
+    """Make a file the store's own, and read-only; return whether the file system can do that.
+
+    It is read-only before it is in the store, so that no content is ever there that a program may still open to write to.
+    """
+    mode = _unchanged(content).st_mode
+    try:
+        os.chmod(content.path, _read_only(mode))
+    except PermissionError:  # another user's file
+        return False
+    try:
+        os.link(content.path, target)
+    except FileExistsError:
+        if not os.path.samefile(content.path, target):
+            # Of two that should be the same, the one that has just been hashed is known to be what it should be.
+            with staging() as staged:
+                os.link(content.path, staged)
+                os.rename(staged, target)
+    except OSError:  # another file system, one without links, or a file that has too many of them
+        os.chmod(content.path, stat.S_IMODE(mode))
+        return False
+    return True
+
+
+def _finish(content: Content, staged: str, target: str) -> None:
+    os.chmod(staged, _read_only(_unchanged(content).st_mode))
+    os.rename(staged, target)
+
+
+def _unchanged(content: Content) -> os.stat_result:
     found = os.stat(content.path)
     if (found.st_size, found.st_mtime_ns) != (content.size, content.modified_ns):
-        message = f"{content.path} changed while it was registered; register it when it is complete"
-        raise ContentError(None, message, content.path)
+        raise _changed(content)
+    return found
 
 
-def _listed(folder: str) -> list[os.DirEntry[str]]:
+def _changed(content: Content) -> ContentError:
+    message = f"{content.path} changed while it was registered; register it when it is complete"
+    return ContentError(None, message, content.path)
+
+
+def _read_only(mode: int) -> int:
+    """Return the mode of a content: nobody may write to it, and nobody may read it who could not before."""
+    return stat.S_IMODE(mode) & 0o555 | 0o400
+
+
+def _is_writable(path: str) -> bool:
+    return bool(os.stat(path, follow_symlinks=False).st_mode & 0o222)
+
+
+def _listed(folder: str, *, follow: bool = True) -> list[tuple[str, int]]:
+    """Return name and size of all that is no folder in a folder, and of each folder.
+
+    Unless `follow` says so, a link to a folder is none: what is removed by such a list must be the store's own.
+    """
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
+    except FileNotFoundError:
         return []
-
-
-def _sync_all(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return []
+        raise ContentError(error.errno, f"{folder} cannot be listed: {error.strerror}", folder) from None
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), folder)
+        with os.scandir(descriptor) as entries:
+            return sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries)
     finally:
         os.close(descriptor)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:  # nothing that was put there by us
+        pass
+    except OSError as error:
+        raise ContentError(error.errno, f"{path} cannot be removed: {error.strerror}", path) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select
 
 from vhpack.errors import RegistryError
-from vhpack.registry import datums, schema
+from vhpack.registry import datums, schema, sharing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,47 +61,55 @@ def why_kept(connection: Connection, number: int) -> str | None:
     return None if name is None else f"the alias {name!r} meant it, and can be rolled back to it"
 
 
+def model_of(connection: Connection, number: int) -> str | None:
+    """Return which version of which model a datum is, or None."""
+    models, versions = schema.MODELS, schema.MODEL_VERSIONS
+    joined = versions.join(models, models.c.id == versions.c.model)
+    condition = (versions.c.datum == number, versions.c.state.in_(("stored", "registered")))
+    found = connection.execute(
+        select(models.c.name, models.c.uuid, versions.c.number).select_from(joined).where(*condition)
+    ).first()
+    return None if found is None else f"it is version {found.number} of the model {found.name!r} ({found.uuid})"
+
+
 def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
     """Give up the content of a datum; what is known of it stays.
 
     Raises:
-        RegistryError: something refers to it.
+        RegistryError: something refers to it, or the store is that of other registries, too, and one of them cannot be asked.
     """
     with registry.store.held(alone=True):
+        theirs = sharing.needed_by_others(registry)
 
         def work(connection: Connection, project: int) -> Datum:
             del project
             # Locked, where the database locks rows: who lets an alias mean it waits, or is seen here.
             connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update())
-            why = None if force else why_kept(connection, number)
+            why = None if force else why_kept(connection, number) or model_of(connection, number)
             if why is not None:
                 raise RegistryError(f"{shown} is not purged: {why}; say so with force (--force) to purge it all the same")
             connection.execute(_D.update().where(_D.c.id == number, _D.c.purged.is_(None)).values(purged=datums.now()))
             return datums.get(connection, number)
 
         purged = registry.write(work)
-        _remove_unneeded(registry, [purged.sha256] if purged.sha256 and purged.location is None else [])
+        if purged.sha256 is not None and purged.location is None and purged.sha256 not in theirs | sharing.needed(registry):
+            registry.store.remove(purged.sha256)
     return purged
 
 
 def sweep(registry: Registry, *, unused_for: float | None, dry_run: bool) -> Swept:
-    """Remove contents that no datum has; with `unused_for`, purge datums older than so many seconds that nothing refers to."""
+    """Remove contents that no datum has; with `unused_for`, purge datums older than so many seconds that nothing refers to.
+
+    Raises:
+        RegistryError: the store is that of other registries, too, and one of them cannot be asked.
+    """
     with registry.store.held(alone=True):
-        purged: list[Datum] = []
-        if unused_for is not None:
-            before = datums.now() - int(unused_for * 1e6)
-
-            def work(connection: Connection, project: int) -> list[Datum]:
-                found = datums.read(connection, _unreferred() & (_D.c.project == project) & (_D.c.created <= before))
-                if not dry_run:
-                    condition = _unreferred() & (_D.c.project == project) & (_D.c.created <= before)
-                    connection.execute(_D.update().where(condition).values(purged=datums.now()))
-                return found
-
-            purged = registry.write(work)
-        needed = _needed(registry)
+        theirs = sharing.needed_by_others(registry)
+        before = None if unused_for is None else datums.now() - int(unused_for * 1e6)
+        purged = [] if before is None else _purge_unused(registry, before, dry_run=dry_run)
+        needed = sharing.needed(registry) | theirs
         if dry_run:
-            needed -= {datum.sha256 for datum in purged} - _needed(registry, besides=purged)
+            needed -= {datum.sha256 for datum in purged} - _needed_besides(registry, purged) - theirs
         orphans = [(sha256, size) for sha256, size in registry.store.names() if sha256 not in needed]
         staged = 0
         if not dry_run:
@@ -109,6 +117,25 @@ def sweep(registry: Registry, *, unused_for: float | None, dry_run: bool) -> Swe
                 registry.store.remove(sha256)
             staged = registry.store.sweep()
     return Swept(tuple(purged), len(orphans), sum(size for _, size in orphans), staged)
+
+
+def _purge_unused(registry: Registry, before: int, *, dry_run: bool) -> list[Datum]:
+    def work(connection: Connection, project: int) -> list[Datum]:
+        unused = select(_D.c.id).where(_unreferred(), _D.c.project == project, _D.c.created <= before)
+        if not dry_run:
+            # Locked, where the database locks rows, and then looked at again: who lets an alias or a run mean one of them
+            # meanwhile waits, or is seen by the second look.
+            locked = set(connection.execute(unused.with_for_update()).scalars())
+            numbers = [number for number in connection.execute(unused).scalars() if number in locked]
+        else:
+            numbers = list(connection.execute(unused).scalars())
+        found = datums.of_numbers(connection, sorted(numbers))
+        if not dry_run:
+            for some in datums.pieces(numbers):
+                connection.execute(_D.update().where(_D.c.id.in_(some)).values(purged=datums.now()))
+        return found
+
+    return registry.write(work)
 
 
 def _unreferred() -> ColumnElement[bool]:
@@ -123,20 +150,9 @@ def _unreferred() -> ColumnElement[bool]:
     return _D.c.purged.is_(None) & _D.c.location.is_(None) & ~or_(*(_D.c.id.in_(use) for use in uses))
 
 
-def _needed(registry: Registry, besides: Iterable[Datum] = ()) -> set[str | None]:
-    """Return the digests of all contents that datums, of any project, have in the store."""
+def _needed_besides(registry: Registry, besides: Iterable[Datum]) -> set[str | None]:
+    """Return the digests of the contents that other datums have in the store."""
     left_out = {datum.id for datum in besides}
     with registry.reading() as connection:
         rows = connection.execute(select(_D.c.uuid, _D.c.sha256).where(_D.c.purged.is_(None), _D.c.location.is_(None)))
         return {row.sha256 for row in rows if row.uuid not in left_out}
-
-
-def _remove_unneeded(registry: Registry, digests: Iterable[str]) -> None:
-    wanted = list(digests)
-    if wanted:
-        with registry.reading() as connection:
-            condition = (_D.c.sha256.in_(wanted), _D.c.purged.is_(None), _D.c.location.is_(None))
-            needed = set(connection.execute(select(_D.c.sha256).where(*condition)).scalars())
-        for sha256 in wanted:
-            if sha256 not in needed:
-                registry.store.remove(sha256)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from vhpack.yaml.memory import State
+    from vhpack.yaml.names import Definition
     from vhpack.yaml.values import Value
 
 _MOST_CALLS = 8  # functions of the file in one another
@@ -32,6 +33,9 @@ _READERS: Final = frozenset(
 # What reads the elements and hands them on.
 _SHALLOW: Final = frozenset(
     f"builtins.{name}" for name in ["sorted", "enumerate", "zip", "list", "tuple", "set", "dict", "reversed", "iter", "frozenset"]
+)
+_EATERS: Final = frozenset(
+    f"builtins.{name}" for name in ["all", "any", "dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple"]
 )
 _ENDS: Final = frozenset({"sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort"})
 
@@ -68,6 +72,8 @@ class Calls(Expressions):
     def __init__(self) -> None:
         super().__init__()
         self.running: list[Call] = []
+        self._plain_functions: dict[Definition, bool] = {}
+        self._bound: dict[Definition, tuple[frozenset[str], dict[str, ast.AST], dict[str, ast.AST]]] = {}
         self.followed: set[int] = set()
         """Functions that were followed where they are called, by the identity of their nodes."""
 
@@ -83,6 +89,8 @@ class Calls(Expressions):
         """Return what a call returns, its effects done."""
         assert isinstance(node, ast.Call)  # noqa: S101
         called = self.evaluate(frame, node.func)
+        if self._goes_through(called):
+            self.used_up.update(id(argument) for argument in node.args)
         arguments = self._arguments(frame, node)
         if isinstance(called, Known):
             return self._call_known(frame, node, called.name, arguments)
@@ -93,6 +101,12 @@ class Calls(Expressions):
         found = self._unfollowed(node, arguments)
         self.taint(called, found)
         return called.seen_at(node) if isinstance(called, Unknown) and isinstance(node.func, ast.Name) else found
+
+    def _goes_through(self, called: Value) -> bool:
+        """Say whether a function goes through what it is handed there and then, and keeps nothing of it."""
+        if isinstance(called, Method):
+            return called.name == "join" and isinstance(called.of, Const)
+        return isinstance(called, Known) and called.name in _EATERS and not self.is_replaced(called.name)
 
     def _arguments(self, frame: int, node: ast.Call) -> Arguments:
         found = Arguments()
@@ -360,7 +374,9 @@ class Calls(Expressions):
 
     def _call_function(self, node: ast.Call, function: Function, arguments: Arguments) -> Value:
         running = [call.node for call in self.running]
-        if not is_plain(function.node) or function.node in running or len(running) >= _MOST_CALLS:
+        if function.node not in self._plain_functions:  # looked at once, however often it is called
+            self._plain_functions[function.node] = is_plain(function.node)
+        if not self._plain_functions[function.node] or function.node in running or len(running) >= _MOST_CALLS:
             self.escape(function, node)
             return self._unfollowed(node, arguments)
         return self.enter(function, arguments, node)
@@ -399,7 +415,9 @@ class Calls(Expressions):
         return found
 
     def _frame(self, function: Function) -> Frame:
-        own, outer, around = bound_in(function.node)
+        if function.node not in self._bound:
+            self._bound[function.node] = bound_in(function.node)
+        own, outer, around = self._bound[function.node]
         elsewhere = dict.fromkeys(outer, 0)
         elsewhere.update({name: self.home(function.frame, name) for name in around})
         return Frame("function", function.frame, own, elsewhere)

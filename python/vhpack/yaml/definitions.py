@@ -23,11 +23,16 @@ class Definitions(Calls):
         super().__init__()
         self.definitions: list[Function] = []
         """All functions that were defined."""
+        self._bodies: dict[ast.ClassDef, tuple[frozenset[str], set[str], set[str]]] = {}
+        """Of classes, the names that they set, and those that they declare `global` and `nonlocal`."""
 
     def annotation(self, frame: int, node: ast.expr | None) -> None:
         """Evaluate an annotation that may do something, if Python does."""
-        if node is not None and any(isinstance(inner, ast.Call | ast.NamedExpr) for inner in ast.walk(node)):
+        inside = [] if node is None else [*ast.walk(node)]
+        if node is not None and any(isinstance(inner, ast.Call | ast.NamedExpr) for inner in inside):
             self.maybe(frame, node)
+        elif node is not None:
+            self.spend(node, len(inside) >> 3)
 
     def hidden(self, value: Value, node: ast.AST) -> Unknown:
         """Hand a value to something unknown, and return what comes of it."""
@@ -70,12 +75,13 @@ class Definitions(Calls):
     def define(self, frame: int, node: ast.stmt) -> bool:
         """Follow the definition of a function."""
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101
+        decorators = [(self.evaluate(frame, decorator), decorator) for decorator in node.decorator_list]
         function = Function(node, self.outer(frame), self.defaults(frame, node.args))
         self.definitions.append(function)
         self.capture(function.frame)
         value: Value = function
-        for decorator in reversed(node.decorator_list):
-            self.hidden(self.evaluate(frame, decorator), decorator)  # which is called with what it decorates
+        for found, decorator in reversed(decorators):
+            self.hidden(found, decorator)  # which is called with what it decorates
             value = unknown(node, "it is decorated")
         for argument in (*ast.walk(node.args), ast.arg("", node.returns)):
             self.annotation(frame, argument.annotation if isinstance(argument, ast.arg) else None)
@@ -87,11 +93,13 @@ class Definitions(Calls):
     def define_class(self, frame: int, node: ast.stmt) -> bool:
         """Follow the body of a class."""
         assert isinstance(node, ast.ClassDef)  # noqa: S101
-        bases = [self.evaluate(frame, base) for base in (*node.bases, *(keyword.value for keyword in node.keywords))]
         decorators = [self.evaluate(frame, decorator) for decorator in node.decorator_list]
-        outer, around = declared(node)
+        bases = [self.evaluate(frame, base) for base in (*node.bases, *(keyword.value for keyword in node.keywords))]
+        if node not in self._bodies:
+            self._bodies[node] = (frozenset(stored(ast.Module(node.body, []))), *declared(node))
+        own, outer, around = self._bodies[node]
         elsewhere = {name: self.home(frame, name) for name in around} | dict.fromkeys(outer, MODULE)
-        inner = self.open(Frame("class", frame, frozenset(stored(ast.Module(node.body, []))), elsewhere))
+        inner = self.open(Frame("class", frame, own, elsewhere))
         self.run(inner, node.body)
         held = self.state.names.pop(inner)
         for value in held.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from typing import Final
 
 from vhpack.yaml import notebook
@@ -120,6 +121,12 @@ def quiet_shell(node: ast.AST) -> bool:
         said = f"%%{texts[0]} {texts[1]}\n{texts[2]}"
     else:
         return False
+    return _is_nothing(said)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_nothing(said: str) -> bool:
+    """Say whether a cell does nothing to names; asked again each time that a function with it is called."""
     return notebook.python(said).strip() in ("", "pass")
 
 

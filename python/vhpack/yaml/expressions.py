@@ -56,6 +56,9 @@ class Expressions(Memory, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._depth = 0
+        self.used_up: set[int] = set()
+        """Generators that what they are handed to goes through there and then, by the identity of their nodes."""
+        self._later_bodies: dict[ast.AST, ast.Lambda] = {}
         self.decided: dict[ast.AST, None] = {}
         """What was taken for granted where something was chosen by it."""
         self._kinds: dict[type[ast.expr], Callable[[int, ast.expr], Value]] = {
@@ -156,7 +159,7 @@ class Expressions(Memory, ABC):
 
     def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
         full = f"{owner.name}.{name}"
-        if full in _NAMESPACES or full.endswith(".get_ipython"):
+        if any(full == name or full.endswith(f".{name}") for name in _NAMESPACES) or full.endswith(".get_ipython"):
             return self.lose_names(node)
         if self.is_replaced(full):
             return unknown(node, "it is replaced in this file")
@@ -177,9 +180,7 @@ class Expressions(Memory, ABC):
     def _named(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.NamedExpr)  # noqa: S101
         value = self.evaluate(frame, node.value)
-        while "*" in self.frames[frame].own:
-            frame = self.frames[frame].parent or 0  # a comprehension's own scope holds its targets only
-        self.bind(frame, node.target.id, value, node)
+        self.bind(self._walrus_frame(frame), node.target.id, value, node)
         return value
 
     # Operators
@@ -263,7 +264,17 @@ class Expressions(Memory, ABC):
             return self._multiplied(node, left, right)
         if isinstance(operation, ast.BitOr) and isinstance(left, Ref) and isinstance(right, Ref):
             return self._united(node, left, right)
+        if isinstance(operation, ast.Mod) and isinstance(left, Const) and isinstance(left.value, str) and self._is_shown(right):
+            return unknown(node)
         return self.folded(node, [left, right], lambda one, other: fold.binary(operation, one, other))
+
+    def _is_shown(self, value: Value) -> bool:
+        """Say whether a value is, or holds, lists and dicts that text is made of, which only looks at them."""
+        if isinstance(value, Items):
+            return any(map(self._is_shown, value.items)) and all(
+                isinstance(item, Const) or self._is_shown(item) for item in value.items
+            )
+        return isinstance(value, Ref) and not isinstance(self.content(value), Unknown | Attributes)
 
     def elements(self, value: Value) -> list[Value] | None:
         """Return the elements of a list or tuple that is known."""
@@ -388,6 +399,8 @@ class Expressions(Memory, ABC):
         assert isinstance(node, ast.FormattedValue)  # noqa: S101
         value = self._operand(frame, node.value)
         spec = self.evaluate(frame, node.format_spec) if node.format_spec else Const("")
+        if self._is_shown(value):
+            return unknown(node)
         if isinstance(value, Items):
             return self._lost(node, [value])
         return self.folded(node, [value, spec], lambda one, how: fold.formatted(one, node.conversion, str(how)))
@@ -474,7 +487,9 @@ class Expressions(Memory, ABC):
         if content is None or isinstance(content, Unknown | Attributes):
             return self._item_of_tuple(owner, key, node)
         if not isinstance(key, Const):
-            return self._lost(node, [key, owner])
+            lost = self._lost(node, [key])
+            self.taint_inner(owner, lost)  # any of its elements may be what is found
+            return lost
         try:
             found: Value = content[key.value]  # type: ignore[call-overload]
         except fold.FAILURES as error:
@@ -507,7 +522,7 @@ class Expressions(Memory, ABC):
         """Follow a comprehension as the loop that it is; what it makes is not told."""
         assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)  # noqa: S101
         found = unknown(node)
-        self.taint(self.evaluate(frame, node.generators[0].iter), found)
+        self._gone_through(self.evaluate(frame, node.generators[0].iter), found)
         own = frozenset(("*",)) | frozenset().union(*(stored(part.target) for part in node.generators))
         inner = self.open(Frame("function", frame, own))
         parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
@@ -515,7 +530,7 @@ class Expressions(Memory, ABC):
         def once() -> bool:
             for number, part in enumerate(node.generators):
                 if number:
-                    self.taint(self.evaluate(inner, part.iter), found)
+                    self._gone_through(self.evaluate(inner, part.iter), found)
                 for name in stored(part.target):
                     self.bind(inner, name, found, part.target)
                 for target in ast.walk(part.target):
@@ -529,7 +544,29 @@ class Expressions(Memory, ABC):
 
         self.repeated(node, once)
         self.close(inner)
+        if isinstance(node, ast.GeneratorExp) and id(node) not in self.used_up:
+            self._run_later(frame, node, own)
         return found
+
+    def _gone_through(self, value: Value, found: Unknown) -> None:
+        """Take the elements of a list or dict as handed on, and the value itself as only read."""
+        (self.taint_inner if self._is_shown(value) else self.taint)(value, found)
+
+    def _run_later(self, frame: int, node: ast.GeneratorExp, own: frozenset[str]) -> None:
+        """Take what is in a generator as done at any time from now on: whoever goes through it does it then."""
+        if node not in self._later_bodies:
+            names = ast.arguments([], [ast.arg(name) for name in own if name != "*"], None, [], [], None, [])
+            self._later_bodies[node] = ast.copy_location(ast.Lambda(names, node), node)
+        self.capture(self.outer(frame))
+        self.escape(Function(self._later_bodies[node], self.outer(frame)), node)
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.NamedExpr):
+                self.set_later(self._walrus_frame(frame), inner.target.id, inner)
+
+    def _walrus_frame(self, frame: int) -> int:
+        while "*" in self.frames[frame].own:
+            frame = self.frames[frame].parent or 0  # a comprehension's own scope holds its targets only
+        return frame
 
 
 def assumed_by(values: Iterable[Value]) -> tuple[ast.AST, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "valohai.yaml"
+_MOST = 16 << 20  # bytes; of the characters in them no more than a quarter is parsed
 
 
 def found_from(folder: str) -> str:
@@ -62,15 +64,33 @@ def relative(path: str, root: str) -> str:
     return found
 
 
-def text_of(path: str) -> str | None:
-    """Return a file's text, its line ends as they are; None if there is no file.
+def refuse_special(path: str) -> None:
+    """Refuse a pipe, a device and the like, which reading would wait for, and which cannot be replaced.
 
     Raises:
-        YamlError: it is no UTF-8.
+        YamlError: it is there, and no regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise YamlError(f"{path}: this is no regular file; name one")
+
+
+def text_of(path: str) -> str | None:
+    """Return what a file, or a pipe, holds, its line ends as they are; None if there is none.
+
+    Raises:
+        YamlError: it is no UTF-8, or too large.
         PackOSError: it cannot be read.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8")
+        with open(path, "rb") as file:
+            content = file.read(_MOST + 1)
+        if len(content) > _MOST:
+            raise YamlError(f"{path}: this is larger than {_MOST >> 20} MiB, and is not read")
+        return content.decode("utf-8")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vhpack.yaml.environments import environment_of
 from vhpack.yaml.names import ANYTHING, EVERYTHING, NAMESPACES, READERS, Frame, mangle, mentions, shadowed
-from vhpack.yaml.uses import Uses, uses_of
+from vhpack.yaml.uses import uses_of
 from vhpack.yaml.values import Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
 if TYPE_CHECKING:
     import ast
     from collections.abc import Hashable, Iterable
 
+    from vhpack.yaml.names import Definition
+    from vhpack.yaml.uses import Uses
     from vhpack.yaml.values import Content, Value
 
 Key: TypeAlias = "tuple[int, str] | int"
@@ -122,6 +124,8 @@ class Memory:
         self.sets_name = False
         """Whether a class of the file is told of classes that hold its instances, and may change them."""
         self._readers = READERS
+        self._uses: dict[Definition, Uses] = {}
+        """What functions do, once for each: a long one may be met ten thousand times."""
         self._anything: Unknown | None = None
         """Why any name of the module may be set at any time."""
         self._later: tuple[int, int, int] | None = None
@@ -338,6 +342,8 @@ class Memory:
             if value.name.endswith(".prepare"):
                 self.handed_on.append(why.root)
             return
+        if value.name == "builtins":
+            self.lose_names(why.root)  # `exec` is in it
         if value.name != "os.environ":  # whose variables are looked after by name
             self._lent.add(canonical(value.name))
         if value.name.removeprefix("builtins.") in EVERYTHING:
@@ -376,7 +382,7 @@ class Memory:
 
     def touch(self, function: Function) -> None:
         """Take what a function may do to names around it as done, now and later."""
-        uses: Uses = uses_of(function.node, self._readers)
+        uses = self._uses.get(function.node) or self._uses.setdefault(function.node, uses_of(function.node, self._readers))
         if uses.anything is not None:
             self._anything = self._anything or unknown(uses.anything, "any name may be set here, at any time")
         for name, node in uses.rebound.items():
@@ -388,6 +394,10 @@ class Memory:
                 if names is uses.called and isinstance(self.state.names.get(home, {}).get(name), Known):
                     continue  # a module does not change by its functions
                 self._touch(home, name, node, whole=whole)
+
+    def set_later(self, frame: int, name: str, node: ast.AST) -> None:
+        """Take a name as set to something unknown at any time from now on."""
+        self._unstable[self.frames[frame].elsewhere.get(name, frame), name] = unknown(node, "it may be set here, at any time")
 
     def _touch(self, home: int, name: str, node: ast.AST, *, whole: bool) -> None:
         why = unknown(node, f"a function that may be called at any time uses {name!r}")

@@ -99,7 +99,7 @@ _SETTING: Final = frozenset({"edit", "load", "macro", "pylab", "rerun", "reset",
 _BARE_SETTING: Final = frozenset({"pylab", "reset"})
 _BARE = re.compile(r"(?P<name>\w+)(?:[ \t]+(?![ \t=,(\[])(?P<rest>[^\r\n]*))?")
 _SETS = re.compile(r"(?:--?[\w-]+=)?(?P<name>[^\W\d]\w*)")
-_INTO = re.compile(r"(?P<name>[^\W\d]\w*)\s*<<")
+_INTO = re.compile(r"\b(?P<name>[^\W\d]\w*)\s*<<")
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?:\s*=|\s+\S).*")
 _ASSIGNED = re.compile(r"(?P<left>[^=!<>%#'\"]*[^=!<>%#'\"\s])\s*=\s*(?P<escape>!{1,2}|%)(?P<rest>.*)", re.DOTALL)
 _HELP = re.compile(r"\s*%{0,2}[\w.*\[\]'\"]+\?{1,2}\s*(#.*)?")
@@ -108,6 +108,7 @@ _ANYTHING: Final = "__anything__"
 _ANY_VARIABLE: Final = f"__magic__.environ[__magic__] = {_UNKNOWN}"
 _EXPANDED = re.compile(r"\{[^{}]*\(")  # IPython evaluates what stands in braces; what has no call does nothing
 _EARLIER = re.compile(r"_{1,3}|_\d+|Out|_oh")  # what an earlier cell's last expression gave
+_SAID = re.compile(r"_i{1,3}|_i\d+")  # the source of an earlier cell
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _cell_magic(lines: list[str], first: int) -> str:
     if _EXPANDED.search(lines[first]):
         return "\n".join([*([""] * first), _ANYTHING, *([""] * (len(lines) - first - 1))])
     above, below = [""] * first, lines[first + 1 :]
-    if name in _RUNS_PYTHON:
+    if name in _RUNS_PYTHON and not (name == "prun" and rest.strip()):  # which runs what stands on its line, too
         kept = [found["name"] for found in map(_SETS.fullmatch, rest.split()) if found] if name == "capture" else []
         if not set(kept).isdisjoint(re.findall(r"\w+", "\n".join(below))):
             # What the cell sets by that name is replaced when it ends.
@@ -334,8 +335,15 @@ def _environment(text: str) -> str:
 
 
 def keep_results(bodies: list[list[ast.stmt]]) -> None:
-    """Hand what the cells' expressions give to something unknown, if the notebook has a name for it: `_`, `Out[3]`."""
+    """Hand what the cells' expressions give to something unknown, if the notebook has a name for it: `_`, `Out[3]`.
+
+    Names of what the cells say themselves (`_i`, `_i3`) are set to that before each cell.
+    """
     names = {node.id for body in bodies for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Name)}
+    for name in filter(_SAID.fullmatch, names):
+        for body in filter(None, bodies):
+            said = ast.Assign([ast.Name(name, ast.Store())], ast.Call(ast.Name("__magic__", ast.Load()), [], []))
+            body.insert(0, ast.fix_missing_locations(ast.copy_location(said, body[0])))
     if not any(map(_EARLIER.fullmatch, names)):
         return
     for body in bodies:

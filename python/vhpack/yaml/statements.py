@@ -289,7 +289,7 @@ class Statements(Definitions):
         after: list[State] = []
         for case in node.cases:
             self.state = otherwise.copy()
-            self.spend(node, 1 + otherwise.size // 16)
+            self.spend(node, 1 + otherwise.size // 16 + sum(1 for _ in ast.walk(case.pattern)) // 8)
             for name in stored(case.pattern):
                 self.bind(frame, name, unknown(node.subject), node)
             if case.guard is not None:

@@ -14,6 +14,7 @@ from vhpack.step import key as option_key
 from vhpack.yaml import scalars
 from vhpack.yaml.document import Document, parse, unshared
 from vhpack.yaml.edits import Edits
+from vhpack.yaml.places import Place, Problem, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ DEFAULT_IMAGE: Final = "python:3.12-slim"
 _INSTALL: Final = "pip install -r requirements.txt"
 _INTERPOLATED = re.compile(r"\{.+?\}")
 _PASSED: Final = ("pass-as", "pass-true-as", "pass-false-as")
+_LISTS: Final = {"default_parameters": "parameters", "default_inputs": "inputs"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,31 @@ def updated(document: Document, wanted: Wanted) -> str:
     return text
 
 
+def kept(document: Document, wanted: Wanted) -> list[Problem]:
+    """Return a note on each list that stays as it is, since `prepare()` does not give it: code may have had it once.
+
+    Raises:
+        YamlError: as `updated`.
+    """
+    update = _Update(document, wanted)
+    number = update.find()
+    if number is None:
+        return []
+    step, node = update.meaning[number]["step"], update.step_node(number)
+    notes: list[Problem] = []
+    for argument, name in _LISTS.items():
+        held = step.get(name)
+        if argument in wanted.given or not isinstance(held, list) or not held:
+            continue
+        names = ", ".join(str(item.get("name")) if isinstance(item, dict) else str(item) for item in held)
+        message = f"note: {name} ({shortened(names)}) stay: {wanted.path} gives no {argument}; {argument}={{}} there removes them"
+        at = node.place(name)
+        key = node if at is None else node.pairs()[at][0]
+        shown = document.text[document.text.rfind("\n", 0, key.start) + 1 :].partition("\n")[0].rstrip("\r")
+        notes.append(Problem(document.name, message, Place(key.line, key.column + 1, max(1, len(key.text))), shown))
+    return notes
+
+
 def _compare(document: Document, text: str, expected: Any) -> None:  # noqa: ANN401
     """Make sure that the text means what was asked for, and nothing else has changed."""
     try:
@@ -158,15 +185,11 @@ class _Update:
 
     def apply(self) -> None:
         """Change the step that is there, or add it."""
-        if self.document.root is None:
-            self.meaning = []
-        elif self.document.root.kind != "sequence":
-            raise YamlError(f"{self.document.name}:1: this is no list of steps, pipelines and the like")
-        number = self._find()
+        number = self.find()
         if number is None:
             self._add()
             return
-        node = self._step_node(number)
+        node = self.step_node(number)
         step = self.meaning[number]["step"]
         command_node = node.value("command")
         if command_node is not None and command_node.kind == "sequence" and not command_node.flow:
@@ -174,11 +197,16 @@ class _Update:
         self._settings(node, step)
         self._command(node, step)
         made = generated(self.wanted)
-        for argument, name in (("default_parameters", "parameters"), ("default_inputs", "inputs")):
+        for argument, name in _LISTS.items():
             if argument in self.wanted.given:
                 self._entries(node, step, name, made.get(name, []))
 
-    def _find(self) -> int | None:
+    def find(self) -> int | None:
+        """Return which item of the file the step is."""
+        if self.document.root is None:
+            self.meaning = []
+        elif self.document.root.kind != "sequence":
+            raise YamlError(f"{self.document.name}:1: this is no list of steps, pipelines and the like")
         found = [
             number
             for number, item in enumerate(self.meaning)
@@ -207,7 +235,8 @@ class _Update:
             parted = bool(re.search(r"\n[ \t]*\r?\n[^\n]*$", self.document.text[: root.items[-1].start])) or len(root.items) == 1
             self.edits.insert_at_end([" " * root.column + line for line in lines], parted=parted and len(root.items) > 1)
 
-    def _step_node(self, number: int) -> Node:
+    def step_node(self, number: int) -> Node:
+        """Return where a step's keys stand."""
         assert self.document.root is not None  # noqa: S101
         item = self.document.root.items[number]
         step = item.value("step") if item.kind == "mapping" else None
@@ -282,7 +311,8 @@ class _Update:
         for at, item in enumerate(held):
             if at in matches:
                 self._entry(self._written(listed.items[at], listed.line, "an item"), item, made[matches[at]], name)
-        added = [item for number, item in enumerate(made) if number not in matches.values()]
+        paired = set(matches.values())
+        added = [item for number, item in enumerate(made) if number not in paired]
         gone = [at for at in range(len(held)) if at not in matches]
         if len(gone) == len(held):
             self.edits.rewrite(listed, made, offset=self._offset)
@@ -337,13 +367,18 @@ class _Update:
 
 
 def _matched(held: list[dict[str, Any]], made: list[dict[str, Any]]) -> dict[int, int]:
-    """Pair items by name, then those whose names are two spellings of one option."""
+    """Pair items by name, then those whose names are two spellings of one option; of several of a name, the first ones."""
     found: dict[int, int] = {}
     for same in (str, lambda name: option_key(str(name))):
+        taken = set(found.values())
+        free: dict[str, list[int]] = {}
+        for number in range(len(made) - 1, -1, -1):
+            if number not in taken:
+                free.setdefault(same(made[number]["name"]), []).append(number)
         for at, item in enumerate(held):
-            for number, other in enumerate(made):
-                if at not in found and number not in found.values() and same(item["name"]) == same(other["name"]):
-                    found[at] = number
+            numbers = free.get(same(item["name"])) if at not in found else None
+            if numbers:
+                found[at] = numbers.pop()
     return found
 
 

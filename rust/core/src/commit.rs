@@ -7,10 +7,8 @@ use crate::journal::Journal;
 use crate::pipeline::{Record, Written, cut_short};
 use crate::report::Remark;
 use crate::request::{Originals, PackOptions};
+use crate::reread::reread;
 use crate::sink::{Sink as _, StagedFile};
-
-/// Portion in which a staged archive is read back.
-const PORTION: usize = 1 << 20;
 
 /// An archive that has its name; proof of what was asked for: with originals to remove, that it was read back, that it
 /// and its name are on disk.
@@ -27,7 +25,7 @@ pub(crate) struct Committed {
 
 /// Check, sync where asked, publish.
 pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel: &CancelToken) -> Result<Committed> {
-    let Written { mut sink, length, records, skipped, digest, .. } = written;
+    let Written { sink, length, records, skipped, digest, .. } = written;
     if sink.length() != length || sink.length_on_disk()? != length {
         return Err(cut_short());
     }
@@ -40,7 +38,7 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
         sink.sync(check)?;
     }
     if removable {
-        read_back(&mut sink, length, digest, check)?;
+        read_back(&sink, length, digest, options.jobs, check)?;
     }
     check()?;
     // Another pack that ended meanwhile may have removed what this one has not seen, or is about to remove.
@@ -52,18 +50,16 @@ pub(crate) fn commit(written: Written<StagedFile>, options: &PackOptions, cancel
 }
 
 /// The staged bytes are those that were written: before originals go, the archive is read once from end to end.
-fn read_back(sink: &mut StagedFile, length: u64, digest: u128, check: impl Fn() -> Result<()>) -> Result<()> {
-    let mut portion = vec![0; PORTION];
+fn read_back(
+    sink: &StagedFile,
+    length: u64,
+    digest: u128,
+    jobs: usize,
+    check: impl Fn() -> Result<()> + Sync,
+) -> Result<()> {
     let mut seen = Digest::new();
-    let mut offset = 0;
-    while offset < length {
-        check()?;
-        let count = sink.read_back(offset, &mut portion)?;
-        if count == 0 {
-            return Err(cut_short());
-        }
-        seen.update(&portion[..count]);
-        offset += count as u64;
+    if reread(&mut seen, 0..length, jobs, |at, room| sink.read_back(at, room), check)? < length {
+        return Err(cut_short());
     }
     if seen.finish() == digest {
         return Ok(());

@@ -130,6 +130,9 @@ impl Error {
         let kind = ErrorKind::of(&cause);
         let next = match (kind, stage) {
             (ErrorKind::NoSpace, _) => "free some space or choose another target",
+            _ if matches!(cause.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                "ask for fewer jobs, or raise the limit on open files (`ulimit -n`)"
+            }
             (ErrorKind::Permission, Stage::Scan | Stage::Pack | Stage::Hash) => {
                 "make it readable or leave it out with exclude"
             }

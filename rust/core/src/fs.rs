@@ -355,17 +355,27 @@ pub(crate) fn rewind(file: impl AsFd, length: u64) -> io::Result<()> {
 }
 
 /// Hand the range to the disk; `wait` returns only when it is there. A hint: durability needs [`sync_file`].
-pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) {
+///
+/// A write that has failed is reported once to each open file, and this may be the call that is told of it, so that [`sync_file`]
+/// on the same one learns of nothing any more.
+pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) -> io::Result<()> {
     let mut flags = libc::SYNC_FILE_RANGE_WRITE;
     if wait {
         flags |= libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     }
-    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
-    // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call touches no memory of ours. Its
-    // result does not matter: `sync_file` reports every failed write.
+    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return Ok(()) };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call touches no memory of ours.
     #[expect(unsafe_code, reason = "no safe wrapper of this call exists")]
-    unsafe {
-        libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags);
+    let result = unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINTR) => write_back(file, offset as u64, length as u64, wait),
+        // Not known there, or not allowed: nothing was looked at.
+        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -497,6 +507,16 @@ pub(crate) fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
 /// Set an open file's modes.
 pub(crate) fn set_file_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
+}
+
+/// Set the modes of the file at a path.
+pub(crate) fn set_mode_of(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o7777))?)
+}
+
+/// Another name for the file at a path; fails when the name is taken.
+pub(crate) fn link(path: &Path, name: &Path) -> io::Result<()> {
+    Ok(rustix::fs::link(path, name)?)
 }
 
 /// A regular file under one name that belongs to this user and that no other may write to.

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result, Stage, reason, show};
 use crate::fs::{self, Held, Stamp};
 use crate::list::{self, Listed, Made, State};
 use crate::remove::{Folder, Original};
+use crate::reread::reread;
 use crate::target::{JOURNAL_SUFFIX, Target, dot_name};
 
 /// The name of the list beside `target`.
@@ -201,30 +202,23 @@ pub(crate) enum Earlier {
 }
 
 /// XXH3-128 of the archive that is there.
-pub(crate) fn digest_of(target: &Target, check: impl Fn() -> Result<()>) -> Result<u128> {
+pub(crate) fn digest_of(target: &Target, check: impl Fn() -> Result<()> + Sync) -> Result<u128> {
     let folder = fs::enter_directory(target.folder.as_os_str().as_bytes())
         .map_err(|error| Error::io(Stage::Remove, "read back", &target.shown, error))?;
     digest_in(&folder, target, check)
 }
 
-fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()>) -> Result<u128> {
+fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()> + Sync) -> Result<u128> {
     let failed = |error: io::Error| Error::io(Stage::Remove, "read back", &target.shown, error);
     let file = fs::open_file(folder, &target.name, false).map_err(failed)?;
-    let (mut digest, mut offset) = (Digest::new(), 0);
-    let mut portion = vec![0; 1 << 20];
-    loop {
-        check()?;
-        let count = fs::read_at(&file, &mut portion, offset).map_err(failed)?;
-        if count == 0 {
-            return Ok(digest.finish());
-        }
-        digest.update(&portion[..count]);
-        offset += count as u64;
-    }
+    let mut digest = Digest::new();
+    let read = |at, room: &mut [u8]| fs::read_at(&file, room, at).map_err(failed);
+    reread(&mut digest, 0..u64::MAX, 2, read, check)?;
+    Ok(digest.finish())
 }
 
 /// The list of an archive that was renamed without it, where that archive is the target now.
-pub(crate) fn under_another_name(target: &Target, check: &dyn Fn() -> Result<()>) -> Option<Distrusted> {
+pub(crate) fn under_another_name(target: &Target, check: &(dyn Fn() -> Result<()> + Sync)) -> Option<Distrusted> {
     let archive = target.replaces?;
     let own = name_for(&target.name);
     let next = next_name(&own);
@@ -297,7 +291,7 @@ pub(crate) struct Unfinished {
 
 impl Earlier {
     /// Look for a list beside the target, which was resolved before: a list that comes later is about a later archive.
-    pub fn find(target: &Target, check: &dyn Fn() -> Result<()>) -> Result<Self> {
+    pub fn find(target: &Target, check: &(dyn Fn() -> Result<()> + Sync)) -> Result<Self> {
         let name = name_for(&target.name);
         let list = target.folder.join(fs::path(&name));
         let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) else { return Ok(Self::Nothing) };
@@ -397,7 +391,7 @@ impl Unfinished {
     }
 
     /// The archive reads as it was written.
-    pub fn check_archive(&self, check: impl Fn() -> Result<()>) -> Result<()> {
+    pub fn check_archive(&self, check: impl Fn() -> Result<()> + Sync) -> Result<()> {
         let target = &self.target;
         if digest_in(&self.folder, target, check)? == self.listed.digest {
             return Ok(());

@@ -13,6 +13,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("vhpack is built for Linux: it leans on O_TMPFILE, getdents64 and /proc");
 
+mod adopt;
 mod bound;
 mod cancel;
 pub mod codec;
@@ -38,6 +39,7 @@ mod refuse;
 mod remove;
 mod report;
 mod request;
+mod reread;
 mod resume;
 mod scan;
 mod shard;
@@ -46,12 +48,13 @@ mod stem;
 mod target;
 mod threads;
 
+pub use adopt::{Adoption, adopt};
 pub use cancel::CancelToken;
 pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
 pub use folder::{exchange, sync_system};
 pub use growing::{End, Follower, Growing, Growth};
-pub use hash::{Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, sum_line};
+pub use hash::{Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, hash_both, sum_line};
 pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};

@@ -309,8 +309,9 @@ pub fn plan(request: &PackRequest, cancel: &CancelToken) -> Result<PlanReport> {
     let Prepared { target, shards_there, found, backlog } = prepare(request, cancel)?;
     let plan = Plan::new(found, &target, &shards_there, request.options.shard_size > 0, cancel)?;
     check_replaced(request, &backlog, &plan, &target, cancel)?;
-    if request.options.shard_size > 0 {
-        shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
+    let Shards { shards, .. } = shards(&request.options, &plan, target.clone(), &shards_there, cancel)?;
+    if request.options.manifest {
+        shards.iter().try_for_each(|(target, _)| manifest::check_place(target, request.options.force))?;
     }
     let (files, directories, links) = count(plan.entries());
     let sizes = shard::sizes(&plan, request.options.jobs, cancel)?;
@@ -399,10 +400,11 @@ fn check_replaced(
     cancel: &CancelToken,
 ) -> Result<()> {
     let sharded = request.options.shard_size > 0;
+    // First, since force would not help there.
+    backlog.protect(plan, request, cancel)?;
     if !request.options.force && !sharded {
         target.refuse_existing()?;
     }
-    backlog.protect(plan, request, cancel)?;
     // What is left of a tree whose files were packed and removed is no reason to replace their archive.
     let (files, _, links) = count(plan.entries());
     let exists = if sharded { !target.shards_there()?.is_empty() } else { target.exists() };

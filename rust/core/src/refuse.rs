@@ -13,6 +13,8 @@ pub(crate) enum Why<'a> {
     Ended,
     /// This folder, from which originals were removed, is not there, or another.
     Away(&'a Folder<'a>),
+    /// The disk of this folder has another number now, so that originals which are missing there may never have been removed.
+    Doubted(&'a Folder<'a>),
     /// The sources name this file, too, which is not one of those that are left.
     Extra(Vec<u8>),
     /// This file is left, and the same sources do not name it any more.
@@ -48,6 +50,10 @@ pub(crate) fn only_copy(list: &Unfinished, why: &Why<'_>, many: bool) -> Error {
                 "{holds} from {folder}, which {now}, and say the same call again to finish the removal; or {packs}; or remove {path}, which only ends the removal: what is left of the originals stays, and {target} may then be replaced"
             )
         }
+        Why::Doubted(folder) => format!(
+            "{holds} from {}, whose disk was mounted again under another number, and may be a copy from before there were originals, so nothing takes its place: {packs}; or remove {path}, which only ends the removal: what is left of the originals stays, and {target} may then be replaced",
+            show_bytes(folder.path)
+        ),
         Why::Extra(extra) => format!(
             "{holds}, and the sources name files that came later, such as {}: move those elsewhere and say the same call again to finish the removal; or {packs}",
             show_bytes(extra)

@@ -121,7 +121,7 @@ fn is_another(folder: &Folder<'_>) -> bool {
     folder.origin.is_some_and(|origin| fs::origin(folder.path).is_some_and(|now| now != origin))
 }
 
-/// Look for every original, by the folder that it was packed from; and whether all are there as they were packed.
+/// Look for every original, by the folder that it was packed from; and whether those that are there are as they were packed.
 pub(crate) fn presence<'a>(originals: &[Original<'a>], cancel: &CancelToken) -> Result<(Vec<Presence>, bool)> {
     let mut remover = Remover::<'a>::default();
     let mut known: Option<(&Folder<'_>, bool)> = None;
@@ -149,8 +149,7 @@ pub(crate) fn presence<'a>(originals: &[Original<'a>], cancel: &CancelToken) -> 
             Err(_) => Presence::Unknown,
         });
     }
-    let all_there = found.iter().all(|found| *found == Presence::There);
-    Ok((found, unchanged && all_there))
+    Ok((found, unchanged))
 }
 
 /// The folders that originals go from, in order.
@@ -264,14 +263,35 @@ pub(crate) fn remove_originals(
 /// What the sources still hold of a list when all that could go has gone.
 pub(crate) fn left<'a>(originals: &[Original<'a>], kept: &[Remark]) -> Vec<Original<'a>> {
     let kept: HashSet<&[u8]> = kept.iter().map(|remark| remark.path.as_os_str().as_bytes()).collect();
-    let stays = |original: &&Original<'_>| !original.standing.goes() || kept.contains(&original.path()[..]);
+    let own = own_names(originals);
+    let stays = |original: &&Original<'_>| match original.standing {
+        Standing::Reached => !is_gone_by_its_own_name(original, &own),
+        Standing::LeftOut => true,
+        Standing::File | Standing::Link => kept.contains(&original.path()[..]),
+    };
     originals.iter().filter(stays).copied().collect()
+}
+
+/// Device and inode of what goes, where some of it may also be reached through linked folders.
+fn own_names(originals: &[Original<'_>]) -> HashSet<(u64, u64)> {
+    if originals.iter().all(|original| original.standing != Standing::Reached) {
+        return HashSet::new();
+    }
+    let files = originals.iter().filter(|original| original.standing == Standing::File);
+    files.map(|original| (original.stamp.dev, original.stamp.ino)).collect()
+}
+
+/// Whether what was reached through a linked folder was packed by its own name, too, and has gone with that.
+fn is_gone_by_its_own_name(original: &Original<'_>, own: &HashSet<(u64, u64)>) -> bool {
+    own.contains(&(original.stamp.dev, original.stamp.ino))
+        && fs::lstat(fs::path(&original.path())).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Remarks on what was packed and is not the caller's to remove.
 pub(crate) fn reached<'o>(originals: &'o [Original<'_>]) -> impl Iterator<Item = Remark> + 'o {
+    let own = own_names(originals);
     let reached = originals.iter().filter(|original| original.standing == Standing::Reached);
-    reached.map(|original| {
+    reached.filter(move |original| !is_gone_by_its_own_name(original, &own)).map(|original| {
         let path = original.path();
         let same = fs::stat(fs::path(&path)).is_ok_and(|stat| Stamp::of(&stat) == original.stamp);
         let changed = if same { "" } else { ", and changed since it was packed" };

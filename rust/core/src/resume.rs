@@ -125,8 +125,9 @@ impl Backlog {
             Ok(reading) => reading,
             Err(cancelled) => return cancelled,
         };
-        match reading.away() {
-            Some((_, away)) if !list.ended => self.only_copy(list, &Why::Away(away)),
+        match (reading.away(), reading.doubted()) {
+            (Some((_, away)), _) if !list.ended => self.only_copy(list, &Why::Away(away)),
+            (None, Some((_, folder))) if !list.ended => self.only_copy(list, &Why::Doubted(folder)),
             _ => refuse::exists(error, list),
         }
     }
@@ -148,7 +149,7 @@ struct Reading<'b> {
     /// Which of them are on which list.
     lists: Vec<Range<usize>>,
     found: Vec<Presence>,
-    /// All are there, as they were packed.
+    /// Those that are there are as they were packed.
     unchanged: bool,
 }
 
@@ -239,6 +240,12 @@ impl<'b> Reading<'b> {
         Some((at, self.originals[at].folder))
     }
 
+    /// The first original on whose absence nobody can rely, and its folder.
+    fn doubted(&self) -> Option<(usize, &'b Folder<'b>)> {
+        let at = self.originals.iter().zip(&self.found).position(|(original, found)| original.is_doubted(*found))?;
+        Some((at, self.originals[at].folder))
+    }
+
     /// Why the plan's archive may not replace that of the list, as far as the caller can do something about it.
     fn why(&self, backlog: &Backlog, list: &Unfinished, plan: &Plan, named: &Paths, request: &PackRequest) -> Why<'b> {
         if list.ended {
@@ -246,6 +253,9 @@ impl<'b> Reading<'b> {
         }
         if let Some((_, folder)) = self.away() {
             return Why::Away(folder);
+        }
+        if let Some((_, folder)) = self.doubted() {
+            return Why::Doubted(folder);
         }
         let there = Paths::of(named, self.there().map(parts));
         let missed = self.there().find(|original| !named.contains(parts(original)));
@@ -284,6 +294,9 @@ pub(crate) fn finish(
     let names_what_is_left = named == Paths::of(&named, reading.there().map(parts));
     let all_there = reading.found.iter().all(|found| *found == Presence::There);
     let ended = backlog.unfinished.iter().all(|list| list.ended);
+    // Its list stays, so a file that came later, under the name of one that is gone, would be kept by this call and every other.
+    let left_out = || reading.there().any(|original| original.standing == Standing::LeftOut);
+    let doubted = reading.doubted().filter(|_| !ended && (!reading.unchanged || left_out()));
     // Nothing was removed, or all was brought back: packed again where that may be, else the archive holds it already.
     let again = all_there && !ended && (request.options.force || !reading.unchanged);
     if let Ok(plan) = plan
@@ -293,11 +306,16 @@ pub(crate) fn finish(
     {
         return Ok(None);
     }
-    if let Some((at, folder)) = reading.away() {
-        let on_it = backlog.unfinished.iter().zip(&reading.lists).find(|(_, range)| range.contains(&at));
-        if let Some((list, _)) = on_it {
-            return Err(backlog.only_copy(list, &Why::Away(folder)));
-        }
+    let on_it = |at: usize| backlog.unfinished.iter().zip(&reading.lists).find(|(_, range)| range.contains(&at));
+    if let Some((at, folder)) = reading.away()
+        && let Some((list, _)) = on_it(at)
+    {
+        return Err(backlog.only_copy(list, &Why::Away(folder)));
+    }
+    if let Some((at, folder)) = doubted
+        && let Some((list, _)) = on_it(at)
+    {
+        return Err(backlog.only_copy(list, &Why::Doubted(folder)));
     }
     // What was left out is in no archive: a removal that has ended cannot answer for it.
     let answers = !ended || reading.there().all(|original| original.standing != Standing::LeftOut);

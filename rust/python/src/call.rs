@@ -179,7 +179,8 @@ pub(crate) fn pack(
 #[pyfunction]
 #[pyo3(signature = (
     sources, literals, target, *, base=None, layout="tree", root=None, exclude=Vec::new(), hidden=false, symlinks="follow",
-    on_change="error", codec="auto", level=None, align=0, shard_size=0, jobs=None, memory=None, force=false,
+    on_change="error", codec="auto", level=None, align=0, shard_size=0, jobs=None, memory=None, manifest=false,
+    force=false,
 ))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python, where the stub names them")]
 pub(crate) fn plan(
@@ -200,6 +201,7 @@ pub(crate) fn plan(
     shard_size: u64,
     jobs: Option<usize>,
     memory: Option<u64>,
+    manifest: bool,
     force: bool,
 ) -> PyResult<PlanReport> {
     let default = PackOptions::default();
@@ -221,6 +223,7 @@ pub(crate) fn plan(
             shard_size,
             jobs: jobs.unwrap_or(default.jobs),
             memory: memory.unwrap_or(default.memory),
+            manifest,
             force,
             on_change,
             ..default

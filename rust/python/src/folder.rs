@@ -1,10 +1,11 @@
-//! `exchange` and `sync_system`: whole folders.
+//! `exchange` and `sync_system`: whole folders; `adopt`: many files of one.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use vhpack_core::{Adoption, Names, PackOptions};
 
 use crate::call::run;
 use crate::convert::exception;
@@ -23,4 +24,26 @@ pub(crate) fn exchange(py: Python<'_>, one: Vec<u8>, other: Vec<u8>) -> PyResult
 pub(crate) fn sync_system(py: Python<'_>, folder: Vec<u8>) -> PyResult<bool> {
     let folder = path(folder);
     run(py, None, |_, _| vhpack_core::sync_system(&folder))
+}
+
+#[pyfunction]
+pub(crate) fn adopt(
+    py: Python<'_>,
+    paths: Vec<u8>,
+    targets: Vec<u8>,
+    sizes: Vec<u64>,
+    modified: Vec<i64>,
+) -> PyResult<Vec<usize>> {
+    let (paths, targets) = (Names::from_joined(paths), Names::from_joined(targets));
+    let named = paths.iter().zip(targets.iter()).zip(sizes).zip(modified);
+    let files: Vec<_> = named
+        .map(|(((path, target), size), modified)| Adoption {
+            path: OsStr::from_bytes(path).as_ref(),
+            target: OsStr::from_bytes(target).as_ref(),
+            size,
+            modified,
+        })
+        .collect();
+    let jobs = PackOptions::default().jobs;
+    run(py, None, |_, cancel| vhpack_core::adopt(&files, jobs, cancel))
 }

@@ -93,6 +93,21 @@ pub(crate) fn hash_paths(
 }
 
 #[pyfunction]
+#[pyo3(signature = (names, *, algorithms, jobs=None))]
+pub(crate) fn hash_both(
+    py: Python<'_>,
+    names: &[u8],
+    algorithms: (String, String),
+    jobs: Option<usize>,
+) -> PyResult<Vec<(String, String)>> {
+    let names = Names::from_joined(names);
+    let algorithms = [convert::algorithm(&algorithms.0)?, convert::algorithm(&algorithms.1)?];
+    let jobs = jobs.unwrap_or(HashRequest::default().jobs);
+    let sums = run(py, None, |progress, cancel| vhpack_core::hash_both(&names, algorithms, jobs, progress, cancel))?;
+    Ok(sums.into_iter().map(|[one, other]| (one.to_string(), other.to_string())).collect())
+}
+
+#[pyfunction]
 #[pyo3(signature = (lines, *, algorithm=None, quiet=false, jobs=None, write=None, progress=None))]
 pub(crate) fn hash_check(
     py: Python<'_>,

@@ -3,6 +3,7 @@
 mod archive;
 mod call;
 mod convert;
+mod ending;
 mod folder;
 mod hash;
 mod manifest;
@@ -24,9 +25,11 @@ mod _vhpack {
     #[pymodule_export]
     use crate::call::{pack, plan};
     #[pymodule_export]
-    use crate::folder::{exchange, sync_system};
+    use crate::ending::run_at_exit;
     #[pymodule_export]
-    use crate::hash::{hash_check, hash_paths};
+    use crate::folder::{adopt, exchange, sync_system};
+    #[pymodule_export]
+    use crate::hash::{hash_both, hash_check, hash_paths};
     #[pymodule_export]
     use crate::manifest::{Manifest, ManifestMember};
     #[pymodule_export]

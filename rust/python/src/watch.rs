@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use vhpack_upload::Options;
 use vhpack_upload::watch::{Ended, Watcher as Inner};
 
 use crate::upload::exception;
@@ -24,12 +25,13 @@ impl Watcher {
 
 #[pymethods]
 impl Watcher {
-    /// `None` where another process watches the folder for this URI.
+    /// `None` where another process watches the folder for this URI on the server that the options name.
     #[staticmethod]
-    #[pyo3(signature = (folder, uri, *, state_dir))]
-    fn of(py: Python<'_>, folder: Vec<u8>, uri: &str, state_dir: &str) -> PyResult<Option<Self>> {
+    #[pyo3(signature = (folder, uri, options, *, state_dir))]
+    fn of(py: Python<'_>, folder: Vec<u8>, uri: &str, options: Options, state_dir: &str) -> PyResult<Option<Self>> {
         let folder = OsString::from_vec(folder);
-        let opened = py.detach(|| Inner::new(Path::new(&folder), uri, Path::new(state_dir)));
+        let place = vhpack_upload::place_of(uri, &options);
+        let opened = py.detach(|| Inner::new(Path::new(&folder), &place, Path::new(state_dir)));
         Ok(opened
             .map_err(|error| exception(py, &error, Some(Path::new(&folder)), Some(uri)))?
             .map(|inner| Self(Mutex::new(inner))))

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::destination::{Options, without_secrets};
+use crate::destination::{Options, place_of, without_secrets};
 use crate::error::Result;
 use crate::journal::{self, Journal, path_value, value_path};
 use crate::source::Identity;
@@ -31,6 +31,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// What tells the object that it becomes from every other.
+    pub fn place(&self) -> String {
+        place_of(&self.uri, &self.options)
+    }
+
     /// What is another about the file that bears the name now; `None` where nothing is, or nothing was noted. That it is missing
     /// is told by whoever opens it.
     pub fn differs(&self) -> Option<String> {

@@ -340,9 +340,9 @@ impl Target for Azure {
         Ok(())
     }
 
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
-        let (url, headers) = self.container.authorize(&Method::GET, &self.url, spanning(span)).await?;
-        let (status, crc64) = self.container.wire.read(&url, headers, span, &self.uri).await?;
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault> {
+        let (url, headers) = self.container.authorize(&Method::GET, &self.url, spanning(span, whole)).await?;
+        let (status, crc64) = self.container.wire.read(&url, headers, span, whole, &self.uri).await?;
         match self.fault(&Answer::of(status)) {
             Some(fault) => Err(fault),
             None => Ok(crc64),

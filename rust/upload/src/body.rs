@@ -1,7 +1,7 @@
 //! A request's body that is read from the source while it goes out: two pieces in memory, never a whole part. The file on disk is
 //! the buffer, so that a retry reads it again and a hundred parts in flight take 50 MB.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::checksum::{Digesting, Digests, Wanted};
 use crate::meter::{Bucket, Meter};
 use crate::source::{Source, read_exact};
+use crate::turns::Turns;
 
 /// Read at once. Below 128 KiB the calls begin to show; above 512 KiB a piece leaves the second-level cache before it is sent.
 pub(crate) const PIECE: u64 = 256 << 10;
@@ -30,6 +30,8 @@ const FRAME: usize = 128 << 10;
 #[derive(Clone)]
 pub(crate) struct Range {
     pub source: Arc<dyn Source>,
+    /// Of the disk that it lies on.
+    pub turns: Turns,
     pub offset: u64,
     pub length: u64,
     /// Bytes in hand, where they are few.
@@ -43,18 +45,21 @@ pub(crate) struct Range {
 
 impl Range {
     /// Bytes of a source of which nothing is known yet.
-    pub fn new(source: &Arc<dyn Source>, offset: u64, length: u64) -> Self {
-        Self { source: Arc::clone(source), offset, length, bytes: None, known: None, held: false }
+    pub fn new(source: &Arc<dyn Source>, turns: &Turns, offset: u64, length: u64) -> Self {
+        let (source, turns) = (Arc::clone(source), turns.clone());
+        Self { source, turns, offset, length, bytes: None, known: None, held: false }
     }
 }
 
-type Reading = JoinHandle<io::Result<(Bytes, Digesting)>>;
+type Reading = Pin<Box<dyn Future<Output = io::Result<(Bytes, Digesting)>> + Send + Sync>>;
 
 /// The body of one request.
 pub(crate) struct RangeBody {
     range: Range,
     read: u64,
     reading: Option<Reading>,
+    /// What it read, before that is wanted.
+    ahead: Option<io::Result<(Bytes, Digesting)>>,
     current: Bytes,
     left: u64,
     meter: Arc<Meter>,
@@ -71,6 +76,7 @@ impl RangeBody {
             range,
             read: 0,
             reading: None,
+            ahead: None,
             current: Bytes::new(),
             left,
             meter,
@@ -97,7 +103,18 @@ impl RangeBody {
         let length = PIECE.min(self.range.length - self.read);
         let (source, offset) = (Arc::clone(&self.range.source), self.range.offset + self.read);
         self.read += length;
-        self.reading = Some(tokio::task::spawn_blocking(move || read_piece(&*source, offset, length, digesting)));
+        let turns = self.range.turns.clone();
+        self.reading =
+            Some(Box::pin(async move { turns.run(move || read_piece(&*source, offset, length, digesting)).await }));
+    }
+
+    /// Have the piece that is read next on its way, whatever goes out meanwhile.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) {
+        if let Some(reading) = &mut self.reading
+            && let Poll::Ready(piece) = reading.as_mut().poll(context)
+        {
+            (self.reading, self.ahead) = (None, Some(piece));
+        }
     }
 
     /// The piece that was being read, and the next one begun.
@@ -143,7 +160,7 @@ pub(crate) async fn hash(range: &Range, wanted: Wanted) -> io::Result<Digests> {
         }
         Ok(digesting.finish())
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+    range.turns.run(work).await
 }
 
 impl Body for RangeBody {
@@ -156,6 +173,7 @@ impl Body for RangeBody {
             if this.left == 0 {
                 return Poll::Ready(None);
             }
+            this.poll_ahead(context);
             if let Some(pause) = &mut this.pause {
                 // Waiting for leave to send is no stall.
                 this.meter.touch();
@@ -175,10 +193,9 @@ impl Body for RangeBody {
                 this.meter.sent(frame.len() as u64);
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
-            let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
-            let Poll::Ready(outcome) = Pin::new(reading).poll(context) else { return Poll::Pending };
-            this.reading = None;
-            let piece = outcome.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+            let Some(piece) = this.ahead.take() else {
+                return if this.reading.is_some() { Poll::Pending } else { Poll::Ready(None) };
+            };
             if let Err(error) = piece.and_then(|(bytes, digesting)| this.take_piece(bytes, digesting)) {
                 this.left = 0;
                 this.meter.broke(&error);

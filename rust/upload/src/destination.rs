@@ -53,6 +53,23 @@ pub(crate) struct Destination {
     pub overwrite: bool,
 }
 
+/// Options that say which server a bucket is looked for on, behind the prefix of a cloud.
+const SERVERS: [&str; 6] = ["endpoint", "endpoint_url", "endpoint_url_s3", "base_url", "account_name", "use_emulator"];
+const PREFIXES: [&str; 4] = ["aws_", "google_", "azure_storage_", "azure_"];
+
+/// What tells an object from every other: two servers may have a bucket of the same name.
+pub fn place_of(uri: &str, options: &Options) -> String {
+    let mut place = uri.to_owned();
+    for (name, value) in options {
+        let plain = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        if SERVERS.contains(&plain) && !uri.starts_with("file:") {
+            place.push('\n');
+            place.push_str(value.trim_end_matches('/'));
+        }
+    }
+    place
+}
+
 pub(crate) fn bad(message: impl Into<String>) -> UploadError {
     UploadError::new(UploadErrorKind::BadDestination, message)
 }
@@ -218,6 +235,14 @@ mod tests {
         assert_eq!((object.bucket.as_str(), object.key.as_str()), ("bucket", "a b/%41+ü?#.bin"));
         assert_eq!(parse("file:///tmp/a%20b%25").unwrap().file(), PathBuf::from("/tmp/a b%"));
         assert_eq!(parse("file://localhost/tmp/a").unwrap().file(), PathBuf::from("/tmp/a"));
+    }
+
+    #[test]
+    fn one_name_on_two_servers_is_two_places() {
+        let at = |name: &str, value: &str| place_of("s3://bucket/x", &[(name.to_owned(), value.to_owned())].into());
+        assert_eq!(at("region", "x"), "s3://bucket/x");
+        assert_eq!(at("endpoint", "http://a/"), at("aws_endpoint_url", "http://a"));
+        assert_ne!(at("endpoint", "http://a"), at("endpoint", "http://b"));
     }
 
     #[test]

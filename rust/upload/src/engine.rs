@@ -12,7 +12,7 @@ use crate::asked::{self, Asked, AskedList};
 use crate::azure::{Azure, Container};
 use crate::body;
 use crate::credentials::Renewable;
-use crate::destination::{Destination, Options, Scheme, bad};
+use crate::destination::{Destination, Options, Scheme, bad, place_of};
 use crate::error::{Result, UploadError, UploadErrorKind};
 use crate::file::FileTarget;
 use crate::lanes::Lanes;
@@ -21,6 +21,7 @@ use crate::s3::{S3, Store};
 use crate::source::{Identity, Source};
 use crate::target::Target;
 use crate::transfer::{self, Job};
+use crate::turns::Turns;
 use crate::upload::Upload;
 use crate::web::HttpTarget;
 use crate::wire::Wire;
@@ -67,8 +68,12 @@ const LARGE_AT_ONCE: usize = 8;
 /// Whole files that are read at once to be compared: each keeps one of the threads that may block, and bodies need those, too.
 const HASHED_AT_ONCE: usize = 2;
 
-/// Threads that read, write and look names up; they end when there is nothing to do.
-const BLOCKING_THREADS: usize = 12;
+/// Threads that read, write and look names up; they end when there is nothing to do. One disk has eight of them and folders that are
+/// uploaded to four, so that two that hang leave some to the others.
+const BLOCKING_THREADS: usize = 32;
+
+/// Requests under way at folders: each keeps a thread, also while it waits for the bandwidth that was allowed.
+const FILE_LANES: usize = 4;
 
 /// What uploads to one bucket share.
 #[derive(Clone)]
@@ -91,9 +96,15 @@ struct Queue {
 struct Waiting {
     upload: Arc<Upload>,
     /// Which queue it stands in.
-    endpoint: String,
-    destination: Destination,
+    endpoint: Arc<str>,
+    /// Those of its destination: there may be many thousand that wait, most with the same.
+    options: Arc<Options>,
+    place: Arc<str>,
+    /// Options for another process to find, where they are not the destination's.
+    recorded: Option<Arc<Options>>,
     source: Option<Arc<dyn Source>>,
+    /// Of the disk that the source lies on.
+    turns: Turns,
     credentials: Option<Arc<Renewable>>,
     remove_after: bool,
     after: Option<Arc<Upload>>,
@@ -115,13 +126,17 @@ pub(crate) struct Shared {
     /// How much either half has.
     units: u32,
     hashing: Semaphore,
+    /// By the number of the disk; archives that grow have one of their own.
+    disks: Mutex<HashMap<u64, Turns>>,
     endpoints: Mutex<HashMap<String, Endpoint>>,
-    queues: Mutex<HashMap<String, Queue>>,
+    queues: Mutex<HashMap<Arc<str>, Queue>>,
     /// The upload that each target has now.
-    active: Mutex<HashMap<String, Active>>,
+    active: Mutex<HashMap<Arc<str>, Active>>,
     asked: Mutex<AskedList>,
     /// By target, the numbers of those that failed and are still on that list.
-    unfinished: Mutex<HashMap<String, Vec<u64>>>,
+    unfinished: Mutex<HashMap<Arc<str>, Vec<u64>>>,
+    /// The last few that were given.
+    options: Mutex<VecDeque<Arc<Options>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -153,6 +168,34 @@ impl Shared {
         self.hashing.acquire().await.ok()
     }
 
+    /// The same options once for all that wait with them.
+    fn shared_options(&self, options: &Options) -> Arc<Options> {
+        const KEPT: usize = 8;
+        let mut known = lock(&self.options);
+        if let Some(same) = known.iter().find(|one| ***one == *options) {
+            return Arc::clone(same);
+        }
+        known.truncate(KEPT - 1);
+        let new = Arc::new(options.clone());
+        known.push_front(Arc::clone(&new));
+        new
+    }
+
+    fn turns(&self, disk: u64) -> Turns {
+        lock(&self.disks).entry(disk).or_insert_with(Turns::new).clone()
+    }
+
+    /// The name of a destination's queue, once for all that stand in it.
+    fn queue(&self, endpoint: &str) -> Arc<str> {
+        let mut queues = lock(&self.queues);
+        if let Some((known, _)) = queues.get_key_value(endpoint) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = endpoint.into();
+        queues.insert(Arc::clone(&new), Queue::default());
+        new
+    }
+
     fn endpoint(&self, destination: &Destination, credentials: Option<&Arc<Renewable>>) -> Result<Endpoint> {
         let key = endpoint_key(destination, credentials);
         let mut endpoints = lock(&self.endpoints);
@@ -177,8 +220,7 @@ impl Shared {
             }
             Scheme::Azure => container = Some(Arc::new(Container::new(destination, wire()?)?)),
         }
-        // Copies to files keep a thread each, also while they wait for the bandwidth that was allowed.
-        let most = if destination.scheme == Scheme::File { BLOCKING_THREADS / 3 } else { usize::MAX };
+        let most = if destination.scheme == Scheme::File { FILE_LANES } else { usize::MAX };
         let lanes = Arc::new(Lanes::new(destination.concurrency.unwrap_or(LANES).min(most)));
         let endpoint = Endpoint { lanes, store, container, wire: plain };
         endpoints.insert(key, endpoint.clone());
@@ -233,12 +275,14 @@ impl Uploader {
             under_way: Arc::new(Semaphore::new(units as usize)),
             units,
             hashing: Semaphore::new(HASHED_AT_ONCE),
+            disks: Mutex::default(),
             settings,
             endpoints: Mutex::default(),
             queues: Mutex::default(),
             active: Mutex::default(),
             asked: Mutex::default(),
             unfinished: Mutex::default(),
+            options: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Mutex::new(None), pid: std::process::id() }
     }
@@ -359,9 +403,10 @@ impl Uploader {
         let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
         let upload = Arc::new(Upload::new(uri, path));
         let growing = source.is_some();
+        let place: Arc<str> = place_of(uri, recorded).into();
         let after = {
             let mut active = lock(&self.shared.active);
-            let before = active.get(uri).filter(|(before, _)| !before.state().ended()).cloned();
+            let before = active.get(&place).filter(|(before, _)| !before.state().ended()).cloned();
             if let Some((before, theirs)) = &before {
                 let same = theirs.zip(identity).is_some_and(|(theirs, ours)| theirs.same_bytes(&ours));
                 if same && before.path() == path && !before.is_cancelled() {
@@ -376,7 +421,7 @@ impl Uploader {
                 }
                 before.cancel();
             }
-            active.insert(uri.to_owned(), (Arc::clone(&upload), identity));
+            active.insert(Arc::clone(&place), (Arc::clone(&upload), identity));
             before.map(|(before, _)| before)
         };
         // An archive that grows is remembered by whoever packs it, and by its journal; what is signed for one use, by nobody.
@@ -387,11 +432,11 @@ impl Uploader {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Nobody will bring it to its end: the next call for this target must not wait for it.
-                end(&self.shared, uri, &upload, Err(error.clone()));
+                end(&self.shared, &place, &upload, Err(error.clone()));
                 return Err(error);
             }
         };
-        let endpoint = endpoint_key(&destination, credentials.as_ref());
+        let endpoint = self.shared.queue(&endpoint_key(&destination, credentials.as_ref()));
         let shared = Arc::downgrade(&self.shared);
         upload.set_forget(move || {
             if let Some((shared, number)) = shared.upgrade().zip(number) {
@@ -400,9 +445,12 @@ impl Uploader {
         });
         let waiting = Waiting {
             upload: Arc::clone(&upload),
-            endpoint: endpoint.clone(),
-            destination,
+            endpoint: Arc::clone(&endpoint),
+            options: self.shared.shared_options(options),
+            place,
+            recorded: (!std::ptr::eq(options, recorded)).then(|| self.shared.shared_options(recorded)),
             source,
+            turns: self.shared.turns(identity.map_or(0, |identity| identity.dev)),
             credentials,
             remove_after,
             after,
@@ -410,7 +458,7 @@ impl Uploader {
         };
         {
             let mut queues = lock(&self.shared.queues);
-            let queue = queues.entry(endpoint.clone()).or_default();
+            let queue = queues.entry(Arc::clone(&endpoint)).or_default();
             let line = if size > LARGE { &mut queue.large } else { &mut queue.small };
             line.push_back(waiting);
         }
@@ -459,8 +507,17 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
         };
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            let endpoint = waiting.endpoint.clone();
-            run(&shared, waiting).await;
+            let endpoint = Arc::clone(&waiting.endpoint);
+            let (upload, place) = (Arc::clone(&waiting.upload), Arc::clone(&waiting.place));
+            let inside = Arc::clone(&shared);
+            // A fault of ours in one of them must not keep those behind it, nor whoever waits for it, waiting for ever.
+            if let Err(stopped) = tokio::spawn(async move { run(&inside, waiting).await }).await {
+                let message = format!(
+                    "cannot upload to `{}`: vhpack failed ({stopped}), which is a fault of its own; upload it again, and report this",
+                    upload.uri()
+                );
+                end(&shared, &place, &upload, Err(UploadError::new(UploadErrorKind::Rejected, message)));
+            }
             if let Some(queue) = lock(&shared.queues).get_mut(&endpoint) {
                 queue.running -= 1;
                 queue.running_large -= usize::from(large);
@@ -471,23 +528,28 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, endpoint, destination, source, credentials, remove_after, after, number } = waiting;
-    let uri = destination.uri.clone();
+    let Waiting { upload, endpoint, options, place, source, turns, credentials, remove_after, after, .. } = waiting;
+    let (number, recorded) = (waiting.number, waiting.recorded);
     if !upload.begin() {
         // Cancelled while it waited; that is told already.
-        end(shared, &uri, &upload, Ok(()));
+        end(shared, &place, &upload, Ok(()));
         return;
     }
-    let outcome = match shared.place(&destination, credentials.as_ref()) {
-        Ok((target, lanes)) => {
+    let placed = Destination::parse(upload.uri(), &options)
+        .and_then(|destination| Ok((shared.place(&destination, credentials.as_ref())?, destination)));
+    let outcome = match placed {
+        Ok(((target, lanes), destination)) => {
             let job = Job {
                 shared: Arc::clone(shared),
                 upload: Arc::clone(&upload),
                 endpoint,
                 destination,
+                place: Arc::clone(&place),
+                recorded,
                 target,
                 lanes,
                 source,
+                turns,
                 remove_after,
                 after,
             };
@@ -498,22 +560,22 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
     let mut unfinished = lock(&shared.unfinished);
     if outcome.as_ref().is_err_and(|error| transfer::is_still_wanted(error.kind)) {
         // What the next process may still bring to its end stays on the list.
-        unfinished.entry(uri.clone()).or_default().extend(number);
+        unfinished.entry(Arc::clone(&place)).or_default().extend(number);
     } else {
-        let earlier = unfinished.remove(&uri).unwrap_or_default();
+        let earlier = unfinished.remove(&place).unwrap_or_default();
         let mut asked = lock(&shared.asked);
         number.into_iter().chain(earlier).for_each(|number| asked.done(number));
     }
     drop(unfinished);
-    end(shared, &uri, &upload, outcome);
+    end(shared, &place, &upload, outcome);
 }
 
 /// Bring an upload to its end; last of all, since whoever waits for it is to find nothing left to be done.
-fn end(shared: &Shared, uri: &str, upload: &Arc<Upload>, outcome: Result<()>) {
+fn end(shared: &Shared, place: &str, upload: &Arc<Upload>, outcome: Result<()>) {
     {
         let mut active = lock(&shared.active);
-        if active.get(uri).is_some_and(|(now, _)| Arc::ptr_eq(now, upload)) {
-            active.remove(uri);
+        if active.get(place).is_some_and(|(now, _)| Arc::ptr_eq(now, upload)) {
+            active.remove(place);
         }
     }
     upload.finish(outcome);

@@ -18,6 +18,7 @@ use crate::meter::{Bucket, Meter};
 use crate::plan::Limits;
 use crate::source::read_exact;
 use crate::target::{Listed, Part, Proof, Remote, Stale, Taken, Target};
+use crate::turns::blocking;
 use crate::wire::Span;
 
 /// The end of dot-names.
@@ -64,10 +65,6 @@ impl FileTarget {
         UploadError::io(kind, &format!("{attempt} `{}`", self.uri), cause, next).into()
     }
 
-    async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
-    }
-
     /// Copy a range into the staged file at `offset`.
     async fn copy(
         &self,
@@ -78,7 +75,7 @@ impl FileTarget {
         meter: &Arc<Meter>,
     ) -> Result<Digests, Fault> {
         let (bucket, counted) = (Arc::clone(&self.bucket), Arc::clone(meter));
-        let known = range.known;
+        let (known, turns) = (range.known, range.turns.clone());
         let ended = Ended::default();
         let stop = Arc::clone(&ended.0);
         let work = move || {
@@ -86,14 +83,16 @@ impl FileTarget {
             let mut digesting = Digesting::new(Wanted::default());
             let mut buffer = vec![0; PIECE.min(range.length) as usize];
             let mut done = 0;
-            while done < range.length {
+            loop {
                 if stop.load(Relaxed) {
                     // Nobody waits any more; what is staged for one request alone has nobody else to remove it.
-                    return if make {
-                        crate::disk::remove_file(&staged).and(Err(io::ErrorKind::Interrupted.into()))
-                    } else {
-                        Err(io::ErrorKind::Interrupted.into())
-                    };
+                    if make {
+                        crate::disk::remove_file(&staged)?;
+                    }
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                if done == range.length {
+                    return Ok(digesting.finish());
                 }
                 let piece = bucket.frame(PIECE.min(range.length - done) as usize);
                 let piece = &mut buffer[..piece];
@@ -111,9 +110,8 @@ impl FileTarget {
                 done += piece.len() as u64;
                 counted.sent(piece.len() as u64);
             }
-            Ok(digesting.finish())
         };
-        let digests = Self::blocking(work).await.map_err(|error| match Source::of(&error) {
+        let digests = turns.run(work).await.map_err(|error| match Source::of(&error) {
             Some(why) => Fault::new(
                 Class::Final,
                 UploadErrorKind::SourceChanged,
@@ -145,7 +143,7 @@ impl FileTarget {
             }
             crate::disk::open(folder)?.sync_all()
         };
-        Self::blocking(work).await.map_err(|error| self.failed("finish", &error))
+        blocking(work).await.map_err(|error| self.failed("finish", &error))
     }
 
     async fn crc_of(&self, path: PathBuf, span: Span) -> io::Result<(u64, u64)> {
@@ -165,7 +163,28 @@ impl FileTarget {
                 }
             }
         };
-        Self::blocking(work).await
+        blocking(work).await
+    }
+
+    /// Whether there is a file of this name, links not followed.
+    async fn is_there(path: PathBuf) -> bool {
+        blocking(move || crate::disk::symlink_metadata(path)).await.is_ok()
+    }
+
+    fn gone(staged: &Path) -> Fault {
+        let message = format!("`{}` has gone; start it again", staged.display());
+        Fault::new(Class::NoUpload, UploadErrorKind::Rejected, message)
+    }
+}
+
+/// Removes a staged file that has not got its name when nobody waits for it any more, at whatever moment that is.
+struct Staged(Option<PathBuf>);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let (Some(staged), Ok(here)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            here.spawn_blocking(move || crate::disk::remove_file(staged));
+        }
     }
 }
 
@@ -220,7 +239,8 @@ impl Target for FileTarget {
     }
 
     async fn head(&self) -> Result<Option<Remote>, Fault> {
-        match crate::disk::metadata(&self.path) {
+        let path = self.path.clone();
+        match blocking(move || crate::disk::metadata(path)).await {
             Ok(meta) => Ok(Some(Remote { size: Some(meta.len()), ..Remote::default() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("look at", &error)),
@@ -229,38 +249,37 @@ impl Target for FileTarget {
 
     async fn put(&self, range: Range, known: Digests, token: &str, meter: Arc<Meter>) -> Result<Taken, Fault> {
         let staged = self.staged(token);
+        let mut left = Staged(Some(staged.clone()));
         let copied = self.copy(staged.clone(), true, 0, range.clone(), &meter).await;
         let published = match copied {
             Ok(_) => self.publish(staged.clone()).await,
             Err(fault) => Err(fault),
         };
-        match published {
-            Ok(()) => Ok(Taken { tag: String::new(), digests: known }),
+        let fault = match published {
+            Ok(()) => {
+                left.0 = None;
+                return Ok(Taken { tag: String::new(), digests: known });
+            }
+            Err(fault) => fault,
+        };
+        let folder = self.folder().to_owned();
+        let is_folder = move || Ok(crate::disk::metadata(folder).is_ok_and(|folder| folder.is_dir()));
+        if fault.error.kind == UploadErrorKind::NoSuchBucket && blocking(is_folder).await.unwrap_or(false) {
             // Another process took it for what a killed one had left; it is written again.
-            Err(fault)
-                if fault.error.kind == UploadErrorKind::NoSuchBucket
-                    && crate::disk::metadata(self.folder()).is_ok_and(|folder| folder.is_dir()) =>
-            {
-                Err(Fault { class: Class::Again, ..fault })
-            }
-            Err(fault) => {
-                let _ = crate::disk::remove_file(staged);
-                Err(fault)
-            }
+            return Err(Fault { class: Class::Again, ..fault });
         }
+        // Before it is told that it failed: whoever hears that finds nothing left.
+        let _ = blocking(move || crate::disk::remove_file(staged)).await;
+        Err(fault)
     }
 
     async fn create(&self, token: &str) -> Result<String, Fault> {
-        if !self.overwrite && crate::disk::symlink_metadata(&self.path).is_ok() {
+        if !self.overwrite && Self::is_there(self.path.clone()).await {
             return Err(self.failed("create", &io::ErrorKind::AlreadyExists.into()));
         }
         let staged = self.staged(token);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o666)
-            .open(staged)
-            .map_err(|error| self.failed("create", &error))?;
+        let create = move || OpenOptions::new().write(true).create_new(true).mode(0o666).open(staged).map(drop);
+        blocking(create).await.map_err(|error| self.failed("create", &error))?;
         Ok(token.to_owned())
     }
 
@@ -273,12 +292,8 @@ impl Target for FileTarget {
         meter: Arc<Meter>,
     ) -> Result<Taken, Fault> {
         let staged = self.staged(upload);
-        if crate::disk::symlink_metadata(&staged).is_err() {
-            return Err(Fault::new(
-                Class::NoUpload,
-                UploadErrorKind::Rejected,
-                format!("`{}` has gone; start it again", staged.display()),
-            ));
+        if !Self::is_there(staged.clone()).await {
+            return Err(Self::gone(&staged));
         }
         let offset = range.offset;
         let digests = self.copy(staged, false, offset, range, &meter).await?;
@@ -286,26 +301,21 @@ impl Target for FileTarget {
     }
 
     async fn parts(&self, upload: &str) -> Result<Option<Vec<Listed>>, Fault> {
-        match crate::disk::symlink_metadata(self.staged(upload)) {
-            Ok(_) => Ok(None),
-            Err(_) => {
-                Err(Fault::new(Class::NoUpload, UploadErrorKind::Rejected, "the staged file has gone; start it again"))
-            }
-        }
+        let staged = self.staged(upload);
+        if Self::is_there(staged.clone()).await { Ok(None) } else { Err(Self::gone(&staged)) }
     }
 
     async fn complete(&self, upload: &str, parts: &[Part], whole: u64) -> Result<(), Fault> {
         let staged = self.staged(upload);
         let length: u64 = parts.iter().map(|part| part.length).sum();
-        let cut = OpenOptions::new().write(true).open(&staged).and_then(|file| file.set_len(length));
+        let at = staged.clone();
+        let cut = blocking(move || OpenOptions::new().write(true).open(at)?.set_len(length)).await;
         cut.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Fault::new(Class::NoUpload, UploadErrorKind::Rejected, "the staged file has gone; start it again")
-            }
+            io::ErrorKind::NotFound => Self::gone(&staged),
             _ => self.failed("finish", &error),
         })?;
         // A power cut may have taken parts that a killed process had written: what is published is what was read again.
-        let found = self.crc_of(staged.clone(), 0..u64::MAX).await.map_err(|error| self.failed("read", &error))?;
+        let found = self.crc_of(staged.clone(), 0..length + 1).await.map_err(|error| self.failed("read", &error))?;
         if found != (length, whole) {
             return Err(Fault::new(
                 Class::BadPart,
@@ -317,31 +327,37 @@ impl Target for FileTarget {
     }
 
     async fn abort(&self, upload: &str) -> Result<(), Fault> {
-        match crate::disk::remove_file(self.staged(upload)) {
+        let staged = self.staged(upload);
+        match blocking(move || crate::disk::remove_file(staged)).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.failed("remove the staged file of", &error)),
         }
     }
 
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
-        let found = self.crc_of(self.path.clone(), span.cloned().unwrap_or(0..u64::MAX)).await;
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault> {
+        // A byte more than there should be tells that there are more.
+        let span = span.start..span.end + u64::from(whole);
+        let found = self.crc_of(self.path.clone(), span).await;
         found.map(|(_, crc64)| crc64).map_err(|error| self.failed("read", &error))
     }
 
     async fn stale(&self) -> Result<Vec<Stale>, Fault> {
-        let Ok(entries) = crate::disk::read_dir(self.folder()) else { return Ok(Vec::new()) };
+        let folder = self.folder().to_owned();
         let name: String = self.path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
-        let mut found = Vec::new();
-        for entry in entries.flatten() {
-            let staged = entry.file_name().to_string_lossy().into_owned();
-            let middle = staged.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(SUFFIX));
-            if let Some(id) = middle.filter(|id| !id.contains('.')) {
-                let age = entry.metadata().and_then(|meta| meta.modified()).ok();
-                let age = age.map(|then| SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO));
-                found.push(Stale { id: id.to_owned(), age });
+        let look = move || {
+            let mut found = Vec::new();
+            for entry in crate::disk::read_dir(folder)?.flatten() {
+                let staged = entry.file_name().to_string_lossy().into_owned();
+                let middle = staged.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(SUFFIX));
+                if let Some(id) = middle.filter(|id| !id.contains('.')) {
+                    let age = entry.metadata().and_then(|meta| meta.modified()).ok();
+                    let age = age.map(|then| SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO));
+                    found.push(Stale { id: id.to_owned(), age });
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        };
+        Ok(blocking(look).await.unwrap_or_default())
     }
 }

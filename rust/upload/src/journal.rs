@@ -34,6 +34,10 @@ static LOCKED: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    /// How many bytes of it are whole lines.
+    good: u64,
+    /// Half a line stands behind them.
+    torn: bool,
     slot: Option<usize>,
 }
 
@@ -50,15 +54,15 @@ fn failed(path: &Path, attempt: &str, cause: &io::Error) -> UploadError {
     )
 }
 
-/// The journal of uploads to `uri`.
-pub(crate) fn place(state_dir: &Path, uri: &str) -> PathBuf {
-    state_dir.join(format!("{}.v{VERSION}.jsonl", hex(&sha256(uri.as_bytes())[..16])))
+/// The journal of uploads to an object, see `destination::place_of`.
+pub(crate) fn place(state_dir: &Path, object: &str) -> PathBuf {
+    state_dir.join(format!("{}.v{VERSION}.jsonl", hex(&sha256(object.as_bytes())[..16])))
 }
 
-/// The ledger of a watch of `folder` that uploads to `uri`.
-pub(crate) fn watch_place(state_dir: &Path, folder: &Path, uri: &str) -> PathBuf {
+/// The ledger of a watch of `folder` that uploads to a place.
+pub(crate) fn watch_place(state_dir: &Path, folder: &Path, place: &str) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
-    let both = [folder.as_os_str().as_bytes(), b"\0", uri.as_bytes()].concat();
+    let both = [folder.as_os_str().as_bytes(), b"\0", place.as_bytes()].concat();
     state_dir.join(format!("{}.watch-v{VERSION}.jsonl", hex(&sha256(&both)[..16])))
 }
 
@@ -102,21 +106,37 @@ impl Journal {
             file.set_len(good).map_err(|cause| failed(&path, "cut the torn end of", &cause))?;
             let slot =
                 LOCKED.iter().position(|slot| slot.compare_exchange(-1, file.as_raw_fd(), Relaxed, Relaxed).is_ok());
-            return Ok(Ok(Self { path, file, slot }));
+            return Ok(Ok(Self { path, file, good, torn: false, slot }));
         }
     }
 
     /// Append a record; `sync` waits until it would survive a power cut.
     pub fn append(&mut self, record: &Value, sync: bool) -> Result<()> {
         let line = line(record);
-        let written =
-            self.file.write_all(line.as_bytes()).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        let written = self.write(line.as_bytes()).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
         written.map_err(|cause| failed(&self.path, "write", &cause))
+    }
+
+    /// Write a line, or none of it: behind half a line, which a disk may have had room for, nothing would be believed any more.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.good)?;
+        }
+        self.torn = true;
+        if let Err(cause) = self.file.write_all(line) {
+            // Where this fails, too, the next line is not written before it is done.
+            self.torn = self.file.set_len(self.good).is_err();
+            return Err(cause);
+        }
+        self.torn = false;
+        self.good += line.len() as u64;
+        Ok(())
     }
 
     /// Begin anew with one record.
     pub fn restart(&mut self, record: &Value) -> Result<()> {
         self.file.set_len(0).map_err(|cause| failed(&self.path, "empty", &cause))?;
+        (self.good, self.torn) = (0, false);
         self.append(record, false)
     }
 
@@ -307,6 +327,19 @@ mod tests {
             prop_assert_eq!(records.len(), whole);
             prop_assert_eq!(good as usize, lines[..whole].concat().len());
         }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_takes_none_behind_it_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), "s3://bucket/x");
+        let Ok((mut journal, _)) = Journal::open(place.clone()).unwrap() else { panic!("it is free") };
+        journal.append(&json!({ "n": 1 }), false).unwrap();
+        // As a full disk leaves it: room for some of a line, and an error.
+        journal.file.write_all(b"{\"n\":").unwrap();
+        journal.torn = true;
+        journal.append(&json!({ "n": 2 }), false).unwrap();
+        assert_eq!(look(&place).unwrap().0, [json!({ "n": 1 }), json!({ "n": 2 })]);
     }
 
     #[test]

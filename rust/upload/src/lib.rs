@@ -31,6 +31,7 @@ mod source;
 mod sweep;
 mod target;
 mod transfer;
+mod turns;
 mod upload;
 pub mod watch;
 mod web;
@@ -38,7 +39,7 @@ mod wire;
 mod xml;
 
 pub use credentials::Renewable;
-pub use destination::Options;
+pub use destination::{Options, place_of};
 pub use engine::{Settings, Uploader};
 /// In a forked child: the descriptors that hold the parent's locks, to be closed by the caller. Takes no lock itself.
 pub fn descriptors_to_close_in_child() -> Vec<i32> {

@@ -35,6 +35,9 @@ pub(crate) struct S3 {
 
 type Query<'a> = &'a [(&'a str, &'a str)];
 
+/// Pages of a list that are asked for: ten have all parts that an upload may have. A server whose lists have no end is not believed.
+const PAGES: usize = 100;
+
 fn header(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);
@@ -204,7 +207,7 @@ impl Target for S3 {
 
     async fn parts(&self, upload: &str) -> Result<Option<Vec<Listed>>, Fault> {
         let (mut all, mut marker) = (Vec::new(), String::new());
-        loop {
+        for _ in 0..PAGES {
             let mut query = vec![("uploadId", upload), ("max-parts", "1000")];
             if !marker.is_empty() {
                 query.push(("part-number-marker", &marker));
@@ -228,6 +231,7 @@ impl Target for S3 {
             }
             next.clone_into(&mut marker);
         }
+        Err(self.unclear("end of the parts"))
     }
 
     async fn complete(&self, upload: &str, parts: &[Part], whole: u64) -> Result<(), Fault> {
@@ -261,14 +265,14 @@ impl Target for S3 {
         }
     }
 
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
-        self.store.read_back(&self.path, span, &self.uri).await
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault> {
+        self.store.read_back(&self.path, span, whole, &self.uri).await
     }
 
     async fn stale(&self) -> Result<Vec<Stale>, Fault> {
         let path = format!("{}/", self.store.prefix);
         let (mut all, mut after) = (Vec::new(), (String::new(), String::new()));
-        loop {
+        for _ in 0..PAGES {
             let mut query = vec![("uploads", ""), ("prefix", self.key.as_str()), ("max-uploads", "1000")];
             if !after.0.is_empty() {
                 query.extend([("key-marker", after.0.as_str()), ("upload-id-marker", after.1.as_str())]);
@@ -299,5 +303,6 @@ impl Target for S3 {
             }
             after = marker;
         }
+        Ok(all)
     }
 }

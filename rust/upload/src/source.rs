@@ -53,7 +53,7 @@ impl Identity {
     }
 }
 
-/// Bytes to send. `read_at` is called from threads that may block; the other functions return at once.
+/// Bytes to send. `read_at`, `settle`, `still` and `touched` are called from threads that may block; the other functions return at once.
 pub trait Source: Send + Sync {
     /// Where it lies, for messages and the journal.
     fn path(&self) -> &Path;
@@ -85,6 +85,9 @@ pub trait Source: Send + Sync {
 
     /// The state that `still` compares with; `None` while it grows.
     fn identity(&self) -> Option<Identity>;
+
+    /// Have every change from here on leave a trace that `still` sees.
+    fn settle(&self) {}
 
     /// Whether its bytes are those that it had from the beginning; what changed, else. Asked before each part and before
     /// anything is published.
@@ -169,6 +172,12 @@ impl Source for FileSource {
 
     fn identity(&self) -> Option<Identity> {
         Some(self.identity)
+    }
+
+    fn settle(&self) {
+        // Pages that a mapping has written to change again without a new time, until they have gone to the disk. What cannot be synced
+        // is sent all the same.
+        let _ = self.file.sync_data();
     }
 
     fn still(&self) -> std::result::Result<(), String> {

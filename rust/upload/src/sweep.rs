@@ -20,8 +20,8 @@ use crate::upload::Upload;
 pub struct Record {
     /// The journal's file.
     pub journal: PathBuf,
-    /// `sending` while its process lives, `interrupted` when it does not, `given up` where only its parts are left to be removed,
-    /// `unreadable` where it is none of ours.
+    /// `sending` while its process lives, `interrupted` when it does not, `packing` where that was packing what it sent, `given up`
+    /// where only its parts are left to be removed, `unreadable` where it is none of ours.
     pub state: &'static str,
     /// Where the upload goes.
     pub uri: String,
@@ -137,7 +137,7 @@ fn find(path: &Path) -> Found {
     match journal::look(path) {
         Ok((records, alive)) if records.is_empty() && !alive => Found::Empty,
         Ok((records, alive)) => match record::read(&records) {
-            Some(remembered) if journal::place(path.parent().unwrap_or(Path::new("")), &remembered.uri) == path => {
+            Some(remembered) if journal::place(path.parent().unwrap_or(Path::new("")), &remembered.place) == path => {
                 Found::Ours(remembered, alive)
             }
             _ => Found::Unreadable(alive, what_it_is(&records)),
@@ -158,7 +158,7 @@ fn what_it_is(records: &[serde_json::Value]) -> String {
 impl Uploader {
     /// All journals, those of living processes included.
     pub fn records(&self) -> Vec<Record> {
-        let mut found = Vec::new();
+        let (mut found, mut known) = (Vec::new(), HashSet::new());
         for path in journals(self.state_dir()) {
             let mut record = Record::unreadable(path.clone());
             match find(&path) {
@@ -168,22 +168,23 @@ impl Uploader {
                     record.error = Some(format!("the journal `{}` cannot be used: {why}; remove it", path.display()));
                 }
                 Found::Ours(remembered, alive) => {
-                    record.state = match (alive, remembered.given_up) {
-                        (true, _) => "sending",
-                        (false, true) => "given up",
-                        (false, false) => "interrupted",
+                    record.state = match (alive, remembered.given_up, remembered.growing) {
+                        (true, _, _) => "sending",
+                        (false, true, _) => "given up",
+                        (false, false, true) => "packing",
+                        (false, false, false) => "interrupted",
                     };
                     record.bytes_sent = remembered.parts.values().map(|part| part.length).sum();
                     record.bytes_total = remembered.total;
                     record.alive = alive;
                     record.created = remembered.created;
+                    known.insert(remembered.place);
                     record.uri = remembered.uri;
                     record.path = remembered.path;
                 }
             }
             found.push(record);
         }
-        let mut known: HashSet<String> = found.iter().map(|record| record.uri.clone()).collect();
         for path in lists(self.state_dir()) {
             let (records, alive) = match journal::look(&path) {
                 Ok(looked) => looked,
@@ -196,7 +197,7 @@ impl Uploader {
             };
             for (_, asked) in asked::left(&records) {
                 // What has begun has a journal that tells more.
-                if !known.insert(asked.uri.clone()) {
+                if !known.insert(asked.place()) {
                     continue;
                 }
                 found.push(Record {
@@ -217,7 +218,7 @@ impl Uploader {
 
     /// Take over every upload whose process is dead. Archives that were still growing wait for the call that packs them again.
     pub fn resume(&self, given: &Given) -> Vec<Arc<Upload>> {
-        let mut taken: Vec<Arc<Upload>> = Vec::new();
+        let (mut taken, mut known): (Vec<Arc<Upload>>, HashSet<String>) = Default::default();
         let mut silent = HashSet::new();
         for path in journals(self.state_dir()) {
             match find(&path) {
@@ -252,6 +253,7 @@ impl Uploader {
                         remove_after: remembered.remove_after,
                         created: remembered.created as u64,
                     };
+                    known.insert(remembered.place);
                     taken.extend(self.go_on(&asked, given));
                 }
                 Found::Unreadable(false, why) => {
@@ -263,7 +265,6 @@ impl Uploader {
                 }
             }
         }
-        let mut known: HashSet<String> = taken.iter().map(|upload| upload.uri().to_owned()).collect();
         for path in lists(self.state_dir()) {
             // Locked while it is taken over, so that of two processes that resume one gets each file.
             let (mut list, records) = match Journal::open(path.clone()) {
@@ -278,7 +279,7 @@ impl Uploader {
             self.clear_staged(&left);
             let mut kept = false;
             for (number, asked) in &left {
-                let begun = if known.insert(asked.uri.clone()) { self.go_on(asked, given) } else { None };
+                let begun = if known.insert(asked.place()) { self.go_on(asked, given) } else { None };
                 // What could not even be begun is on no other list.
                 if begun.as_ref().is_some_and(|upload| upload.error().is_some()) {
                     kept = true;
@@ -304,7 +305,7 @@ impl Uploader {
             let has_any = *staging
                 .entry(folder)
                 .or_insert_with_key(|folder| !names(folder, |name| name.ends_with(crate::file::SUFFIX)).is_empty());
-            if !has_any || crate::disk::metadata(journal::place(self.state_dir(), &asked.uri)).is_ok() {
+            if !has_any || crate::disk::metadata(journal::place(self.state_dir(), &asked.place())).is_ok() {
                 continue;
             }
             // What cannot be removed now is found by the next that looks.

@@ -119,8 +119,8 @@ pub(crate) trait Target: Send + Sync {
     /// Forget the parts.
     async fn abort(&self, upload: &str) -> Result<(), Fault>;
 
-    /// CRC-64 of what stands at the target, or of a span of that, read back.
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault>;
+    /// CRC-64 of a span of what stands at the target, read back. Where that is to be the whole, another length gives another value.
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault>;
 
     /// Unfinished uploads to just this target, whoever began them.
     async fn stale(&self) -> Result<Vec<Stale>, Fault>;

@@ -4,6 +4,8 @@ pub(crate) mod parts;
 pub(crate) mod record;
 mod verify;
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use bytes::Bytes;
 use self::parts::abort_nameless;
 use crate::body::{self, PIECE, Range};
 use crate::checksum::{Digests, Wanted, hex};
-use crate::destination::{Destination, Scheme};
+use crate::destination::{Destination, Options, Scheme};
 use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
 use crate::journal::Journal;
@@ -23,6 +25,7 @@ use crate::plan;
 use crate::retry::{Before, Patience, random, until_answered};
 use crate::source::{Extent, FileSource, Source, read_exact};
 use crate::target::{Part, Proof, Target};
+use crate::turns::{Turns, blocking};
 use crate::upload::{State, Upload};
 
 /// How often a growing source is looked at.
@@ -45,11 +48,17 @@ pub(crate) struct Job {
     pub shared: Arc<Shared>,
     pub upload: Arc<Upload>,
     /// Which queue it stood in.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
     pub destination: Destination,
+    /// What tells the object from every other, by what was said of the server when it was asked for.
+    pub place: Arc<str>,
+    /// Options for another process to find, where they are not the destination's.
+    pub recorded: Option<Arc<Options>>,
     pub target: Box<dyn Target>,
     pub lanes: Arc<Lanes>,
     pub source: Option<Arc<dyn Source>>,
+    /// Of the disk that the source lies on.
+    pub turns: Turns,
     pub remove_after: bool,
     /// An upload to the same target that has to be over first.
     pub after: Option<Arc<Upload>>,
@@ -146,9 +155,13 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
     }
     let source: Arc<dyn Source> = match &job.source {
         Some(source) => Arc::clone(source),
-        None => Arc::new(FileSource::open(job.upload.path())?),
+        None => {
+            let path = job.upload.path().to_owned();
+            let opened = job.turns.run(move || Ok(FileSource::open(&path))).await;
+            Arc::new(opened.unwrap_or_else(|cause| Err(unopened(job.upload.path(), &cause)))?)
+        }
     };
-    if is_itself(job, &*source) {
+    if is_itself(job, &*source).await {
         let message =
             format!("`{}` is the file itself that is to be uploaded; choose another folder", job.destination.uri);
         return Err(UploadError::new(UploadErrorKind::BadDestination, message));
@@ -164,12 +177,31 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the destination is a name of the very file that is sent: by a link or another mount, names alone do not tell.
-fn is_itself(job: &Job, source: &dyn Source) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let there = (job.destination.scheme == Scheme::File).then(|| crate::disk::metadata(job.destination.file()));
-    let (Some(Ok(there)), Some(here)) = (there, source.identity()) else { return false };
-    (there.dev(), there.ino()) == (here.dev, here.ino)
+fn unopened(path: &Path, cause: &std::io::Error) -> UploadError {
+    UploadError::io(
+        UploadErrorKind::SourceMissing,
+        &format!("open `{}` to upload it", path.display()),
+        cause,
+        "try again",
+    )
+}
+
+/// Whether the destination is a name of the very file that is sent: by a link or another mount, names alone do not tell. An archive that
+/// grows has no name yet; then it is its folder and the name that it will have.
+async fn is_itself(job: &Job, source: &dyn Source) -> bool {
+    if job.destination.scheme != Scheme::File {
+        return false;
+    }
+    let (there, here, path) = (job.destination.file(), source.identity(), source.path().to_owned());
+    let look = move || {
+        let place = |path: &Path| crate::disk::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        if let Some(here) = here {
+            return Ok(place(&there)? == (here.dev, here.ino));
+        }
+        let (Some(to), Some(from)) = (there.parent(), path.parent()) else { return Ok(false) };
+        Ok(there.file_name() == path.file_name() && place(to)? == place(from)?)
+    };
+    blocking(look).await.unwrap_or(false)
 }
 
 impl Transfer<'_> {
@@ -219,8 +251,19 @@ impl Transfer<'_> {
         UploadError::io(UploadErrorKind::SourceMissing, &attempt, cause, "check the disk").into()
     }
 
-    fn still(&self) -> Result<(), Fault> {
-        self.source.still().map_err(|what| self.changed(&what))
+    fn range(&self, offset: u64, length: u64) -> Range {
+        Range::new(&self.source, &self.job.turns, offset, length)
+    }
+
+    /// Whether the source is as it was.
+    async fn look_at_source(&self) -> Result<(), String> {
+        let source = Arc::clone(&self.source);
+        let looked = self.job.turns.run(move || Ok(source.still())).await;
+        looked.unwrap_or_else(|cause| Err(crate::error::reason(&cause)))
+    }
+
+    async fn still(&self) -> Result<(), Fault> {
+        self.look_at_source().await.map_err(|what| self.changed(&what))
     }
 
     fn meter(&self) -> Arc<Meter> {
@@ -243,13 +286,13 @@ impl Transfer<'_> {
         let memory = self.job.shared.in_hand(length.min(PIECE)).await;
         let proof = target.proof();
         let wanted = target.wanted(proof);
-        let mut range = Range::new(&self.source, 0, length);
+        let mut range = self.range(0, length);
         let known = self.read_or_hash(&mut range, wanted).await?;
         drop(turn);
         range.known = Some(known.crc64);
         upload.set_checksum(known.crc64);
         // Looked at after the bytes were read: they are of one state of the file.
-        self.still()?;
+        self.still().await?;
         if let Some(there) = &there {
             upload.enter(State::Hashing);
             if self.is_same(there, length, &known, None).await? {
@@ -289,14 +332,17 @@ impl Transfer<'_> {
                 }
             }
         });
-        let put_tag = put.await.map_err(|fault| self.name_change(fault))?;
+        let put_tag = match put.await {
+            Ok(tag) => tag,
+            Err(fault) => return Err(self.name_change(fault).await),
+        };
         let told = put_tag.is_some_and(|tag| known.md5.is_some_and(|md5| tag.eq_ignore_ascii_case(&hex(&md5))));
         if told {
             self.seen.store(true, Relaxed);
         }
         if self.read_back.load(Relaxed) || (proof == Proof::ReadBack && !told) {
             upload.enter(State::Verifying);
-            return match self.compare_read_back(known.crc64).await {
+            return match self.compare_read_back(length, known.crc64).await {
                 // Written to, but not to be read: what the server acknowledged is all that can be known.
                 Err(fault)
                     if proof == Proof::ReadBack
@@ -311,9 +357,9 @@ impl Transfer<'_> {
     }
 
     /// What broke a body off is told with the file's name.
-    fn name_change(&self, fault: Fault) -> Fault {
+    async fn name_change(&self, fault: Fault) -> Fault {
         if fault.error.kind == UploadErrorKind::SourceChanged && !fault.error.message.contains('`') {
-            let what = self.source.still().err().unwrap_or(fault.error.message);
+            let what = self.look_at_source().await.err().unwrap_or(fault.error.message);
             return self.changed(&what);
         }
         fault
@@ -321,11 +367,11 @@ impl Transfer<'_> {
 
     /// Compare what stands at the target as a whole: by the server's own checksum of it, or by reading it.
     async fn look(&self) -> Result<(), Fault> {
-        let ours = self.job.upload.crc64();
+        let (ours, total) = (self.job.upload.crc64(), self.job.upload.bytes_total().unwrap_or_default());
         let told = self.ask(|_| self.job.target.head()).await?.and_then(|remote| remote.crc64);
         match (told, ours) {
             (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
-            (_, Some(ours)) => self.compare_read_back(ours).await,
+            (_, Some(ours)) => self.compare_read_back(total, ours).await,
             (_, None) => Err(Fault::new(Class::Final, UploadErrorKind::Corrupt, "its checksum is not known")),
         }
     }
@@ -356,9 +402,7 @@ impl Transfer<'_> {
             let digests = crate::checksum::of(&buffer, wanted);
             Ok((Bytes::from(buffer), digests))
         };
-        let outcome =
-            tokio::task::spawn_blocking(read).await.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)));
-        let (bytes, digests) = outcome.map_err(|error| self.unreadable(&error))?;
+        let (bytes, digests) = range.turns.run(read).await.map_err(|error| self.unreadable(&error))?;
         range.bytes = Some(bytes);
         Ok(digests)
     }
@@ -401,23 +445,24 @@ impl Transfer<'_> {
             );
             return keep(&why);
         }
-        if is_itself(self.job, &*self.source) {
+        if is_itself(self.job, &*self.source).await {
             return keep("its destination is the file itself");
         }
-        let same = self.source.still().is_ok() && {
-            use std::os::unix::fs::MetadataExt as _;
-            let named = crate::disk::symlink_metadata(path).ok();
-            named
-                .zip(self.source.identity())
-                .is_some_and(|(named, ours)| (named.dev(), named.ino()) == (ours.dev, ours.ino))
+        let (source, name) = (Arc::clone(&self.source), path.to_owned());
+        let remove = move || {
+            let named = crate::disk::symlink_metadata(&name).ok().map(|named| (named.dev(), named.ino()));
+            let same = source.still().is_ok()
+                && named.is_some()
+                && named == source.identity().map(|ours| (ours.dev, ours.ino));
+            if same { crate::disk::remove_file(&name).map(|()| true) } else { Ok(false) }
         };
-        if !same {
-            return keep("it has changed since; upload it again");
-        }
-        crate::disk::remove_file(path).map_err(|cause| {
+        let removed = self.job.turns.run(remove).await.map_err(|cause| {
             let attempt = format!("remove `{}`, which is uploaded", path.display());
             UploadError::io(UploadErrorKind::SourceMissing, &attempt, &cause, "remove it yourself")
         })?;
+        if !removed {
+            return keep("it has changed since; upload it again");
+        }
         self.job.upload.set_removed();
         Ok(())
     }

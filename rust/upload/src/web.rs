@@ -109,6 +109,8 @@ impl HttpTarget {
                 (Class::Busy, Unreachable, "try again later")
             }
             (_, StatusCode::REQUEST_TIMEOUT) => (Class::Again, Unreachable, "try again later"),
+            // An earlier request whose connection has gone may have it for as long as the server has not noticed.
+            (_, StatusCode::LOCKED) => (Class::Again, Unreachable, "wait until whoever writes to it has ended"),
             (_, status) if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
                 (Class::Again, Unreachable, "try again later")
             }
@@ -264,10 +266,10 @@ impl Target for HttpTarget {
         }
     }
 
-    async fn read_back(&self, span: Option<&Span>) -> Result<u64, Fault> {
-        let mut headers = spanning(span);
+    async fn read_back(&self, span: &Span, whole: bool) -> Result<u64, Fault> {
+        let mut headers = spanning(span, whole);
         headers.extend(self.headers.clone());
-        let (status, crc64) = self.wire.read(&self.uri, headers, span, &self.uri).await?;
+        let (status, crc64) = self.wire.read(&self.uri, headers, span, whole, &self.uri).await?;
         match self.fault(&Answer::of(status)) {
             Some(fault) => Err(fault),
             None => Ok(crc64),

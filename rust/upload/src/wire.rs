@@ -39,11 +39,11 @@ pub(crate) enum Payload {
 /// Bytes of an object, from the first on to before the second.
 pub(crate) type Span = std::ops::Range<u64>;
 
-/// Headers that ask for a span of an object, or for all of it.
-pub(crate) fn spanning(span: Option<&Span>) -> HeaderMap {
+/// Headers that ask for a span of an object; none where that is the whole.
+pub(crate) fn spanning(span: &Span, whole: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let text = span.map(|span| format!("bytes={}-{}", span.start, span.end.saturating_sub(1)));
-    if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+    let value = HeaderValue::from_str(&format!("bytes={}-{}", span.start, span.end.saturating_sub(1)));
+    if let (false, Ok(value)) = (whole, value) {
         headers.insert(RANGE, value);
     }
     headers
@@ -126,13 +126,14 @@ impl Wire {
         meter: Arc<Meter>,
         uri: &str,
     ) -> Result<Answer, Fault> {
-        let url = url.parse().map_err(|error| {
+        let url: reqwest::Url = url.parse().map_err(|error| {
             Fault::new(
                 Class::Final,
                 UploadErrorKind::BadDestination,
                 format!("`{url}` is no address: {error}; check the endpoint"),
             )
         })?;
+        let place = place(&url);
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
         let mut digests = None;
@@ -147,7 +148,7 @@ impl Wire {
                 Some(reqwest::Body::wrap(body))
             }
         };
-        let mut answer = self.watched(&meter, uri, self.exchange(request, &meter)).await?;
+        let mut answer = self.watched(&meter, uri, &place, self.exchange(request, &meter)).await?;
         if answer.status.is_success() {
             meter.keep();
         }
@@ -155,11 +156,13 @@ impl Wire {
         Ok(answer)
     }
 
-    /// An exchange, ended when nothing has moved for too long; that there was no answer is told with where it was to come from.
+    /// An exchange, ended when nothing has moved for too long; that there was no answer is told with where it was to come from, since
+    /// an object's name does not say which server was asked.
     async fn watched<T>(
         &self,
         meter: &Meter,
         uri: &str,
+        place: &str,
         exchange: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let watch = async {
@@ -180,8 +183,10 @@ impl Wire {
         };
         outcome.map_err(|mut fault| {
             if fault.class == Class::Again {
-                fault.error.message =
-                    format!("cannot upload to `{uri}`: {}; check the address and the network", fault.error.message);
+                fault.error.message = format!(
+                    "cannot upload to `{uri}` at {place}: {}; check the address and the network",
+                    fault.error.message
+                );
             }
             fault
         })
@@ -209,12 +214,14 @@ impl Wire {
         Ok(Answer { status: response.status(), headers, body: body.freeze(), digests: None })
     }
 
-    /// CRC-64 of what GET gives: of the whole object, or of a span of it, which `headers` must ask for where they are signed.
+    /// CRC-64 of what GET gives: a span of an object, which `headers` must ask for since they may be signed. What goes on behind the
+    /// end that it should have is read no further, and has another value.
     pub async fn read(
         &self,
         url: &str,
         headers: HeaderMap,
-        span: Option<&Span>,
+        span: &Span,
+        whole: bool,
         uri: &str,
     ) -> Result<(StatusCode, u64), Fault> {
         let lost =
@@ -223,19 +230,27 @@ impl Wire {
         let exchange = async {
             let mut response = self.client.get(url).headers(headers).send().await.map_err(lost)?;
             meter.touch();
-            if span.is_some() && response.status() == StatusCode::OK {
+            if !whole && response.status() == StatusCode::OK {
                 let message = "the server gives no spans of what it has";
                 return Err(Fault::new(Class::Unsupported, UploadErrorKind::Rejected, message));
             }
-            let mut digesting = Digesting::new(Wanted::default());
-            while let Some(piece) = response.chunk().await.map_err(lost)? {
+            let (mut digesting, mut left) = (Digesting::new(Wanted::default()), Some(span.end - span.start));
+            while let (Some(most), Some(piece)) = (left, response.chunk().await.map_err(lost)?) {
                 meter.touch();
                 digesting.update(&piece);
+                left = most.checked_sub(piece.len() as u64);
             }
             Ok((response.status(), digesting.finish().crc64))
         };
-        self.watched(&meter, uri, exchange).await
+        let place = url.parse().map_or_else(|_| url.to_owned(), |url| self::place(&url));
+        self.watched(&meter, uri, &place, exchange).await
     }
+}
+
+/// The server of an address: what follows may have been signed.
+fn place(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// An error and its causes: the outermost alone says "error sending request".

@@ -9,6 +9,9 @@ const DEEPEST: usize = 16;
 /// Nor is longer, once its elements are named in full: a hostile server must not make much of little.
 const LONGEST: usize = 16 << 20;
 
+/// Characters of what a server says that are told to people.
+const MOST_SAID: usize = 1000;
+
 /// Elements with text, in order: their path (`ListPartsResult/Part/ETag`) and the text. What is no XML gives what came before.
 pub(crate) fn texts(body: &[u8]) -> Vec<(String, String)> {
     let mut reader = Reader::from_reader(body);
@@ -92,7 +95,8 @@ pub(crate) fn error(body: &[u8]) -> Option<(String, String)> {
     let code = texts.iter().find(|(path, _)| path == "Error/Code" || path.ends_with("/Error/Code"))?;
     let message = texts.iter().find(|(path, _)| path.ends_with("Error/Message")).map_or("", |(_, text)| text);
     // Told on terminals, which take some characters for commands.
-    let plain = |text: &str| text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    let plain =
+        |text: &str| text.chars().take(MOST_SAID).map(|char| if char.is_control() { ' ' } else { char }).collect();
     Some((plain(&code.1), plain(message)))
 }
 

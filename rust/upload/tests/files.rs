@@ -7,11 +7,11 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use vhpack_upload::{Given, Options, Settings, State, Upload, UploadErrorKind, Uploader};
+use vhpack_upload::{Extent, Given, Identity, Options, Settings, Source, State, Upload, UploadErrorKind, Uploader};
 
 const PART: usize = 64 << 10;
 
@@ -294,4 +294,92 @@ fn a_full_disk_for_journals_is_an_error_and_the_original_stays() {
     let refused = ground.uploader(None).start(&path, &ground.target("x").1, &options(), None, true, true).unwrap_err();
     assert_eq!(refused.kind, UploadErrorKind::Journal);
     assert!(path.exists());
+}
+
+/// A file on a mount whose server has gone: whoever touches it waits until that is back.
+struct Hanging {
+    path: PathBuf,
+    door: Arc<Mutex<()>>,
+    at: At,
+}
+
+/// What of it hangs.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    Reading,
+    Looking,
+}
+
+impl Hanging {
+    fn hang(&self, at: At) {
+        if self.at == at {
+            drop(self.door.lock().unwrap());
+        }
+    }
+}
+
+impl Source for Hanging {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Complete(self.bound())
+    }
+
+    fn bound(&self) -> u64 {
+        3 * PART as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], _: u64) -> std::io::Result<usize> {
+        self.hang(At::Reading);
+        buffer.fill(7);
+        Ok(buffer.len())
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
+
+    fn still(&self) -> Result<(), String> {
+        self.hang(At::Looking);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_no_other_files_waiting() {
+    let ground = Ground::new();
+    let uploader = ground.uploader(None);
+    let door = Arc::default();
+    let shut = Mutex::lock(&door).unwrap();
+    // More of them than there are threads, at places of their own.
+    let hung: Vec<Arc<Upload>> = (0..40)
+        .map(|number| {
+            let at = if number % 2 == 0 { At::Reading } else { At::Looking };
+            let source = Arc::new(Hanging { path: ground.at("hung"), door: Arc::clone(&door), at });
+            let mut options = options();
+            options.insert("concurrency".to_owned(), (1 + number).to_string());
+            uploader.follow(source, &ground.target(&format!("hung-{number}")).1, &options, None).unwrap()
+        })
+        .collect();
+    for length in [10, 3 * PART] {
+        let path = ground.write("from", length);
+        let (target, uri) = ground.target("x");
+        done(&start(&uploader, &path, &uri));
+        assert_eq!(std::fs::read(path).unwrap(), std::fs::read(target).unwrap());
+    }
+    drop(shut);
+    hung.iter().for_each(|upload| done(upload));
+}
+
+#[test]
+fn an_archive_is_not_sent_onto_itself() {
+    let ground = Ground::new();
+    let uploader = ground.uploader(None);
+    std::os::unix::fs::symlink(ground.at("to"), ground.at("link")).unwrap();
+    let source = Hanging { path: ground.at("link/x"), door: Arc::default(), at: At::Reading };
+    let upload = uploader.follow(Arc::new(source), &ground.target("x").1, &options(), None).unwrap();
+    assert_eq!(fails(&upload), UploadErrorKind::BadDestination);
+    assert_eq!(ground.left(), [""; 0]);
 }

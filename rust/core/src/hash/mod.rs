@@ -119,6 +119,47 @@ pub fn hash(
     Ok(report)
 }
 
+/// Read files that are known to be there once, and return two digests of each, in the order in which they are named.
+///
+/// Names that share a folder are best named one behind the other. Nothing is looked up before a file is opened, so a link
+/// leads to its file, and a pattern is a name like any other.
+///
+/// ```
+/// use vhpack_core::{Algorithm, CancelToken, Progress, hash_both};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("a*.txt");
+/// # #[expect(clippy::disallowed_methods)]
+/// std::fs::write(&path, "abc")?;
+/// let algorithms = [Algorithm::Sha256, Algorithm::Xxh3];
+/// let sums = hash_both(&[path].into_iter().collect(), algorithms, 1, &Progress::default(), &CancelToken::default())?;
+/// assert_eq!(sums[0][1].to_string(), "06b05ab6733a618578af5f94892f3950");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn hash_both(
+    names: &Names,
+    algorithms: [Algorithm; 2],
+    jobs: usize,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<Vec<[Sum; 2]>> {
+    check_jobs(jobs)?;
+    let mut files = Files::default();
+    for name in names.iter() {
+        files.add(name);
+    }
+    progress.total_files.set(files.len() as u64);
+    progress.enter(Phase::Hash);
+    let wanted = OneOrTwo { first: algorithms[0], other: Some(algorithms[1]) };
+    let mut found = Vec::with_capacity(files.len());
+    work::run(&files, &|_| wanted, jobs, progress, cancel, |_, sums| {
+        let sums = sums?;
+        found.push([sums.first, sums.other.unwrap_or(sums.first)]);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// A list of digests to check files against.
 #[derive(Debug, Clone, Default)]
 pub struct CheckRequest {

@@ -48,7 +48,7 @@ pub(crate) fn run<S: Sink>(
 ) -> Result<Written<S>> {
     let method = Method::new(format, options);
     let budget = Budget::new(options.memory, options.jobs, method.around);
-    let output = Output::new(sink, method.frame, method.around, options.align, members.len(), progress);
+    let output = Output::new(sink, method.frame, method.around, options, members.len(), progress);
     let shared = Shared::new((plan, members), options, method, budget, cancel, progress, output);
     on_threads(budget.workers, || work(&shared));
     let closed = if shared.should_stop() { Ok(()) } else { Worker::new(&shared).close() };

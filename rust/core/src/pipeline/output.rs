@@ -14,10 +14,11 @@ use crate::frame::{Frame, gzip, tar, zip};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Remark;
-use crate::request::Stamps;
+use crate::request::{PackOptions, Stamps};
+use crate::reread::reread;
 use crate::sink::Sink;
 
-/// Portions in which the central directory is written and bytes are read back.
+/// Portions in which the central directory is written.
 const PORTION: usize = 1 << 20;
 
 pub(super) struct Output<S> {
@@ -25,6 +26,7 @@ pub(super) struct Output<S> {
     frame: Frame,
     around: Around,
     align: u16,
+    jobs: usize,
     /// What has been written of a compressed tar.
     pressed: Pressed,
     /// Where a large member of a compressed tar may have to be taken back to.
@@ -57,12 +59,20 @@ pub(crate) struct Written<S> {
 }
 
 impl<S: Sink> Output<S> {
-    pub fn new(sink: S, frame: Frame, around: Around, align: u16, members: usize, progress: &Progress) -> Self {
+    pub fn new(
+        sink: S,
+        frame: Frame,
+        around: Around,
+        options: &PackOptions,
+        members: usize,
+        progress: &Progress,
+    ) -> Self {
         Self {
             sink,
             frame,
             around,
-            align,
+            align: options.align,
+            jobs: options.jobs,
             pressed: Pressed::default(),
             mark: None,
             unsettled: Unsettled::default(),
@@ -182,7 +192,7 @@ impl<S: Sink> Output<S> {
         (record, hash): (Record, Option<u128>),
         plan: &Plan,
         stamps: Stamps,
-        check: impl Fn() -> Result<()>,
+        check: impl Fn() -> Result<()> + Sync,
         progress: &Progress,
     ) -> Result<()> {
         if self.frame == Frame::Zip {
@@ -205,20 +215,11 @@ impl<S: Sink> Output<S> {
     }
 
     /// Let the digest come to the end of what is written.
-    fn catch_up(&mut self, check: impl Fn() -> Result<()>) -> Result<()> {
-        let mut portion = std::mem::take(&mut self.portion);
-        portion.resize(PORTION, 0);
-        while self.digested < self.length {
-            check()?;
-            let count = self.sink.read_back(self.digested, &mut portion)?;
-            if count == 0 {
-                return Err(cut_short());
-            }
-            self.digest.update(&portion[..count]);
-            self.digested += count as u64;
-        }
-        self.portion = portion;
-        Ok(())
+    fn catch_up(&mut self, check: impl Fn() -> Result<()> + Sync) -> Result<()> {
+        let sink = &self.sink;
+        let read = |at, room: &mut [u8]| sink.read_back(at, room);
+        self.digested = reread(&mut self.digest, self.digested..self.length, self.jobs, read, check)?;
+        if self.digested < self.length { Err(cut_short()) } else { Ok(()) }
     }
 
     fn patch_header(&mut self, record: &Record, plan: &Plan, stamps: Stamps) -> Result<()> {
@@ -255,7 +256,7 @@ impl<S: Sink> Output<S> {
         mut self,
         plan: &Plan,
         stamps: Stamps,
-        check: impl Fn() -> Result<()>,
+        check: impl Fn() -> Result<()> + Sync,
         progress: &Progress,
     ) -> Result<Written<S>> {
         match self.frame {
@@ -357,7 +358,7 @@ impl<S: Sink> Output<S> {
         Ok(())
     }
 
-    fn end_around(&mut self, check: impl Fn() -> Result<()>) -> Result<()> {
+    fn end_around(&mut self, check: impl Fn() -> Result<()> + Sync) -> Result<()> {
         self.catch_up(check)?;
         let mut end = Vec::new();
         if self.around == Around::Gzip {

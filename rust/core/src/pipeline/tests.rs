@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run;
 use crate::cancel::CancelToken;
@@ -16,7 +17,7 @@ use crate::target::Target;
 /// Holds the archive, and fails at one of its calls.
 struct MemorySink {
     bytes: Vec<u8>,
-    calls: usize,
+    calls: AtomicUsize,
     fails_at: usize,
     sealed: u64,
     open: Option<Range<u64>>,
@@ -26,12 +27,11 @@ struct MemorySink {
 
 impl MemorySink {
     fn failing_at(fails_at: usize) -> Self {
-        Self { bytes: Vec::new(), calls: 0, fails_at, sealed: 0, open: None, behind: 0 }
+        Self { bytes: Vec::new(), calls: AtomicUsize::new(0), fails_at, sealed: 0, open: None, behind: 0 }
     }
 
-    fn call(&mut self) -> Result<()> {
-        self.calls += 1;
-        if self.calls == self.fails_at {
+    fn call(&self) -> Result<()> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) + 1 == self.fails_at {
             return Err(Error::new(ErrorKind::NoSpace, Stage::Pack, "full"));
         }
         Ok(())
@@ -54,7 +54,7 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    fn read_back(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         self.call()?;
         let rest = &self.bytes[offset as usize..];
         let count = rest.len().min(buffer.len());
@@ -117,7 +117,7 @@ fn fail_at_every_call(plan: &Plan, format: Format, all_jobs: &[usize]) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace, "{jobs} jobs, call {calls}"),
                 Ok(written) => {
                     assert_eq!((written.length, written.digest), (whole.length, whole.digest));
-                    assert!(written.sink.bytes == whole.sink.bytes && calls > written.sink.calls);
+                    assert!(written.sink.bytes == whole.sink.bytes && calls > written.sink.calls.into_inner());
                     break;
                 }
             }

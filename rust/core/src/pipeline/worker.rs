@@ -403,11 +403,17 @@ impl<'a, 'b, S: Sink> Worker<'a, 'b, S> {
     fn link(&mut self, index: u32, entry: &Entry, buffer: &mut Buffer) -> Result<(), Failure> {
         let name = self.shared.plan.name(entry);
         let folder = self.folder(entry)?;
-        let found = fs::read_link(folder, name).and_then(|end| Ok((end, fs::lstat_at(folder, name)?)));
-        let (end, stat) = found.map_err(|error| match error.kind() {
+        let found = fs::lstat_at(folder, name).and_then(|before| {
+            let end = fs::read_link(folder, name)?;
+            Ok((before, end, fs::lstat_at(folder, name)?))
+        });
+        let (before, end, stat) = found.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => Failure::Changed("is no longer a link".into()),
             _ => self.shared.open_failed(entry, error),
         })?;
+        if Stamp::of(&before) != Stamp::of(&stat) {
+            return Err(Failure::Changed("was replaced while it was packed".into()));
+        }
         // A zip has the end of a link as the member's bytes, a tar has it in the header.
         let (bytes, link) = match self.shared.method.frame {
             Frame::Zip => (&end[..], &b""[..]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pattern::{Exclude, Pattern};
 use super::source::{Lookup, Source, Start, absolute, base_name, parent};
-use super::walk::{Rules, Search, Task, walk};
+use super::walk::{Rules, Search, Task, is_absent, walk};
 use super::{Directory, EntryKind, Found, Listing};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage, show_bytes};
@@ -128,9 +128,14 @@ impl<'a> Gather<'a> {
         let (folder, name) = (parent(&path), base_name(&path));
         if !self.listings.contains_key(folder) {
             let mut directory = self.directory(folder.to_vec(), false)?;
-            let stat =
-                fs::stat(fs::path(folder)).map_err(|error| Error::io(Stage::Scan, "enter", fs::path(folder), error))?;
-            directory.identity = fs::identity(&stat);
+            match fs::stat(fs::path(folder)) {
+                Ok(stat) => directory.identity = fs::identity(&stat),
+                Err(error) if is_absent(&error) && self.lookup.tolerant => {
+                    self.skipped.push(Remark { path: fs::path(&path).into(), reason: "not there".into() });
+                    return Ok(());
+                }
+                Err(error) => return Err(Error::io(Stage::Scan, "enter", fs::path(folder), error)),
+            }
             self.listings.insert(folder.to_vec(), Listing::new(directory));
         }
         let Some(listing) = self.listings.get_mut(folder) else { return Ok(()) };
@@ -152,7 +157,7 @@ impl<'a> Gather<'a> {
         pattern: Pattern,
     ) -> Result<()> {
         let directory = self.directory(folder, is_link)?;
-        let expand = self.layout == Layout::Tree && !pattern.is_recursive();
+        let expand = self.layout == Layout::Tree && !pattern.ends_recursive();
         self.searches.push(Search { pattern, expand, matched: AtomicBool::new(false) });
         self.searched.push(text);
         self.task(directory, Some(self.searches.len() - 1), is_link, identity);

@@ -65,9 +65,14 @@ impl Pattern {
         Self { components: vec![Component::Name(Wildcard::new(b"*"))], directories_only: false }
     }
 
-    /// Whether the pattern itself says how deep to go, so that a folder it matches is not packed whole.
-    pub fn is_recursive(&self) -> bool {
-        self.components.iter().any(|component| matches!(component, Component::Recursive))
+    /// Whether the pattern itself says that everything below is meant, so that a folder it matches is not packed whole.
+    pub fn ends_recursive(&self) -> bool {
+        matches!(self.components.last(), Some(Component::Recursive))
+    }
+
+    /// Whether the pattern goes up again behind a wildcard.
+    pub fn goes_up(&self) -> bool {
+        self.components.iter().any(|component| matches!(component, Component::Parent))
     }
 
     /// Whether the last component spells out a sidecar's ending, and so asks for sidecars.

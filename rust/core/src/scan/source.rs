@@ -46,7 +46,7 @@ fn left(path: &[u8], reason: &str) -> Source {
 pub(super) struct Lookup<'a> {
     request: &'a PackRequest,
     /// Names that are not there are left out.
-    tolerant: bool,
+    pub tolerant: bool,
     /// What relative sources start from.
     pub working: Vec<u8>,
 }
@@ -155,10 +155,11 @@ impl<'a> Lookup<'a> {
             Kind::Directory if is_link => Ok(Source::Folder(Box::new(Start { path, identity: None }))),
             Kind::Directory => {
                 // Opened, since only that has a disk mounted which comes when it is wanted.
-                let identity = fs::enter_directory_itself(&path).and_then(fs::fstat).map(|stat| fs::identity(&stat));
-                let identity =
-                    Some(identity.map_err(|error| Error::io(Stage::Scan, "look up", fs::path(text), error))?);
-                Ok(Source::Folder(Box::new(Start { path, identity })))
+                match fs::enter_directory_itself(&path).and_then(fs::fstat) {
+                    Ok(stat) => Ok(Source::Folder(Box::new(Start { path, identity: Some(fs::identity(&stat)) }))),
+                    Err(error) if is_absent(&error) && self.tolerant => Ok(left(&path, "not there")),
+                    Err(error) => Err(Error::io(Stage::Scan, "look up", fs::path(text), error)),
+                }
             }
             Kind::File if is_link => Ok(Source::Single(EntryKind::LinkedFile)),
             Kind::File => Ok(Source::Single(EntryKind::File)),

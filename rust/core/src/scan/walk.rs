@@ -502,10 +502,12 @@ impl<'a, 'b> Visit<'a, 'b> {
             None => self.children.push(child(None, Vec::new(), self.task.by_wildcard)),
             Some(search) => {
                 let mut children = Vec::new();
-                if !found.below.is_empty() {
+                let whole = found.taken && search.expand;
+                // Below a folder that is taken whole there is nothing to look for.
+                if !found.below.is_empty() && (!whole || search.pattern.goes_up()) {
                     children.push(child(self.task.search, found.below, false));
                 }
-                if found.taken && search.expand {
+                if whole {
                     search.matched.store(true, Ordering::Relaxed);
                     children.push(child(None, Vec::new(), found.by_wildcard && !search.pattern.names_sidecars()));
                 }

@@ -89,7 +89,7 @@ impl StagedFile {
         let mut offset = 0;
         while offset < self.length {
             check()?;
-            fs::write_back(&self.file, offset, STEP, true);
+            fs::write_back(&self.file, offset, STEP, true).map_err(|error| self.failed("write to disk", error))?;
             offset += STEP;
         }
         check()?;
@@ -224,7 +224,7 @@ impl Sink for StagedFile {
         if let Some(from) = self.written_back
             && self.length - from >= WRITE_BACK_BYTES
         {
-            fs::write_back(&self.file, from, self.length - from, false);
+            fs::write_back(&self.file, from, self.length - from, false).map_err(|error| self.failed("write", error))?;
             self.written_back = Some(self.length);
         }
         Ok(())
@@ -234,7 +234,7 @@ impl Sink for StagedFile {
         fs::write_at(&self.file, bytes, offset).map_err(|error| self.failed("write", error))
     }
 
-    fn read_back(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         fs::read_at(&self.file, buffer, offset).map_err(|error| self.failed("read back", error))
     }
 

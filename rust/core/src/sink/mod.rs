@@ -10,8 +10,8 @@ use crate::error::Result;
 
 /// Takes the bytes of an archive in order.
 ///
-/// The pipeline calls from one thread at a time. A sink that is dropped without being committed leaves no trace.
-pub(crate) trait Sink: Send {
+/// The pipeline calls from one thread at a time, but reads back from several. A sink that is dropped without being committed leaves no trace.
+pub(crate) trait Sink: Send + Sync {
     /// Append `bytes`.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
@@ -19,7 +19,7 @@ pub(crate) trait Sink: Send {
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
     /// Read back what was appended: the bytes from `offset` on, as many as fit.
-    fn read_back(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
 
     /// Forget everything from `offset` on: a member that turned out not to be packed.
     fn rewind(&mut self, offset: u64) -> Result<()>;

@@ -1,7 +1,7 @@
 //! A bucket: its address, its credentials, and what was learned of its server on the way.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,8 +50,10 @@ pub(crate) struct Store {
     region: Mutex<String>,
     /// How often it was another region, or another time, than was thought.
     corrections: AtomicU32,
-    listings: tokio::sync::Mutex<HashMap<String, (Instant, Listing)>>,
+    listings: Mutex<HashMap<String, Arc<Listed>>>,
     access: Access,
+    /// The machine, or whoever it asks, has given keys before.
+    has_had_keys: AtomicBool,
     google: bool,
     pub(super) sign_payload: bool,
     skew: AtomicI64,
@@ -73,6 +75,12 @@ pub(crate) fn quickly() -> (RetryConfig, ClientOptions) {
 
 /// The names in a folder.
 type Listing = Option<Arc<HashSet<String>>>;
+
+/// A listing, and when it was made: by whoever came first, while the others wait for it alone.
+type Listed = tokio::sync::OnceCell<(Instant, Listing)>;
+
+/// Folders whose names are kept: files come folder by folder, and a listing may take a megabyte.
+const LISTED: usize = 32;
 
 /// How long a listing saves looks at single objects.
 const LISTING_HOLDS: Duration = Duration::from_secs(60);
@@ -237,8 +245,9 @@ impl Store {
             amazon: None,
             region: Mutex::new(region),
             corrections: AtomicU32::new(0),
-            listings: tokio::sync::Mutex::default(),
+            listings: Mutex::default(),
             access,
+            has_had_keys: AtomicBool::new(false),
             google: false,
             sign_payload: false,
             skew: AtomicI64::new(0),
@@ -297,12 +306,15 @@ impl Store {
                 self.base,
                 plain(error)
             );
-            Fault::new(Class::Credentials, UploadErrorKind::NoCredentials, message)
+            // What never gave any has been asked three times by then: a machine without a role answers nothing, and is waited for each time.
+            let class = if self.has_had_keys.load(Relaxed) { Class::Credentials } else { Class::Final };
+            Fault::new(class, UploadErrorKind::NoCredentials, message)
         };
         let keys = match &self.access {
             Access::Anonymous => return Ok(()),
             Access::Google(provider) => {
                 let credential = provider.get_credential().await.map_err(|error| none(&error))?;
+                self.has_had_keys.store(true, Relaxed);
                 if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.bearer)) {
                     value.set_sensitive(true);
                     headers.insert(AUTHORIZATION, value);
@@ -312,6 +324,7 @@ impl Store {
             Access::Given(given) => given.keys(),
             Access::Aws(provider) => {
                 let credential = provider.get_credential().await.map_err(|error| none(&error))?;
+                self.has_had_keys.store(true, Relaxed);
                 Keys::new(&credential.key_id, &credential.secret_key, credential.token.as_deref())
             }
         };
@@ -399,14 +412,16 @@ impl Store {
     /// The names in a folder, as they were within the last minute; `None` where they are too many, or not to be had. Whoever
     /// finds a name there looks at the object itself before he believes it.
     pub(super) async fn listing(&self, folder: &str, uri: &str) -> Listing {
-        let mut listings = self.listings.lock().await;
-        listings.retain(|_, (listed, _)| listed.elapsed() < LISTING_HOLDS);
-        if let Some((_, names)) = listings.get(folder) {
-            return names.clone();
-        }
-        let names = self.list(folder, uri).await.ok().flatten().map(Arc::new);
-        listings.insert(folder.to_owned(), (Instant::now(), names.clone()));
-        names
+        let listed = {
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            listings.retain(|_, one| one.get().is_none_or(|(listed, _)| listed.elapsed() < LISTING_HOLDS));
+            if listings.len() >= LISTED && !listings.contains_key(folder) {
+                listings.clear();
+            }
+            Arc::clone(listings.entry(folder.to_owned()).or_default())
+        };
+        let look = async || (Instant::now(), self.list(folder, uri).await.ok().flatten().map(Arc::new));
+        listed.get_or_init(look).await.1.clone()
     }
 
     async fn list(&self, folder: &str, uri: &str) -> Result<Option<HashSet<String>>, Fault> {
@@ -430,14 +445,14 @@ impl Store {
         Ok(None)
     }
 
-    pub(super) async fn read_back(&self, path: &str, span: Option<&Span>, uri: &str) -> Result<u64, Fault> {
-        let mut headers = spanning(span);
+    pub(super) async fn read_back(&self, path: &str, span: &Span, whole: bool, uri: &str) -> Result<u64, Fault> {
+        let mut headers = spanning(span, whole);
         let empty = crate::checksum::hex(&crate::checksum::sha256(b""));
         let signed = self.signing();
         let (base, host) = self.place(&signed);
         let request = Request { method: "GET", host: &host, path, query: &[], payload: &empty };
         self.authorize(&mut headers, &request, &signed).await?;
-        let (status, crc64) = self.wire.read(&format!("{base}{path}"), headers, span, uri).await?;
+        let (status, crc64) = self.wire.read(&format!("{base}{path}"), headers, span, whole, uri).await?;
         match answers::fault(self, &Answer::of(status), &signed, uri) {
             Some(fault) => Err(fault),
             None => Ok(crc64),

@@ -1,6 +1,7 @@
 //! An upload in parts: begun or taken up again, sent as the source becomes ready, completed once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use crate::checksum::{Digests, Wanted, join32, join64, multipart_etag};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::journal::{self, Journal};
 use crate::source::{Extent, Identity};
-use crate::target::{Part, Proof, Target};
+use crate::target::{Part, Proof, Remote, Target};
 use crate::upload::State;
 
 /// Parts that are looked at when the source grows: what is ready stands at the front.
@@ -39,6 +40,12 @@ impl Transfer<'_> {
         let upload = &self.job.upload;
         if let Extent::Complete(total) = self.source.extent() {
             upload.set_total(total);
+            let source = Arc::clone(&self.source);
+            let settle = move || {
+                source.settle();
+                Ok(())
+            };
+            self.job.turns.run(settle).await.map_err(|cause| self.unreadable(&cause))?;
             if self.same_in_parts(total, part_size).await? {
                 return Ok(());
             }
@@ -67,7 +74,7 @@ impl Transfer<'_> {
                     self.forget();
                     return Ok(());
                 }
-                Err(fault) => return Err(self.name_change(fault)),
+                Err(fault) => return Err(self.name_change(fault).await),
             }
         }
         Ok(())
@@ -82,7 +89,7 @@ impl Transfer<'_> {
 
     /// What was begun in parts when there was more to send to this target, and is of no use now.
     pub(super) async fn give_up_older(&self) {
-        let place = journal::place(&self.job.shared.settings.state_dir, &self.job.destination.uri);
+        let place = journal::place(&self.job.shared.settings.state_dir, &self.job.place);
         if crate::disk::metadata(&place).is_err() {
             return;
         }
@@ -115,7 +122,7 @@ impl Transfer<'_> {
         let turn = self.job.shared.hashing().await;
         let wanted = Wanted { md5: true, sha256: false, ..target.wanted(target.proof()) };
         let (known, tags) = if by_whole {
-            let range = Range::new(&self.source, 0, total);
+            let range = self.range(0, total);
             (body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?, None)
         } else {
             let (known, tags) = self.hash_parts(total, part_size, wanted).await?;
@@ -123,7 +130,7 @@ impl Transfer<'_> {
         };
         self.job.upload.set_checksum(known.crc64);
         drop(turn);
-        self.still()?;
+        self.still().await?;
         self.is_same(&head, total, &known, tags.as_deref()).await
     }
 
@@ -132,7 +139,7 @@ impl Transfer<'_> {
         let (mut whole, mut tags) = (Digests { crc32c: wanted.crc32c.then_some(0), ..Digests::default() }, Vec::new());
         for offset in (0..total).step_by(part_size as usize) {
             let length = part_size.min(total - offset);
-            let range = Range::new(&self.source, offset, length);
+            let range = self.range(offset, length);
             let part = body::hash(&range, wanted).await.map_err(|error| self.unreadable(&error))?;
             whole.crc64 = join64(whole.crc64, part.crc64, length);
             whole.crc32c = whole.crc32c.zip(part.crc32c).map(|(first, second)| join32(first, second, length));
@@ -145,7 +152,7 @@ impl Transfer<'_> {
     async fn open_journal(&self, part_size: u64) -> Result<(Option<Remembered>, bool), Fault> {
         let state_dir = &self.job.shared.settings.state_dir;
         journal::make_folder(state_dir)?;
-        let place = journal::place(state_dir, &self.job.destination.uri);
+        let place = journal::place(state_dir, &self.job.place);
         let mut waited = false;
         let (journal, records) = loop {
             if let Ok(opened) = Journal::open(place.clone())? {
@@ -220,6 +227,8 @@ impl Transfer<'_> {
         };
         let asked = record::Begin {
             destination: &self.job.destination,
+            place: &self.job.place,
+            options: self.job.recorded.as_deref().unwrap_or(&self.job.destination.options),
             path: self.source.path(),
             token: &token,
             part_size,
@@ -284,8 +293,17 @@ impl Transfer<'_> {
             Ok(()) => {}
             // The answer to an earlier request may have been lost: then the object is there, and is ours.
             Err(fault) if fault.class == Class::NoUpload => {
-                if !self.has_appeared(begun, total, asked_before.load(Relaxed)).await? {
-                    return Err(fault);
+                match self.has_appeared(begun, total, asked_before.load(Relaxed)).await? {
+                    Some(remote) if remote.token.is_some() => {}
+                    // A server that keeps no tokens: what stands there may be what stood there before, in all but some bytes alike.
+                    Some(_) => {
+                        upload.enter(State::Verifying);
+                        return match self.compare_read_back(total, whole).await {
+                            Err(other) if other.error.kind == UploadErrorKind::Corrupt => Err(fault),
+                            outcome => outcome,
+                        };
+                    }
+                    None => return Err(fault),
                 }
             }
             Err(fault) => return Err(fault),
@@ -295,32 +313,48 @@ impl Transfer<'_> {
         self.verify(&parts, total, whole, crc32c, begun.proof, &begun.token).await
     }
 
-    /// Whether the object is there that a server knows no upload of any more. One that was asked before may still be making it.
-    async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<bool, Fault> {
+    /// What may be the object that a server knows no upload of any more. One that was asked before may still be making it.
+    async fn has_appeared(&self, begun: &Begun, total: u64, asked_before: bool) -> Result<Option<Remote>, Fault> {
         for look in 0.. {
-            if let Some(remote) = self.ask(|_| self.job.target.head()).await?
+            let looked =
+                self.ask(|_| self.job.target.head()).await.map_err(|fault| self.unseen(fault, asked_before))?;
+            if let Some(remote) = looked
                 && remote.size.is_none_or(|size| size == total)
                 && remote.token.as_ref().is_none_or(|token| *token == begun.token)
             {
-                return Ok(true);
+                return Ok(Some(remote));
             }
             if !asked_before || look == LOOKS {
-                return Ok(false);
+                return Ok(None);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Where nobody may look, only people can tell what became of a Complete whose answer was lost.
+    fn unseen(&self, fault: Fault, asked_before: bool) -> Fault {
+        if !asked_before || fault.error.kind != UploadErrorKind::Denied {
+            return fault;
+        }
+        let message = format!(
+            "`{}` may be there: all its parts were taken, the answer to the request that makes one of them was lost, and nobody here may look; \
+             look there, or upload it again",
+            self.job.destination.uri
+        );
+        Fault::new(Class::Final, UploadErrorKind::Denied, message)
     }
 
     /// The last look at the source: what is completed is what it is now.
     async fn before_complete(&self, total: u64, whole: u64) -> Result<(), Fault> {
-        self.still()?;
-        if !self.source.touched() {
+        self.still().await?;
+        let source = Arc::clone(&self.source);
+        if !self.job.turns.run(move || Ok(source.touched())).await.unwrap_or(true) {
             return Ok(());
         }
         // A new mode, a new name, or bytes rewritten under the old time: only reading tells.
         let _turn = self.job.shared.hashing().await;
-        let range = Range::new(&self.source, 0, total);
+        let range = self.range(0, total);
         let now = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
         if now.crc64 == whole { Ok(()) } else { Err(self.changed("its bytes were rewritten")) }
     }
@@ -346,7 +380,9 @@ impl Transfer<'_> {
                 upload.set_total(total);
             }
             if let (Some(total), false) = (self.source.whole(), whole_noted) {
-                let mtime = crate::disk::metadata(self.source.path()).ok().map(|meta| Identity::of(&meta).mtime);
+                let path = self.source.path().to_owned();
+                let named = self.job.turns.run(move || crate::disk::metadata(path)).await.ok();
+                let mtime = named.map(|meta| Identity::of(&meta).mtime);
                 self.note(&record::whole(self.source.path(), total, mtime), false)?;
                 whole_noted = true;
             }
@@ -376,7 +412,7 @@ impl Transfer<'_> {
 
     async fn send_part(&self, begun: &Begun, number: u64, offset: u64, length: u64) -> Result<Part, Fault> {
         let (job, target) = (self.job, &self.job.target);
-        let mut range = Range::new(&self.source, offset, length);
+        let mut range = self.range(offset, length);
         let unreadable = |error| self.unreadable(&error);
         if let Some(part) = begun.there.get(&number).filter(|part| part.length == length) {
             // Only what is still the same here counts as sent.
@@ -385,7 +421,7 @@ impl Transfer<'_> {
                 return Ok(part.clone());
             }
         }
-        self.still()?;
+        self.still().await?;
         let known: Option<Digests> = match target.before(begun.proof) {
             Some(wanted) => Some(body::hash(&range, wanted).await.map_err(unreadable)?),
             None => None,

@@ -16,6 +16,8 @@ use crate::target::Part;
 #[expect(clippy::struct_excessive_bools, reason = "each is what one line of the journal says, or does not")]
 pub(crate) struct Remembered {
     pub uri: String,
+    /// What tells the object from every other.
+    pub place: String,
     pub path: PathBuf,
     pub options: Options,
     pub token: String,
@@ -36,6 +38,9 @@ pub(crate) struct Remembered {
 /// What an upload begins with.
 pub(crate) struct Begin<'a> {
     pub destination: &'a Destination,
+    pub place: &'a str,
+    /// What the next process is to find.
+    pub options: &'a Options,
     pub path: &'a Path,
     pub token: &'a str,
     pub part_size: u64,
@@ -48,8 +53,8 @@ impl Begin<'_> {
     pub fn record(&self) -> Value {
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         json!({
-            "t": "begin", "v": 1, "uri": self.destination.uri, "path": path_value(self.path),
-            "options": without_secrets(&self.destination.options), "token": self.token, "part_size": self.part_size,
+            "t": "begin", "v": 1, "uri": self.destination.uri, "place": self.place, "path": path_value(self.path),
+            "options": without_secrets(self.options), "token": self.token, "part_size": self.part_size,
             "total": self.total, "remove_after": self.remove_after, "created": created, "mtime": time_value(self.mtime),
         })
     }
@@ -100,6 +105,7 @@ pub(crate) fn read(records: &[Value]) -> Option<Remembered> {
         first["options"].as_object()?.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
     let mut found = Remembered {
         uri: text(&first["uri"])?,
+        place: text(&first["place"])?,
         path: value_path(&first["path"])?,
         options: options.collect::<Option<_>>()?,
         token: text(&first["token"])

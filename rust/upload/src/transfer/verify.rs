@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Transfer;
-use crate::body::{self, Range};
+use crate::body;
 use crate::checksum::{Digests, Wanted, hex, multipart_etag};
 use crate::error::{Class, Fault, Result, UploadErrorKind};
 use crate::retry::random;
@@ -33,8 +33,9 @@ impl Transfer<'_> {
         Fault::new(Class::BadPart, UploadErrorKind::Corrupt, message)
     }
 
-    pub(super) async fn compare_read_back(&self, crc64: u64) -> Result<(), Fault> {
-        let found = self.ask(|_| self.job.target.read_back(None)).await?;
+    pub(super) async fn compare_read_back(&self, total: u64, crc64: u64) -> Result<(), Fault> {
+        let all = 0..total;
+        let found = self.ask(|_| self.job.target.read_back(&all, true)).await?;
         if found != crc64 {
             return Err(self.corrupt("its bytes have another checksum"));
         }
@@ -98,7 +99,7 @@ impl Transfer<'_> {
         if total > READ_WHOLE && parts.iter().all(each_compared) && self.compare_seams(parts, total).await? {
             return Ok(());
         }
-        self.compare_read_back(whole).await
+        self.compare_read_back(total, whole).await
     }
 
     /// Compare both ends and some of the places where parts meet; false where the server gives no spans.
@@ -116,9 +117,9 @@ impl Transfer<'_> {
         seams.extend((0..SEAMS.min(inner.len())).map(|_| inner[random() as usize % inner.len()]));
         for seam in seams {
             let span = seam.saturating_sub(AROUND)..(seam + AROUND).min(total);
-            let range = Range::new(&self.source, span.start, span.end - span.start);
+            let range = self.range(span.start, span.end - span.start);
             let ours = body::hash(&range, Wanted::default()).await.map_err(|error| self.unreadable(&error))?;
-            match self.ask(|_| self.job.target.read_back(Some(&span))).await {
+            match self.ask(|_| self.job.target.read_back(&span, false)).await {
                 Ok(theirs) if theirs == ours.crc64 => {}
                 Ok(_) => return Err(self.corrupt("its parts are not put together as they were sent")),
                 Err(fault) if fault.class == Class::Unsupported => return Ok(false),
@@ -158,7 +159,8 @@ impl Transfer<'_> {
     async fn same(&self, remote: &Remote, known: &Digests, by_parts: Option<&str>) -> Result<Option<bool>, Fault> {
         let proof = self.job.target.proof();
         if proof == Proof::ReadBack {
-            return Ok(Some(self.ask(|_| self.job.target.read_back(None)).await? == known.crc64));
+            let whole = 0..remote.size.unwrap_or_default();
+            return Ok(Some(self.ask(|_| self.job.target.read_back(&whole, true)).await? == known.crc64));
         }
         if let (Some(theirs), Some(ours)) = (remote.crc32c, known.crc32c) {
             return Ok(Some(theirs == ours));

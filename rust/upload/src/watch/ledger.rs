@@ -13,10 +13,10 @@ use crate::journal::{Journal, path_value, value_path};
 pub(super) struct Ledger(Journal);
 
 impl Ledger {
-    /// What was uploaded from a folder to a URI so far. `None` where another process is at it.
-    pub fn open(state_dir: &Path, folder: &Path, uri: &str) -> Result<Option<(Self, HashMap<PathBuf, Version>)>> {
+    /// What was uploaded from a folder to a place so far. `None` where another process is at it.
+    pub fn open(state_dir: &Path, folder: &Path, to: &str) -> Result<Option<(Self, HashMap<PathBuf, Version>)>> {
         let mut known = HashMap::new();
-        let place = crate::journal::watch_place(state_dir, folder, uri);
+        let place = crate::journal::watch_place(state_dir, folder, to);
         // However long: a watch may have seen millions of files.
         let opened = Journal::open_each(place, u64::MAX, |line| known.extend(record(&line)))?;
         Ok(opened.ok().map(|journal| (Self(journal), known)))

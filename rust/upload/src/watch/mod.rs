@@ -121,8 +121,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watch a folder that is uploaded to `uri`. `None` where another process does so already; `state_dir` is where it says so.
-    pub fn new(folder: &Path, uri: &str, state_dir: &Path) -> Result<Option<Self>> {
+    /// Watch a folder that is uploaded to a place (see `place_of`). `None` where another process does so already; `state_dir` is where it says so.
+    pub fn new(folder: &Path, place: &str, state_dir: &Path) -> Result<Option<Self>> {
         let failed = |cause: rustix::io::Errno| {
             let attempt = format!("watch `{}`", folder.display());
             UploadError::io(UploadErrorKind::SourceMissing, &attempt, &cause.into(), "name a folder that is there")
@@ -133,7 +133,7 @@ impl Watcher {
         let root = PathBuf::from(std::ffi::OsStr::from_bytes(root.as_bytes()));
         crate::journal::make_folder(state_dir)?;
         let apart = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-        let Some((ledger, known)) = Ledger::open(state_dir, &root, uri)? else { return Ok(None) };
+        let Some((ledger, known)) = Ledger::open(state_dir, &root, place)? else { return Ok(None) };
         Ok(Some(Self {
             root,
             apart,

@@ -1,0 +1,122 @@
+"""Stored weights on this machine again: fetched once, compared with what was stored whenever they are asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from vhpack import archive, cache, hashing, paths, registrar, stored
+from vhpack.download import Wanted
+from vhpack.downloads import Downloads, Order
+from vhpack.errors import ContentError, DownloadError, ModelError, PackError
+
+if TYPE_CHECKING:
+    from vhpack.registry.records import Datum, ModelVersion
+
+_LISTING = ".listing.json"
+
+
+def fetched(version: ModelVersion, *, force: bool = False) -> str:
+    """Return the path of a version's bytes: a copy of this machine's own, which is what was stored.
+
+    Raises:
+        ModelError: the version is not stored, or what is there is not what was stored.
+        DownloadError: it cannot be had.
+    """
+    datum = _datum(version)
+    source = version.url
+    target = os.path.join(paths.models_path(), datum.id, paths.folder_name(version.name))
+    checksums = {"sha256": datum.sha256} if datum.sha256 else {}
+    wanted = Wanted(datum.uri, source, datum.size if datum.size >= 0 else None, checksums)
+    try:
+        with closing(Downloads()) as downloads:
+            downloads.get([Order(wanted, target)], force=force, title=f"Fetching {version.name}")
+    except (DownloadError, ContentError) as error:
+        raise ModelError(f"version {version.n} cannot be had: {error}{_damage(version)}") from error
+    return target
+
+
+def unpacked(version: ModelVersion, *, force: bool = False) -> str:
+    """Return a folder with the files of a package: of this version, all of them, and none that was altered since.
+
+    A folder in which somebody has changed something is left as it is, and another one is made.
+
+    Raises:
+        ModelError: the version is not stored, or what is there is not what was stored.
+        DownloadError: it cannot be had.
+    """
+    path = fetched(version, force=force)
+    folder = os.path.dirname(path)
+    with cache.alone(f"{folder}/.unpacking"):
+        number = 0
+        while os.path.lexists(chosen := f"{folder}/files-{number}"):
+            if _is_intact(chosen):
+                return chosen
+            number += 1
+        staged = f"{folder}/.staged-{secrets.token_hex(8)}"
+        try:
+            with archive.open(path) as found:
+                found.extract(staged)
+            os.makedirs(staged, exist_ok=True)
+            _write_listing(chosen, _listing(staged))
+            os.rename(staged, chosen)
+        except PackError as error:
+            raise ModelError(f"version {version.n} cannot be unpacked: {error}") from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    return chosen
+
+
+def _datum(version: ModelVersion) -> Datum:
+    if version.datum is None or version.state == "pruned":
+        raise ModelError(f"version {version.n} is {version.state}, so that there is nothing to be had")
+    registry = registrar.known()
+    from vhpack.registry import datums
+    from vhpack.registry.names import Reference
+
+    with registry.reading() as connection:
+        number = datums.number_of(connection, registry.project(connection), Reference("datum", version.datum), registry.shown)
+        return datums.get(connection, number)
+
+
+def _damage(version: ModelVersion) -> str:
+    """Return which members of a package are damaged, where that can be told."""
+    path = stored.local_path(version.url)
+    if path is None or version.files is None:
+        return ""
+    with contextlib.suppress(PackError, OSError), archive.open(path) as found:
+        damaged = found.verify().damaged
+        if damaged:
+            return f"; damaged are {', '.join(name for name, _, _ in damaged[:5])}"
+    return ""
+
+
+def _listing(folder: str) -> dict[str, str]:
+    if not any(names or inner for _, inner, names in os.walk(folder)):
+        return {}
+    try:
+        found = hashing.hash_files([folder], hidden=True)
+    except PackError:  # folders alone
+        return {}
+    return {path[len(folder) + 1 :]: digest for path, digest in found.items()}
+
+
+def _is_intact(folder: str) -> bool:
+    try:
+        with open(folder + _LISTING, encoding="utf-8", errors="surrogateescape") as file:
+            wanted = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return bool(_listing(folder) == wanted)
+
+
+def _write_listing(folder: str, listing: dict[str, str]) -> None:
+    staged = f"{folder}{_LISTING}.staged"
+    with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(listing, file)
+    os.replace(staged, folder + _LISTING)

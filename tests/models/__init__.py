@@ -1,0 +1,1 @@
+"""Models: snapshots that are sent in the background, read back checked, and never lost."""
