@@ -54,7 +54,9 @@ pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
 pub use folder::{exchange, sync_system};
 pub use growing::{End, Follower, Growing, Growth};
-pub use hash::{Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, hash_both, sum_line};
+pub use hash::{
+    Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, hash_both, sum_line,
+};
 pub use pack::{pack, plan};
 pub use progress::{Counter, Phase, Progress};
 pub use report::{PackReport, PlanReport, Remark};
