@@ -17,16 +17,25 @@ static TICK: LazyLock<Duration> = LazyLock::new(|| {
     Duration::try_from(tick).unwrap_or(slowest).min(slowest)
 });
 
-/// Looks at the clock within a tick. It moves when the kernel comes to it, which may be a tick late.
+/// Looks at the clock within a tick. It moves when the kernel comes to it, which a busy machine may put off.
 const LOOKS: u32 = 4;
+/// For how many ticks, by the clock itself, a file that is written to without a pause is waited for.
+const MOST_TICKS: u32 = 4;
+/// After so many looks the clock is taken to stand.
+const MOST_LOOKS: u32 = 1000;
 
 /// [`fstat`], as soon as a change that comes later would have a later time. A file that is written to without a pause is
 /// waited for no longer than a few ticks. `begun` is a second before which the caller did not look.
 pub(crate) fn fstat_at_rest(file: impl AsFd, begun: i64) -> io::Result<Stat> {
     let mut stat = fstat(&file)?;
-    for _ in 0..4 * LOOKS {
+    let mut until = None;
+    for _ in 0..MOST_LOOKS {
         // The clock is asked only about what was written lately.
-        if stat.st_mtime + 1 < begun || !may_hide_a_change(&stat, dated_now(), *TICK) {
+        if stat.st_mtime + 1 < begun {
+            break;
+        }
+        let now = dated_now();
+        if !may_hide_a_change(&stat, now, *TICK) || now > *until.get_or_insert_with(|| now + MOST_TICKS * *TICK) {
             break;
         }
         std::thread::sleep(*TICK / LOOKS);

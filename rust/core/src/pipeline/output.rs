@@ -315,7 +315,12 @@ impl<S: Sink> Output<S> {
     }
 
     /// Append a compressed block.
-    pub fn write_block(&mut self, block: &Block, progress: &Progress) -> Result<()> {
+    pub fn write_block(
+        &mut self,
+        block: &Block,
+        check: impl Fn() -> Result<()> + Sync,
+        progress: &Progress,
+    ) -> Result<()> {
         if self.length == 0 && self.around == Around::Gzip {
             self.append(&gzip::HEADER)?;
         }
@@ -337,7 +342,7 @@ impl<S: Sink> Output<S> {
             self.length += block.packed.len() as u64;
             self.seal();
         } else {
-            self.catch_up(|| Ok(()))?;
+            self.catch_up(check)?;
             self.append(&block.packed)?;
         }
         progress.bytes_out.set(self.before + self.length);

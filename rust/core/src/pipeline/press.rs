@@ -96,7 +96,7 @@ impl<S: Sink> Shared<'_, S> {
             let due = state.blocks.written;
             let Some(block) = state.blocks.ready.remove(&due) else { break };
             drop(state);
-            self.output().write_block(&block, self.progress)?;
+            self.output().write_block(&block, || self.cancel.check(Stage::Pack), self.progress)?;
             state = self.lock();
             state.blocks.give(block);
             state.blocks.written += 1;

@@ -239,7 +239,7 @@ fn make_staged(
             Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists && number < MOST_STAGES => {
                 number += 1;
             }
-            made => return made.map(|()| staged),
+            outcome => return outcome.map(|()| staged),
         }
     }
 }
@@ -257,12 +257,12 @@ pub(super) fn make_whole(
         write(&file)?;
         return fs::link_unnamed(&file, folder, name).map_err(failed);
     }
-    let mut made = None;
+    let mut created = None;
     let staged = make_staged(name, ".new", &mut |staged| {
-        made = Some(fs::create_member(folder, staged, mode).map_err(failed)?);
+        created = Some(fs::create_member(folder, staged, mode).map_err(failed)?);
         Ok(())
     })?;
-    let named = made.map_or(Ok(()), |file| write(&file));
+    let named = created.map_or(Ok(()), |file| write(&file));
     let named = named.and_then(|()| fs::rename_new(folder, &staged, name).map_err(failed));
     if named.is_err() {
         let _ = fs::unlink(folder, &staged);
