@@ -262,8 +262,11 @@ def test_a_mapped_file_that_changes_while_it_is_sent_is_never_published(moto: Se
     if b"tmpfs" in subprocess.run(["stat", "-fc", "%T", work], capture_output=True, check=True).stdout:
         without("mapped writes to tmpfs leave no trace")
     with (work / "a.bin").open("w+b") as file:
-        file.truncate(3 * PART)
-        with mmap.mmap(file.fileno(), 3 * PART) as mapped, proxy(moto, Fault("^PUT ", "slow", 8 * MIB, times=-1)) as between:
+        file.truncate(2 * PART + MIB)
+        with (
+            mmap.mmap(file.fileno(), 2 * PART + MIB) as mapped,
+            proxy(moto, Fault("^PUT ", "slow", 16 * MIB, times=-1)) as between,
+        ):
             mapped[:] = b"1" * len(mapped)
             (upload,) = send(moto, {"a.bin": work / "a.bin"}, concurrency=1)
             until(lambda: between.body_bytes() > PART)

@@ -370,7 +370,9 @@ fn a_disk_that_hangs_keeps_no_other_files_waiting() {
         assert_eq!(std::fs::read(path).unwrap(), std::fs::read(target).unwrap());
     }
     drop(shut);
-    hung.iter().for_each(|upload| done(upload));
+    for upload in &hung {
+        done(upload);
+    }
 }
 
 #[test]
