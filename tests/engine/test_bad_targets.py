@@ -14,6 +14,7 @@ from tests.engine.command import VHPACK, compress, ordinary_user, python, run
 from tests.engine.refusals import check_failed, check_refused, check_words
 from tests.engine.test_bad_sources import A_STEP
 from tests.engine.trees import contents, noise, snapshot, write_tree
+from tests.faults.tracing import strace
 from tests.interop.structure import structure_of
 
 
@@ -251,7 +252,8 @@ def test_few_open_files_are_enough(work: Path) -> None:
 
     assert ended.out.strip() == "300", (ended, limit)
 
-    ended = compress("data", "-o", "other.zip", "--jobs", "16", cwd=work, before=["sh", "-c", 'ulimit -n 9; exec "$@"', "sh"])
+    fault = strace(["openat"], work.parent / "log", inject="error=EMFILE:when=4", paths=[work / "data/000"])
+    ended = compress("data", "-o", "other.zip", cwd=work, before=fault)
 
     check_failed(ended, ["open files"], "fewer jobs")
     assert not (work / "other.zip").exists()

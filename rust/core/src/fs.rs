@@ -366,17 +366,34 @@ pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) 
     let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return Ok(()) };
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call touches no memory of ours.
     #[expect(unsafe_code, reason = "no safe wrapper of this call exists")]
-    let result = unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags) };
-    if result == 0 {
-        return Ok(());
+    let call = || unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags) };
+    while call() != 0 {
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // Not known there, or not allowed: nothing was looked at.
+            Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => return Ok(()),
+            _ => return Err(error),
+        }
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EINTR) => write_back(file, offset as u64, length as u64, wait),
-        // Not known there, or not allowed: nothing was looked at.
-        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
-        _ => Err(error),
-    }
+    Ok(())
+}
+
+/// Whether a failed look at a name leaves it open what is there: too many open files, say, or a disk that does not answer.
+pub(crate) fn tells_nothing(error: &io::Error) -> bool {
+    let telling = [
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EACCES,
+        libc::EPERM,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+        libc::ENXIO,
+        libc::ENODEV,
+        libc::EISDIR,
+        libc::EINVAL,
+    ];
+    error.raw_os_error().is_some_and(|code| !telling.contains(&code))
 }
 
 pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {

@@ -218,11 +218,21 @@ fn digest_in(folder: &OwnedFd, target: &Target, check: impl Fn() -> Result<()> +
 }
 
 /// The list of an archive that was renamed without it, where that archive is the target now.
-pub(crate) fn under_another_name(target: &Target, check: &(dyn Fn() -> Result<()> + Sync)) -> Option<Distrusted> {
-    let archive = target.replaces?;
+///
+/// What cannot be opened, listed or read for a reason that may pass is an error: it could be about the only copy of something.
+pub(crate) fn under_another_name(
+    target: &Target,
+    check: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Option<Distrusted>> {
+    let Some(archive) = target.replaces else { return Ok(None) };
     let own = name_for(&target.name);
     let next = next_name(&own);
-    let folder = fs::open_directory(target.folder.as_os_str().as_bytes()).ok()?;
+    let unknown = |error: io::Error| Error::io(Stage::Plan, "look for lists of originals beside", &target.shown, error);
+    let folder = match fs::open_directory(target.folder.as_os_str().as_bytes()) {
+        Ok(folder) => folder,
+        Err(error) if fs::tells_nothing(&error) => return Err(unknown(error)),
+        Err(_) => return Ok(None),
+    };
     let mut lists = Vec::new();
     let listed = fs::list(&folder, |name, _| {
         // What was to take the place of the own list is about the same, and says no more.
@@ -231,26 +241,39 @@ pub(crate) fn under_another_name(target: &Target, check: &(dyn Fn() -> Result<()
         }
         Ok(())
     });
-    // A folder that cannot be listed has no more to say.
-    listed.ok()?;
+    match listed {
+        Err(error) if fs::tells_nothing(&error) => return Err(unknown(error)),
+        // A folder that may not be listed has no more to say.
+        Err(_) => return Ok(None),
+        Ok(()) => {}
+    }
     let is_about_it = |name: &Vec<u8>| {
         // Whoever wrote it, with whatever version, and however much: its first bytes do.
         let mut head = [0; list::HEADER];
         let read = fs::open_file(&folder, name, false).and_then(|file| fs::read_at(file, &mut head, 0));
-        let Some((listed, listed_digest)) = list::about(&head).filter(|_| read.is_ok()) else { return false };
+        match read {
+            Err(error) if fs::tells_nothing(&error) => return Err(unknown(error)),
+            Err(_) => return Ok(false),
+            Ok(_) => {}
+        }
+        let Some((listed, listed_digest)) = list::about(&head) else { return Ok(false) };
         // It may have been brought back, as a copy. One whose own archive is still there has that to protect.
-        let is_copy = || {
-            let bereft = !has_archive(&folder, name) && listed.size == archive.size;
-            bereft && digest_in(&folder, target, check).is_ok_and(|digest| digest == listed_digest)
-        };
-        listed == archive || is_copy()
+        if listed == archive {
+            return Ok(true);
+        }
+        let bereft = !has_archive(&folder, name) && listed.size == archive.size;
+        Ok(bereft && digest_in(&folder, target, check)? == listed_digest)
     };
-    let list = lists.iter().find(|name| is_about_it(name))?;
-    Some(Distrusted {
-        target: target.clone(),
-        list: target.folder.join(fs::path(list)),
-        why: "is about this archive, which had another name".into(),
-    })
+    for name in &lists {
+        if is_about_it(name)? {
+            return Ok(Some(Distrusted {
+                target: target.clone(),
+                list: target.folder.join(fs::path(name)),
+                why: "is about this archive, which had another name".into(),
+            }));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the archive is there beside which a list of this name lies; of names that were cut short nobody knows.
@@ -294,7 +317,13 @@ impl Earlier {
     pub fn find(target: &Target, check: &(dyn Fn() -> Result<()> + Sync)) -> Result<Self> {
         let name = name_for(&target.name);
         let list = target.folder.join(fs::path(&name));
-        let Ok(folder) = fs::enter_directory(target.folder.as_os_str().as_bytes()) else { return Ok(Self::Nothing) };
+        let folder = match fs::enter_directory(target.folder.as_os_str().as_bytes()) {
+            Ok(folder) => folder,
+            Err(error) if fs::tells_nothing(&error) => {
+                return Err(Error::io(Stage::Plan, "look for a list of originals beside", &target.shown, error));
+            }
+            Err(_) => return Ok(Self::Nothing),
+        };
         let distrusted = |why: String| {
             // Without an archive there is nothing that a pack could replace.
             if target.replaces.is_none() {

@@ -130,7 +130,7 @@ pub(crate) fn presence<'a>(originals: &[Original<'a>], cancel: &CancelToken) -> 
     for original in originals {
         cancel.check(Stage::Plan)?;
         if original.standing == Standing::LeftOut {
-            let there = fs::lstat(fs::path(&original.path())).is_ok();
+            let there = !fs::lstat(fs::path(&original.path())).is_err_and(|error| !fs::tells_nothing(&error));
             found.push(if there { Presence::There } else { Presence::Gone });
             continue;
         }
@@ -169,16 +169,7 @@ pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target)
         if settled.contains(&device) {
             continue;
         }
-        // One that may only be entered cannot be synced; the next may be on the same disk.
-        let Ok(opened) = fs::open_directory(folder.path) else { continue };
-        if !fs::fstat(&opened).is_ok_and(|stat| fs::identity(&stat) == folder.identity) {
-            continue;
-        }
-        if own == Some(device) && fs::keeps_order(&opened) {
-            settled.push(device);
-            continue;
-        }
-        let whole = fs::sync_disk(&opened).map_err(|error| {
+        let unsettled = |error: std::io::Error| {
             let message = format!(
                 "{} is complete, and its originals are removed, but the disk of {} does not confirm that: {}; check that disk, and say the same call again",
                 show(&target.shown),
@@ -186,8 +177,21 @@ pub(crate) fn settle(emptied: &[&Folder<'_>], own: Option<u64>, target: &Target)
                 reason(&error)
             );
             Error::io(Stage::Remove, "sync the disk of", fs::path(folder.path), error).with_message(message)
-        })?;
-        if whole {
+        };
+        let opened = match fs::open_directory(folder.path) {
+            Ok(opened) => opened,
+            Err(error) if fs::tells_nothing(&error) => return Err(unsettled(error)),
+            // One that may only be entered cannot be synced; the next may be on the same disk.
+            Err(_) => continue,
+        };
+        if !fs::fstat(&opened).is_ok_and(|stat| fs::identity(&stat) == folder.identity) {
+            continue;
+        }
+        if own == Some(device) && fs::keeps_order(&opened) {
+            settled.push(device);
+            continue;
+        }
+        if fs::sync_disk(&opened).map_err(unsettled)? {
             settled.push(device);
         }
     }

@@ -54,8 +54,7 @@ impl Backlog {
             Earlier::Distrusted(distrusted) => self.distrusted = Some(distrusted),
         }
         if self.distrusted.is_none() {
-            self.distrusted = under_another_name(target, check);
-            check()?;
+            self.distrusted = under_another_name(target, check)?;
         }
         // An archive that was moved, and a link left in its place, has its list beside the link.
         let Some(link) = target.by_link() else { return Ok(()) };
@@ -230,7 +229,10 @@ impl<'b> Reading<'b> {
             let path = plan.path(entry);
             let look_up = if entry.kind == EntryKind::StoredLink { fs::lstat } else { fs::stat };
             cancel.is_cancelled()
-                || look_up(fs::path(&path)).is_ok_and(|stat| known.binary_search(&Stamp::of(&stat)).is_ok())
+                || match look_up(fs::path(&path)) {
+                    Ok(stat) => known.binary_search(&Stamp::of(&stat)).is_ok(),
+                    Err(error) => fs::tells_nothing(&error),
+                }
         })
     }
 

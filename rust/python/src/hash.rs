@@ -94,6 +94,7 @@ pub(crate) fn hash_paths(
 
 #[pyfunction]
 #[pyo3(signature = (names, *, algorithms, jobs=None))]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 makes owned values of the caller's")]
 pub(crate) fn hash_both(
     py: Python<'_>,
     names: &[u8],

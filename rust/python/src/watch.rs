@@ -28,6 +28,7 @@ impl Watcher {
     /// `None` where another process watches the folder for this URI on the server that the options name.
     #[staticmethod]
     #[pyo3(signature = (folder, uri, options, *, state_dir))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 makes owned values of the caller's")]
     fn of(py: Python<'_>, folder: Vec<u8>, uri: &str, options: Options, state_dir: &str) -> PyResult<Option<Self>> {
         let folder = OsString::from_vec(folder);
         let place = vhpack_upload::place_of(uri, &options);

@@ -49,8 +49,11 @@ pub(crate) fn lock_directory(
 ) -> crate::error::Result<io::Result<Option<Held>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // A descriptor of its own: locks are held by those.
-    let Ok(own) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return Ok(Ok(None)) };
-    let own = Held::new(own);
+    let own = match rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(io::Error::from) {
+        Ok(own) => Held::new(own),
+        Err(error) if super::tells_nothing(&error) => return Ok(Err(error)),
+        Err(_) => return Ok(Ok(None)),
+    };
     match lock_soon(&own, Duration::from_secs(10), check)? {
         Ok(true) => Ok(Ok(Some(own))),
         Ok(false) => Ok(Err(io::ErrorKind::WouldBlock.into())),
