@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vhpack
-from tests.engine.command import compress
+from tests.engine.command import compress, ordinary_user
 from tests.engine.refusals import check_failed, check_refused
 from tests.engine.test_bad_sources import A_STEP
 from tests.engine.trees import contents, snapshot, write_tree
@@ -245,3 +245,21 @@ def test_a_target_that_is_a_link_inside_its_sources_is_not_packed(work: Path) ->
     assert ended.code == 0, ended
     assert (work / "data/out.zip").is_symlink()
     assert structure_of(work / "elsewhere/old.zip").names() == ["a.txt"]
+
+
+@pytest.mark.parametrize("options", [[], ["--on-change", "skip"]], ids=["", "skip"])
+@pytest.mark.parametrize("behind", ["shut/x", "shut"])
+def test_a_link_of_which_nobody_can_say_where_it_leads_ends_the_pack(work: Path, options: list[str], behind: str) -> None:
+    """As behind the name of a file that cannot be read there may be something; left out, it would be nowhere."""
+    write_tree(work, {"data/a": b"a", "data/b": b"b", "outer/shut/x": b"x"})
+    (work / "data/link").symlink_to(f"../outer/{behind}")
+    (work / "outer").chmod(0)
+    before = snapshot(work / "data")
+    try:
+        ended = compress("data", "-o", "out.zip", "--remove-originals", *options, cwd=work, before=ordinary_user())
+    finally:
+        (work / "outer").chmod(0o755)
+
+    check_failed(ended, ["data/link"], A_STEP)
+    assert snapshot(work / "data") == before
+    assert not (work / "out.zip").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.command import VHPACK, compress, run
+from tests.engine.command import VHPACK, compress, ordinary_user, run
 from tests.engine.refusals import check_failed
 from tests.engine.trees import contents, prose, write_tree
 from tests.faults.tracing import strace, was_injected
@@ -168,6 +168,22 @@ def test_a_copy_that_was_brought_back_under_another_name_keeps_its_protection(wo
     shutil.copy(work.parent / "backup", work / "out.zip")
     assert compress("data", "-o", "again.zip", "--force", cwd=work).code == 0
     assert everything(work) >= set(FILES.values())
+
+
+def test_a_list_that_cannot_be_read_protects_an_archive_that_may_be_its_own(work: Path) -> None:
+    """Another user's removal was cut off, and the archive renamed: to who may not read the list it may be about any."""
+    cut_off(work, 4)
+    (work / "out.zip").rename(work / "kept.zip")
+    (work / LIST).chmod(0)
+
+    ended = compress("data", "-o", "kept.zip", "--force", cwd=work, before=ordinary_user())
+    check_failed(ended, ["kept.zip", LIST], "remove the list")
+    assert everything(work) >= set(FILES.values())
+    # Beside its own archive it says nothing of others.
+    (work / "kept.zip").rename(work / "out.zip")
+    write_tree(work, {"other.zip": b"PK"})
+    ended = compress("data", "-o", "other.zip", "--force", cwd=work, before=ordinary_user())
+    assert ended.code == 0, ended
 
 
 def test_a_copy_is_on_the_disk_before_what_it_holds_is_removed(work: Path) -> None:

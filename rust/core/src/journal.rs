@@ -247,30 +247,29 @@ pub(crate) fn under_another_name(
         Err(_) => return Ok(None),
         Ok(()) => {}
     }
-    let is_about_it = |name: &Vec<u8>| {
+    let why_not = |name: &Vec<u8>| {
         // Whoever wrote it, with whatever version, and however much: its first bytes do.
         let mut head = [0; list::HEADER];
         let read = fs::open_file(&folder, name, false).and_then(|file| fs::read_at(file, &mut head, 0));
         match read {
             Err(error) if fs::tells_nothing(&error) => return Err(unknown(error)),
-            Err(_) => return Ok(false),
+            // Another user's: of an archive that is not there under its own name, and may be the one that is here.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !has_archive(&folder, name) => {
+                return Ok(Some("may be about this archive, and cannot be read"));
+            }
+            Err(_) => return Ok(None),
             Ok(_) => {}
         }
-        let Some((listed, listed_digest)) = list::about(&head) else { return Ok(false) };
+        let Some((listed, listed_digest)) = list::about(&head) else { return Ok(None) };
         // It may have been brought back, as a copy. One whose own archive is still there has that to protect.
-        if listed == archive {
-            return Ok(true);
-        }
-        let bereft = !has_archive(&folder, name) && listed.size == archive.size;
-        Ok(bereft && digest_in(&folder, target, check)? == listed_digest)
+        let bereft = || !has_archive(&folder, name) && listed.size == archive.size;
+        let is_it = listed == archive || (bereft() && digest_in(&folder, target, check)? == listed_digest);
+        Ok(is_it.then_some("is about this archive, which had another name"))
     };
     for name in &lists {
-        if is_about_it(name)? {
-            return Ok(Some(Distrusted {
-                target: target.clone(),
-                list: target.folder.join(fs::path(name)),
-                why: "is about this archive, which had another name".into(),
-            }));
+        if let Some(why) = why_not(name)? {
+            let list = target.folder.join(fs::path(name));
+            return Ok(Some(Distrusted { target: target.clone(), list, why: why.into() }));
         }
     }
     Ok(None)

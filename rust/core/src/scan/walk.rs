@@ -535,15 +535,22 @@ impl<'a, 'b> Visit<'a, 'b> {
                     _ if found.taken => self.skip(name, &format!("a link to {}", &fs::special_name(&stat)[2..])),
                     _ => {}
                 },
-                Err(error) if found.taken => {
-                    let reason = match error.kind() {
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "a link that leads nowhere".into(),
-                        _ if error.raw_os_error() == Some(libc::ELOOP) => "a link that leads to itself".into(),
-                        _ => format!("a link that cannot be followed: {}", crate::error::reason(&error)),
-                    };
-                    self.skip(name, &reason);
+                Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                    if found.taken {
+                        self.skip(name, "a link that leads to itself");
+                    }
                 }
-                Err(_) => {}
+                Err(error) if is_absent(&error) => {
+                    if found.taken {
+                        self.skip(name, "a link that leads nowhere");
+                    }
+                }
+                // There may be something, as behind the name of a file that cannot be read.
+                Err(error) => {
+                    let path = fs::join(&self.task.directory.path, name);
+                    self.failed
+                        .get_or_insert_with(|| Error::io(Stage::Scan, "follow the link", fs::path(&path), error));
+                }
             },
         }
     }
