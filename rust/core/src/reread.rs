@@ -85,7 +85,7 @@ mod tests {
     use crate::error::{Error, ErrorKind, Stage};
 
     fn bytes(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at * 31 >> 7) as u8).collect()
+        (0..length).map(|at| ((at * 31) >> 7) as u8).collect()
     }
 
     #[test]
