@@ -123,8 +123,9 @@ class _Stderr:
     encoding = "utf-8"
 
     def __init__(self) -> None:
-        self._file = sys.stderr
-        self.encoding = self._file.encoding
+        # Behind what rich puts in its place while a bar of the caller's own is there.
+        self._file = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        self.encoding = getattr(self._file, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):

@@ -312,7 +312,9 @@ class Outputs:
             force=True,
         )
         # The folder itself, as joining its path with no name gives it.
-        report = self._packed(encode("." if source == "" else source), target, settings, progress, live_upload=live_upload)
+        report = self._packed(
+            encode("." if isinstance(source, str) and not source else source), target, settings, progress, live_upload=live_upload
+        )
         _warn(report)
         return target if shard_size is None else report.targets
 

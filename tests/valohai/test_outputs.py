@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vhpack
@@ -73,6 +74,8 @@ def test_a_folder_means_the_files_directly_in_it(out: Path) -> None:
     assert left(out) == ["d.zip", "d/inner/b.png"]
     fill(out, "d/c.png")
     assert members(vhpack.outputs("d").compress("", "../rest.zip")) == ["c.png"]
+    fill(out, "d/c.png")
+    assert members(vhpack.outputs("d").compress(np.array(["c.png"]), "../rest.zip")) == ["c.png"]
 
 
 def test_two_stars_keep_the_folders_below_the_first_wildcard(out: Path) -> None:

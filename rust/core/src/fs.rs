@@ -392,6 +392,7 @@ pub(crate) fn tells_nothing(error: &io::Error) -> bool {
         libc::ENODEV,
         libc::EISDIR,
         libc::EINVAL,
+        libc::ESPIPE,
     ];
     error.raw_os_error().is_some_and(|code| !telling.contains(&code))
 }

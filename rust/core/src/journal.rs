@@ -33,11 +33,15 @@ pub(crate) fn beside(folder: &OwnedFd, target: &[u8]) -> Option<Stamp> {
 /// Whether a pack may be published beside the list that is there. It may not where a living pack holds the list, or where
 /// one wrote it while this pack ran, unless there is no archive that it could be about.
 pub(crate) fn is_in_the_way(folder: &OwnedFd, target: &[u8], known: Option<Stamp>, exists: bool) -> bool {
-    let Some(there) = beside(folder, target) else { return false };
-    if let Ok(file) = fs::open_file(folder, &name_for(target), false).map(Held::new)
-        && matches!(fs::lock(&file), Ok(false))
-    {
-        return true;
+    let there = match fs::lstat_at(folder, &name_for(target)) {
+        Ok(stat) => Stamp::of(&stat),
+        // Nobody knows, so it is taken for one.
+        Err(error) => return fs::tells_nothing(&error),
+    };
+    match fs::open_file(folder, &name_for(target), false).map(Held::new) {
+        Ok(file) if matches!(fs::lock(&file), Ok(false)) => return true,
+        Err(error) if fs::tells_nothing(&error) => return true,
+        _ => {}
     }
     exists && known != Some(there)
 }
@@ -253,8 +257,12 @@ pub(crate) fn under_another_name(
         let read = fs::open_file(&folder, name, false).and_then(|file| fs::read_at(file, &mut head, 0));
         match read {
             Err(error) if fs::tells_nothing(&error) => return Err(unknown(error)),
-            // Another user's: of an archive that is not there under its own name, and may be the one that is here.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !has_archive(&folder, name) => {
+            // Another user's: of an archive that is not there under its own name, and may be the one that is here, if that is his.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && !has_archive(&folder, name)
+                    && owner(&folder, name) == owner(&folder, &target.name) =>
+            {
                 return Ok(Some("may be about this archive, and cannot be read"));
             }
             Err(_) => return Ok(None),
@@ -273,6 +281,11 @@ pub(crate) fn under_another_name(
         }
     }
     Ok(None)
+}
+
+/// Who made what bears this name.
+fn owner(folder: &OwnedFd, name: &[u8]) -> Option<u32> {
+    fs::lstat_at(folder, name).ok().map(|stat| stat.st_uid)
 }
 
 /// Whether the archive is there beside which a list of this name lies; of names that were cut short nobody knows.

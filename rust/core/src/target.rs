@@ -75,12 +75,20 @@ impl Target {
         let name_of = |path: &Path| path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
         let link = match shown.parent().map(fs::canonical) {
             Some(Ok(folder)) if real != shown => Some((folder, name_of(&shown))),
+            Some(Err(error)) if real != shown => {
+                return Err(Error::io(Stage::Plan, "find the folder of", &shown, error));
+            }
             _ => None,
         };
         let name = name_of(&real);
-        let replaces = fs::lstat(&real).ok().map(|stat| Stamp::of(&stat));
-        let list = folder.join(fs::path(&dot_name(&name, "", JOURNAL_SUFFIX)));
-        let list = fs::lstat(&list).ok().map(|stat| Stamp::of(&stat));
+        // A look that fails is no word that there is nothing.
+        let there = |path: &Path| match fs::lstat(path) {
+            Ok(stat) => Ok(Some(Stamp::of(&stat))),
+            Err(error) if fs::tells_nothing(&error) => Err(Error::io(Stage::Plan, "look at", path, error)),
+            Err(_) => Ok(None),
+        };
+        let replaces = there(&real)?;
+        let list = there(&folder.join(fs::path(&dot_name(&name, "", JOURNAL_SUFFIX))))?;
         Ok(Self { shown, folder, name, format, link, replaces, list })
     }
 

@@ -520,7 +520,9 @@ impl<'a, 'b> Visit<'a, 'b> {
         let target = fs::stat_at(descriptor.as_fd(), name);
         let leads_to_directory = matches!(&target, Ok(stat) if Kind::of(stat) == Kind::Directory);
         let exclude = self.walker.rules.exclude;
-        if !exclude.is_empty() && exclude.matches(&self.task.directory.member, name, leads_to_directory) {
+        // One that cannot be looked up may lead to a folder.
+        let may_be_directory = leads_to_directory || target.is_err();
+        if !exclude.is_empty() && exclude.matches(&self.task.directory.member, name, may_be_directory) {
             return;
         }
         match self.walker.rules.symlinks {

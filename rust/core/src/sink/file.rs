@@ -121,7 +121,11 @@ impl StagedFile {
     ) -> Result<Finished> {
         let _alone =
             fs::lock_directory(&self.folder, check)?.map_err(|error| self.failed("lock the folder of", error))?;
-        let there = fs::lstat_at(&self.folder, &self.target_name).ok().map(|stat| fs::Stamp::of(&stat));
+        let there = match fs::lstat_at(&self.folder, &self.target_name) {
+            Ok(stat) => Some(fs::Stamp::of(&stat)),
+            Err(error) if fs::tells_nothing(&error) => return Err(self.failed("look for", error)),
+            Err(_) => None,
+        };
         if journal::is_in_the_way(&self.folder, &self.target_name, self.list, there.is_some()) {
             return Err(journal::busy(&self.target, Stage::Commit));
         }
