@@ -216,3 +216,20 @@ def test_a_list_that_was_about_to_be_replaced_is_not_taken_for_a_strange_one(wor
     assert contents(work / "data") == {}
     assert everything(work) >= set(FILES.values())
     assert not list(work.glob(".*"))
+
+
+@pytest.mark.parametrize("error", ["EMFILE", "ENOMEM", "ESTALE"])
+def test_a_look_for_the_list_that_fails_is_no_word_that_there_is_none(work: Path, error: str) -> None:
+    """A process at its limit of open files, or a disk that does not answer: the k-th opening fails, for every k."""
+    cut_off(work, 4)
+    log = work.parent / "log"
+    for k in range(1, 60):
+        fault = strace(["openat"], log, inject=f"error={error}:when={k}", paths=[work])
+        ended = compress(*CALL, "--jobs", "1", cwd=work, before=fault)
+        assert everything(work) >= set(FILES.values()), ended
+        assert "Traceback" not in ended.err
+        if ended.code == 0:
+            break
+        assert ended.code == 1
+    else:
+        pytest.fail("it never came through")

@@ -586,20 +586,3 @@ def test_finishing_the_removal_of_shards_names_them_all(work: Path) -> None:
     assert report["targets"] == shards
     assert report["digests"] == [xxhash.xxh3_128_hexdigest(Path(shard).read_bytes()) for shard in shards]
     assert not list(work.glob(".out-*"))
-
-
-@pytest.mark.parametrize("error", ["EMFILE", "ENOMEM", "ESTALE"])
-def test_a_look_for_the_list_that_fails_is_no_word_that_there_is_none(cut_off: Path, error: str) -> None:
-    """A process at its limit of open files, or a disk that does not answer: the k-th opening fails, for every k."""
-    log = cut_off.parent / "log"
-    for k in range(1, 60):
-        fault = strace(["openat"], log, inject=f"error={error}:when={k}", paths=[cut_off])
-        ended = compress(*SAME_CALL, "--force", "--jobs", "1", cwd=cut_off, before=fault)
-        assert held(cut_off) | contents(cut_off / "data") == FILES, ended
-        assert held(cut_off) == FILES
-        assert "Traceback" not in ended.err
-        if ended.code == 0:
-            break
-        assert ended.code == 1
-    else:
-        pytest.fail("it never came through")

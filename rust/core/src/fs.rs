@@ -1,6 +1,7 @@
 //! The one door to the disk: every call that touches a file stands here and below, without policy.
 
 mod lock;
+mod look;
 mod system;
 mod tick;
 
@@ -12,6 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use lock::{Held, lock, lock_directory, lock_soon};
+pub(crate) use look::tells_nothing;
 pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
@@ -377,24 +379,6 @@ pub(crate) fn write_back(file: impl AsFd, offset: u64, length: u64, wait: bool) 
         }
     }
     Ok(())
-}
-
-/// Whether a failed look at a name leaves it open what is there: too many open files, say, or a disk that does not answer.
-pub(crate) fn tells_nothing(error: &io::Error) -> bool {
-    let telling = [
-        libc::ENOENT,
-        libc::ENOTDIR,
-        libc::EACCES,
-        libc::EPERM,
-        libc::ELOOP,
-        libc::ENAMETOOLONG,
-        libc::ENXIO,
-        libc::ENODEV,
-        libc::EISDIR,
-        libc::EINVAL,
-        libc::ESPIPE,
-    ];
-    error.raw_os_error().is_some_and(|code| !telling.contains(&code))
 }
 
 pub(crate) fn sync_file(file: impl AsFd) -> io::Result<()> {
