@@ -110,7 +110,7 @@ print(report.resumed, report.files, high_water() - before)
 
 
 def test_finishing_a_removal_stays_within_the_bound(work: Path) -> None:
-    count = 300_000 if SOAK else 150_000
+    count = 300_000 if SOAK else 100_000
     for folder in range(count // 5_000):
         (work / f"data/{folder:03}").mkdir(parents=True)
         for number in range(5_000):

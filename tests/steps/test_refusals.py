@@ -286,22 +286,22 @@ def test_bytes_that_are_no_source_are_a_problem_of_the_file(content: bytes, mess
 @pytest.mark.parametrize(
     "source",
     [
-        "import valohai\n" + "if input():\n    x = 1\n" * 20_000,
+        "import valohai\n" + "if input():\n    x = 1\n" * 8_000,
         "import valohai\n" + "".join(f"def f{n}():\n    f{n + 1}()\n    f{n + 1}()\n" for n in range(100)) + "f0()\n",
         "import valohai\n" + "".join(" " * n + "for x in y:\n" for n in range(15)) + " " * 15 + "a = b\n",
         "import valohai\n" + "x = {}\n" + "".join(f"x['{n}'] = {n}\n" for n in range(20_000)),
         "import valohai\n" + "".join(f"x{n} = {n}\n" for n in range(20_000)) + "if input(): pass\n" * 2000,
-        "import valohai\nx = [" + "1," * 400_000 + "]\n",
+        "import valohai\nx = [" + "1," * 150_000 + "]\n",
         "import valohai\n" + "f'{" * 3 + "1" + "}'" * 3,
         "".join(f"a{n} = a{n + 1}\n" for n in range(30_000)) + "a30000 = prepare\ndef f(): prepare\nimport valohai",
-        "import valohai\nx = ' a' * 30_000\n" + "y = x.split()\n" * 3000,
-        "import valohai\n" + "".join(f"if u{n}: x{n} = 0\nelse: x{n} = 0\n" for n in range(5000)),
+        "import valohai\nx = ' a' * 30_000\n" + "y = x.split()\n" * 1000,
+        "import valohai\n" + "".join(f"if u{n}: x{n} = 0\nelse: x{n} = 0\n" for n in range(2000)),
         "import valohai\ndef o():\n    def f():\n        return 1\n"
         + "        a.b\n" * 20_000
         + "    run(f)\n    f()\n"
-        + "o()\n" * 9000,
-        "import valohai\ndef o():\n    class C:\n        if False:\n" + "            a.b\n" * 20_000 + "o()\n" * 9000,
-        "import valohai\ndef o():\n    def f(x: (" + "a.b, " * 20_000 + ")): pass\n" + "o()\n" * 9000,
+        + "o()\n" * 3000,
+        "import valohai\ndef o():\n    class C:\n        if False:\n" + "            a.b\n" * 20_000 + "o()\n" * 3000,
+        "import valohai\ndef o():\n    def f(x: (" + "a.b, " * 20_000 + ")): pass\n" + "o()\n" * 3000,
         "import valohai\n"
         + "".join(" " * n + "try:\n" for n in range(19))
         + " " * 19
