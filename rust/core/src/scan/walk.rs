@@ -519,10 +519,8 @@ impl<'a, 'b> Visit<'a, 'b> {
     fn link(&mut self, descriptor: &impl std::os::fd::AsFd, name: &[u8], found: Match) {
         let target = fs::stat_at(descriptor.as_fd(), name);
         let leads_to_directory = matches!(&target, Ok(stat) if Kind::of(stat) == Kind::Directory);
-        let exclude = self.walker.rules.exclude;
         // One that cannot be looked up may lead to a folder.
-        let may_be_directory = leads_to_directory || target.is_err();
-        if !exclude.is_empty() && exclude.matches(&self.task.directory.member, name, may_be_directory) {
+        if self.walker.rules.exclude.matches(&self.task.directory.member, name, leads_to_directory || target.is_err()) {
             return;
         }
         match self.walker.rules.symlinks {
@@ -537,21 +535,17 @@ impl<'a, 'b> Visit<'a, 'b> {
                     _ if found.taken => self.skip(name, &format!("a link to {}", &fs::special_name(&stat)[2..])),
                     _ => {}
                 },
-                Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                Err(error) if is_absent(&error) || error.raw_os_error() == Some(libc::ELOOP) => {
+                    let end = if is_absent(&error) { "nowhere" } else { "to itself" };
                     if found.taken {
-                        self.skip(name, "a link that leads to itself");
-                    }
-                }
-                Err(error) if is_absent(&error) => {
-                    if found.taken {
-                        self.skip(name, "a link that leads nowhere");
+                        self.skip(name, &format!("a link that leads {end}"));
                     }
                 }
                 // There may be something, as behind the name of a file that cannot be read.
                 Err(error) => {
                     let path = fs::join(&self.task.directory.path, name);
-                    self.failed
-                        .get_or_insert_with(|| Error::io(Stage::Scan, "follow the link", fs::path(&path), error));
+                    let error = Error::io(Stage::Scan, "follow the link", fs::path(&path), error);
+                    self.failed.get_or_insert(error);
                 }
             },
         }

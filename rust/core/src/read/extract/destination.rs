@@ -1,6 +1,7 @@
 //! Writing below one folder and nowhere else: every step down is by descriptor, and no link is followed.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -233,8 +234,10 @@ fn make_staged(
     let process = std::process::id();
     let mut number = 0;
     loop {
+        // Drawn, and never used again: a name that is free once more would be another call's when it is cleared up after.
+        let drawn = RandomState::new().hash_one(number);
         let staged =
-            crate::target::dot_name(name, &format!("{stage}.{process}.{number}"), crate::target::STAGED_SUFFIX);
+            crate::target::dot_name(name, &format!("{stage}.{process}.{drawn:x}"), crate::target::STAGED_SUFFIX);
         match make(&staged) {
             Err(Failure::Io(_, cause)) if cause.kind() == io::ErrorKind::AlreadyExists && number < MOST_STAGES => {
                 number += 1;
