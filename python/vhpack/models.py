@@ -6,6 +6,7 @@ what was sent. `vhpack.OutputModel` makes them. `model://NAME/ALIAS` is a versio
 
 from __future__ import annotations
 
+import abc
 import os
 import warnings
 from typing import TYPE_CHECKING
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["Model", "ModelVersion", "query_models"]
 
 
-class Known:
+class Known(abc.ABC):
     """What can be asked of a model, and done with its versions."""
 
     _id: str
     _version: int | None = None
     """The version that is meant where none is said; None: the current one."""
 
+    @abc.abstractmethod
     def _record(self) -> ModelRecord:
-        raise NotImplementedError
+        """What the registry has of it, or will have."""
 
     @property
     def id(self) -> str:
