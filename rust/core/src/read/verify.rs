@@ -144,6 +144,16 @@ impl Archive {
         if behind > 0 {
             report.warnings.push(format!("{behind} bytes follow the archive's end."));
         }
+        if let Some(at) = zip.rival_end {
+            report.warnings.push(format!(
+                "What may be another end record stands at byte {at}, behind the archive's own; readers that go by it find \
+                 other members."
+            ));
+        }
+        let folders = members.iter().filter(|member| member.kind == MemberKind::Directory && member.size > 0).count();
+        if folders > 0 {
+            report.warnings.push(format!("Folders with bytes, which extraction leaves out: {folders}."));
+        }
         Ok(report)
     }
 

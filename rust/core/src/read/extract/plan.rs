@@ -21,6 +21,9 @@ const IMPLIED_FOLDERS: usize = 1 << 20;
 pub(super) const SPECIAL: &str = "a device, FIFO or socket";
 pub(super) const NAMELESS: &str = "its name is empty";
 
+/// Said of a zip's folder; all readers make the folder and pass over the bytes.
+const FOLDER_BYTES: &str = "it is a folder, and its bytes are left out";
+
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -237,6 +240,9 @@ impl<'a> Planning<'a> {
                 }
             }
             MemberKind::Directory => {
+                if member.size > 0 {
+                    self.skip(&member, FOLDER_BYTES);
+                }
                 let number = self.folder(&member, parts)?;
                 self.plan.folders[number as usize].attributes = Some((member.mode, member.mtime));
                 return Ok(());
