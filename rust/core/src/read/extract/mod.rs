@@ -200,6 +200,7 @@ pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static
     };
     match member.kind {
         MemberKind::Special => Some(plan::SPECIAL),
+        MemberKind::HardLink if !member.is_file() => Some(hard_links::LOST),
         _ => target.and_then(|target| names::refuse_link(target, depth)),
     }
 }
