@@ -29,6 +29,9 @@ struct Record {
 
 const NONE: u32 = u32::MAX;
 
+/// What a member takes in memory beside its name: the record, and an entry of the index.
+const MEMBER_BYTES: u64 = size_of::<Record>() as u64 + 8;
+
 /// All members.
 pub(crate) struct Table {
     index: Index,
@@ -227,7 +230,7 @@ struct Survey<'a> {
     records: Vec<Record>,
     names: Vec<u8>,
     maps: Vec<Map>,
-    /// Bytes of names and maps.
+    /// Bytes of all that the table will hold.
     held: u64,
     total: u64,
     /// What global headers say of all members that have no time of their own in pax records.
@@ -392,7 +395,7 @@ impl Survey<'_> {
         let size = sparse.as_ref().map_or(packed, Map::size);
         self.total = self.total.saturating_add(size);
         limits.check_total(self.total).map_err(refused)?;
-        self.held += (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
+        self.held += MEMBER_BYTES + (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
         limits.check_table(self.held, self.packed).map_err(refused)?;
         self.make_room(name.len() + link.len()).map_err(refused)?;
         let mtime_of_all = self.mtime_of_all.filter(|_| !extension.own_mtime);
