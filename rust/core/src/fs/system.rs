@@ -33,3 +33,8 @@ pub(crate) fn sync_system(folder: &Path) -> io::Result<bool> {
 pub(super) fn is_in_user_space(folder: impl AsFd) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(folder)?.f_type == 0x6573_5546)
 }
+
+/// How many files this process may have open at once.
+pub(crate) fn most_open() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
