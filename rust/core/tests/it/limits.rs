@@ -249,6 +249,19 @@ fn many_links_to_one_path_of_many_members_are_settled_by_the_last_before_each() 
 }
 
 #[test]
+fn the_search_for_what_links_lead_to_can_be_interrupted() {
+    let bytes = [tar_member(b"b", b'1', b"a", b""), vec![0; 1024]].concat();
+    let archive = open(bytes, Limits::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let request = ExtractRequest { dest: folder.path().join("out"), links: true, jobs: 1, ..ExtractRequest::default() };
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let stopped = archive.extract(&request, &Progress::default(), &cancel);
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(!request.dest.exists(), "before anything is made");
+}
+
+#[test]
 fn portions_read_in_steps_are_those_read_at_once() {
     let raw = text(9 << 20);
     let archive = Arc::new(open(zip(&[("a", &raw)], Packed::Deflated, true), Limits::default()).unwrap());

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::Archive;
 use super::names::parts;
-use super::plan::{Job, Planning};
+use super::plan::{Job, Planning, go_on};
+use crate::cancel::CancelToken;
 use crate::error::{Result, show_bytes};
 use crate::read::{Member, MemberKind, content};
 
@@ -17,9 +18,9 @@ pub(super) const LOST: &str = "a hard link to no file of the archive before it";
 impl Planning<'_> {
     /// Decide what each hard link is made of. A file whose name a later member has taken, or that nobody asked for, is
     /// written under the name of the first link to it, and the others are links to that.
-    pub fn find_link_targets(&mut self, archive: &Archive) -> Result<()> {
+    pub fn find_link_targets(&mut self, archive: &Archive, cancel: &CancelToken) -> Result<()> {
         if self.plan.hard_links.iter().any(|link| link.file.is_none()) {
-            self.find_elsewhere(archive)?;
+            self.find_elsewhere(archive, cancel)?;
             self.refuse_lost();
         }
         for link in self.plan.hard_links.iter_mut().filter(|link| !link.job.is_superseded) {
@@ -58,7 +59,7 @@ impl Planning<'_> {
 
     /// Find the files of links whose targets are not extracted under their own names: one pass over the archive for each
     /// step from link to link, of which there is mostly one.
-    fn find_elsewhere(&mut self, archive: &Archive) -> Result<()> {
+    fn find_elsewhere(&mut self, archive: &Archive, cancel: &CancelToken) -> Result<()> {
         let mut files: HashMap<u64, usize> = HashMap::new();
         let mut sought: Vec<(usize, Vec<u8>, u64)> = Vec::new();
         for (number, link) in self.plan.hard_links.iter().enumerate() {
@@ -71,7 +72,7 @@ impl Planning<'_> {
             if sought.is_empty() {
                 break;
             }
-            let found = last_before(archive, &sought)?;
+            let found = last_before(archive, &sought, cancel)?;
             let mut further = Vec::new();
             for ((number, ..), member) in sought.into_iter().zip(found) {
                 let Some(member) = member else { continue };
@@ -101,7 +102,11 @@ fn path(name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// For each path the last member that has it before an offset.
-fn last_before(archive: &Archive, sought: &[(usize, Vec<u8>, u64)]) -> Result<Vec<Option<Member>>> {
+fn last_before(
+    archive: &Archive,
+    sought: &[(usize, Vec<u8>, u64)],
+    cancel: &CancelToken,
+) -> Result<Vec<Option<Member>>> {
     let mut by_path: HashMap<&[u8], Vec<usize>> = HashMap::new();
     for (place, (_, path, _)) in sought.iter().enumerate() {
         by_path.entry(path).or_default().push(place);
@@ -113,6 +118,7 @@ fn last_before(archive: &Archive, sought: &[(usize, Vec<u8>, u64)]) -> Result<Ve
     let mut found = vec![None; sought.len()];
     let mut last: HashMap<Vec<u8>, Member> = HashMap::new();
     archive.each(&mut |member| {
+        go_on(cancel)?;
         let Some(path) = path(&member.name) else { return Ok(()) };
         let Some(places) = by_path.get_mut(&path[..]) else { return Ok(()) };
         let before = last.get(&path);

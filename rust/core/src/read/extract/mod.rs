@@ -123,7 +123,7 @@ impl Archive {
     ) -> Result<ExtractReport> {
         let begun = Instant::now();
         progress.enter(Phase::Extract);
-        let plan = plan::plan(self, request)?;
+        let plan = plan::plan(self, request, cancel)?;
         self.limits
             .check_written(plan.bytes, self.source.length(), &request.dest)
             .map_err(|fault| self.explain(fault))?;

@@ -8,7 +8,8 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::names::{parts, refuse_link};
 use super::{Archive, Existing, ExtractRequest};
-use crate::error::{ErrorKind, Result, show_bytes};
+use crate::cancel::CancelToken;
+use crate::error::{ErrorKind, Result, Stage, show_bytes};
 use crate::read::fault::Fault;
 use crate::read::glob::Glob;
 use crate::read::{Format, Limits, Member, MemberKind, content};
@@ -141,7 +142,12 @@ pub(super) enum Place {
     HardLink(usize),
 }
 
-pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> {
+/// Planning ten million members, or links that lead nowhere, takes as long as one likes to make it.
+pub(super) fn go_on(cancel: &CancelToken) -> Result<(), Fault> {
+    if cancel.is_cancelled() { Err(Fault::cancelled()) } else { Ok(()) }
+}
+
+pub(super) fn plan(archive: &Archive, request: &ExtractRequest, cancel: &CancelToken) -> Result<Plan> {
     for name in request.names.iter().flatten() {
         archive.member(name)?;
     }
@@ -149,6 +155,7 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
     let mut planning = Planning::new(request, archive.limits, archive.format());
     let mut links = Vec::new();
     archive.each(&mut |member| {
+        go_on(cancel)?;
         if !wanted.takes(&member.name) {
             return Ok(());
         }
@@ -160,13 +167,14 @@ pub(super) fn plan(archive: &Archive, request: &ExtractRequest) -> Result<Plan> 
     })?;
     // A zip's link has its target as content, which cannot be read while the directory is.
     for mut member in links {
+        cancel.check(Stage::Extract)?;
         if planning.plan.is_unreadable(&member).map_err(|fault| archive.explain(fault))? {
             continue;
         }
         member.link = Some(archive.link_target(&member)?);
         planning.add(member).map_err(|fault| archive.explain(fault))?;
     }
-    planning.find_link_targets(archive)?;
+    planning.find_link_targets(archive, cancel)?;
     Ok(planning.finish())
 }
 
