@@ -148,6 +148,7 @@ class Archive:
         max_members: int | None = None,
         max_total: int | None = None,
         max_ratio: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
     ) -> Archive: ...
     @property
     def path(self) -> str: ...

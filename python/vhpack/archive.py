@@ -33,7 +33,7 @@ _DEEPEST = 512  # folders of a member's name; the engine refuses deeper ones
 _BUFFER_BYTES = 64 << 10  # of a file object: one call into the engine for each of these
 
 
-def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A001
+def open(source: StrPath, *, unsafe_limits: bool = False, progress: Watch = None) -> Archive:  # noqa: A001
     """Open a zip, tar, tar.gz or tar.zst for reading, whoever wrote it; its content says which it is.
 
     Opening reads the list of members, not the members: the directory of a zip, the seek table of our own tar.zst, one
@@ -45,6 +45,7 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
             (16 TiB), and on what unpacks to more than 1 GiB and 200 times the archive, as zeros and bombs do: that may take
             half of the disk that is free where it is extracted, and half of the memory where it is held. Also on zstd streams
             that take more than 128 MiB of memory to unpack (`zstd --long=28` and above).
+        progress: `True` for a bar on a terminal, or a function, while a long tar is gone through; see `vhpack.pack`.
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -65,7 +66,7 @@ def open(source: StrPath, *, unsafe_limits: bool = False) -> Archive:  # noqa: A
         >>> folder.cleanup()
     """
     archive = Archive(os.path.abspath(_local(source)), unsafe_limits=unsafe_limits)
-    archive._native()  # noqa: SLF001
+    archive._open(progress)  # noqa: SLF001
     return archive
 
 
@@ -363,14 +364,15 @@ class Archive(Mapping[str, bytes]):
         self._native()
         return _reopen(self._path, self._unsafe_limits, self._stamp)
 
-    def _open(self) -> _engine.Archive:
-        from vhpack import _engine
+    def _open(self, progress: Watch = None) -> _engine.Archive:
+        from vhpack import _engine, _progress
 
         stamp = _stamp(self._path)
         self._refuse_unless(self._stamp in (None, stamp), "since it was opened")
         limit = 0 if self._unsafe_limits else None
         path = os.fsencode(self._path)
-        engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit)
+        with _progress.watching(progress) as watch:
+            engine = _engine.Archive(path, max_members=limit, max_total=limit, max_ratio=limit, progress=watch)
         # Else one that took the name meanwhile would pass for the one that was looked at.
         self._refuse_unless(_stamp(self._path) == stamp, "while it was being opened")
         self._stamp, self._engine, self._process = stamp, engine, os.getpid()

@@ -477,6 +477,13 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], path: Path) -
         vhpack.open(path).extract("there", **options)
 
 
+def test_opening_which_may_go_through_a_long_tar_is_told_too(path: Path) -> None:
+    seen: list[vhpack.Progress] = []
+    with vhpack.open(path, progress=seen.append) as archive:
+        assert archive.names()
+    assert {progress.stage for progress in seen} == {"scan"}
+
+
 @pytest.mark.parametrize("stage", ["extract", "verify"])
 def test_progress_is_told(stage: str, path: Path) -> None:
     archive = vhpack.open(path)

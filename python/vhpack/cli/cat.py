@@ -35,7 +35,7 @@ def cat(**arguments: Any) -> int:  # noqa: ANN401
 
 
 def _cat(archive: str, member: str, *, unsafe_limits: bool) -> int:
-    with archives.open(archive, unsafe_limits=unsafe_limits) as opened, opened.open(member) as file:
+    with archives.open(archive, unsafe_limits=unsafe_limits, progress=True) as opened, opened.open(member) as file:
         while portion := file.read(_PORTION):
             screen.put_bytes(portion)
     return 0

@@ -72,7 +72,7 @@ def extract(**arguments: Any) -> int:  # noqa: ANN401
 
 
 def _extract(wanted: _Wanted) -> int:
-    with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits) as archive:
+    with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits, progress=not wanted.quiet) as archive:
         report = archive.extract(
             wanted.directory,
             wanted.globs or None,

@@ -75,7 +75,7 @@ def list(**arguments: Any) -> int:  # noqa: A001, ANN401
 
 
 def _list(wanted: _Wanted) -> int:
-    with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits) as archive:
+    with archives.open(wanted.archive, unsafe_limits=wanted.unsafe_limits, progress=not wanted.quiet) as archive:
         members = _members(archive, wanted.globs)
         warnings = archive.warnings
     for warning in [] if wanted.quiet else warnings:

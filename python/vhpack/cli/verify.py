@@ -69,7 +69,7 @@ def _verify(wanted: _Wanted) -> int:
 
 def _one(path: str, wanted: _Wanted) -> bool:
     try:
-        with archives.open(path, unsafe_limits=wanted.unsafe_limits) as archive:
+        with archives.open(path, unsafe_limits=wanted.unsafe_limits, progress=not wanted.quiet) as archive:
             report = archive.verify(jobs=wanted.jobs, progress=not wanted.quiet)
             changes = _manifests.differences(archive, wanted.jobs) if wanted.manifest else []
     except PackError as error:

@@ -156,13 +156,14 @@ impl Archive {
 #[pymethods]
 impl Archive {
     #[new]
-    #[pyo3(signature = (path, *, max_members=None, max_total=None, max_ratio=None))]
+    #[pyo3(signature = (path, *, max_members=None, max_total=None, max_ratio=None, progress=None))]
     fn new(
         py: Python<'_>,
         path: Vec<u8>,
         max_members: Option<u64>,
         max_total: Option<u64>,
         max_ratio: Option<u64>,
+        progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let default = read::Limits::default();
         let limits = read::Limits {
@@ -171,7 +172,7 @@ impl Archive {
             max_ratio: max_ratio.unwrap_or(default.max_ratio),
         };
         let path = PathBuf::from(OsString::from_vec(path));
-        run(py, None, |_, cancel| read::Archive::open(&path, limits, cancel)).map(|archive| Self(Arc::new(archive)))
+        run(py, progress, |_, cancel| read::Archive::open(&path, limits, cancel)).map(|archive| Self(Arc::new(archive)))
     }
 
     #[getter]
