@@ -9,11 +9,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vhpack._engine import Archive
 
 
-def opened(path: Path, **limits: int) -> Archive:
+def opened(path: Path, **limits: Any) -> Archive:
     """The archive, as the Python face opens it."""
     return Archive(os.fsencode(path), **limits)
 
