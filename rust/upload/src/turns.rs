@@ -6,22 +6,28 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::md5::Together;
+
 /// Threads that one disk of sources may keep: reading ahead for as many bodies as two cores can hash, twice over.
 const A_DISK: usize = 8;
 
 /// Leave to block threads over one disk.
 #[derive(Clone, Debug)]
-pub(crate) struct Turns(Arc<Semaphore>);
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    /// Where they hash together what they have read.
+    pub together: Arc<Together>,
+}
 
 impl Turns {
     pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(A_DISK)))
+        Self { free: Arc::new(Semaphore::new(A_DISK)), together: Arc::default() }
     }
 
     /// Do what may block, once fewer than the disk's share of threads are at it. Who waits no longer leaves the turn to the thread: it
     /// may hang.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        let turn = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
+        let turn = Arc::clone(&self.free).acquire_owned().await.map_err(io::Error::other)?;
         blocking(move || {
             let outcome = work();
             drop(turn);
