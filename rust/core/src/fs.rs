@@ -128,6 +128,11 @@ pub(crate) fn fstat(file: impl AsFd) -> io::Result<Stat> {
     Ok(rustix::fs::fstat(file)?)
 }
 
+/// How many files this process may have open at once.
+pub(crate) fn most_open() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// What an ordinary user may still write to the disk that `path` is on.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
