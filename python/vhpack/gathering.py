@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vhpack import hashing, sidecars, unclosed
@@ -14,11 +15,12 @@ from vhpack.registry.records import Output
 from vhpack.registry.store import Content, Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # What packs and property files are called until they are complete, and what they leave where a process was killed.
 _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
 _SHOWN = 10  # names in one warning
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 _TRIES = 5
 _SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
 
@@ -69,26 +71,31 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
     still_open = _written(root)
     found = _listed(root, since_ns)
     uploaded = {each.name: each for each in sent}
-    local = sorted(name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status))
+    local = sorted(found.names)
+    if uploaded:
+        local = [name for name in local if not _is_sent(uploaded.get(name), found.names[name])]
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
-    said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
-    digests = hashing.both([f"{root}/{name}" for name in local])
+    names = {*found.names, *uploaded} if uploaded else found.names
+    said = sidecars.properties(root, found.sidecars, names, found.old, strict=since_ns is None)
+    paths = [f"{root}/{name}" for name in local]
+    digests = hashing.both(paths)
+    statuses = [found.names[name] for name in local]
+    growing = {number for number, status in enumerate(statuses) if (status.st_dev, status.st_ino) in still_open}
+    for number in growing if still_open else ():
+        statuses[number], digests[number] = _at_one_moment(paths[number])
+    # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     here = set(local)
     gathered = Gathered()
-    # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     for each in sent:
-        properties = {} if each.name in here else said.get(each.name, {})
+        properties = _NOTHING if each.name in here else said.get(each.name, _NOTHING)
         gathered.outputs.append(Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, properties))
-    for name, (sha256, xxh3_128) in zip(local, digests, strict=True):
-        status = found.names[name]
-        is_open = (status.st_dev, status.st_ino) in still_open
-        if is_open:
-            status, (sha256, xxh3_128) = _at_one_moment(f"{root}/{name}")  # noqa: PLW2901
+    for number, (name, path, status, (sha256, xxh3_128)) in enumerate(zip(local, paths, statuses, digests, strict=True)):
         size, modified_ns = status.st_size, status.st_mtime_ns
-        gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, {})))
+        gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, _NOTHING)))
         # What is open already no mode keeps from being written to.
+        is_open = number in growing
         may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked and not is_open
-        gathered.contents.append(Content(f"{root}/{name}", sha256, size, modified_ns, may_link, is_open))
+        gathered.contents.append(Content(path, sha256, size, modified_ns, may_link, is_open))
     return gathered
 
 
@@ -141,17 +148,18 @@ def _listed(root: str, since_ns: int | None) -> _Found:
     pending = [""]
     while pending:
         folder = pending.pop()
+        before = f"{folder}/" if folder else ""
         path = os.path.join(root, folder)
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    name = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(name)
+                        pending.append(before + entry.name)
                     elif entry.name[0] != "." or not _UNFINISHED.match(entry.name):
-                        _take(found, entry, name, since_ns)
+                        _take(found, entry, before + entry.name, since_ns)
         except OSError as error:
             raise RegistrationError(f"the outputs in {path} cannot be listed: {error.strerror}") from None
+    _refuse_no_text(found)
     return found
 
 
@@ -162,10 +170,6 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
         return
     if not stat.S_ISREG(status.st_mode):
         return
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise RegistrationError(f"the output {name!r} has a name that is not UTF-8; rename it to register the run") from None
     if since_ns is not None and status.st_ctime_ns < since_ns - _SLACK_NS:
         found.old.add(name)
     elif sidecars.is_sidecar(name):
@@ -174,3 +178,18 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
         found.names[name] = status
         if entry.is_symlink():
             found.linked.add(name)
+
+
+def _refuse_no_text(found: _Found) -> None:
+    names = [*found.names, *found.sidecars]
+    if not _is_text("".join(names)):  # at once: asking each takes as long as all of them
+        wrong = next(name for name in names if not _is_text(name))
+        raise RegistrationError(f"the output {wrong!r} has a name that is not UTF-8; rename it to register the run")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

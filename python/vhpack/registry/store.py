@@ -32,6 +32,7 @@ class Content(NamedTuple):
 
     path: str
     sha256: str
+    """As it was just computed from the file."""
     size: int
     modified_ns: int
     """Its time of modification when it was hashed: what has another one by now was changed since."""
@@ -65,7 +66,7 @@ class Store:
         """
         if len(sha256) != 64 or not _DIGITS.issuperset(sha256):  # noqa: PLR2004
             raise ContentError(None, f"{sha256!r} is no SHA-256; the registry was not written by vhpack", self.folder)
-        return f"{self.folder}/{sha256[:2]}/{sha256[2:]}"
+        return _place(self.folder, sha256)
 
     @contextlib.contextmanager
     def held(self, *, alone: bool = False) -> Iterator[None]:
@@ -94,7 +95,7 @@ class Store:
         if not contents:
             return
         contents = list({content.sha256: content for content in contents}.values())
-        targets = [self.path(content.sha256) for content in contents]
+        targets = [_place(self.folder, content.sha256) for content in contents]
         self._clones = True
         try:
             for folder in {target[:-63] for target in targets}:
@@ -120,8 +121,8 @@ class Store:
             return pairs
         linkable = [pair for pair in pairs if pair[0].may_link]
         left = disk.adopt(
-            os.fsencode("\0".join(content.path for content, _ in linkable)),
-            os.fsencode("\0".join(target for _, target in linkable)),
+            os.fsencode("\0".join([content.path for content, _ in linkable])),
+            os.fsencode("\0".join([target for _, target in linkable])),
             [content.size for content, _ in linkable],
             [content.modified_ns for content, _ in linkable],
         )
@@ -238,6 +239,10 @@ class Store:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _place(folder: str, sha256: str) -> str:
+    return f"{folder}/{sha256[:2]}/{sha256[2:]}"
 
 
 def _linked(content: Content, target: str, staging: Callable[[], AbstractContextManager[str]]) -> bool:
