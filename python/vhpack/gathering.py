@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
 _SHOWN = 10  # names in one warning
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _TRIES = 5
+_FRESH_NS = 2_000_000_000  # whose last change is no older is looked at again
 _SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
 
 
@@ -69,6 +71,7 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
         PackError: a file cannot be read.
     """
     still_open = _written(root)
+    listed_ns = time.time_ns()
     found = _listed(root, since_ns)
     uploaded = {each.name: each for each in sent}
     local = sorted(found.names)
@@ -80,8 +83,8 @@ def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered
     paths = [f"{root}/{name}" for name in local]
     digests = hashing.both(paths)
     statuses = [found.names[name] for name in local]
-    growing = {number for number, status in enumerate(statuses) if (status.st_dev, status.st_ino) in still_open}
-    for number in growing if still_open else ():
+    growing = _still_written(root, paths, statuses, still_open, listed_ns)
+    for number in growing:
         statuses[number], digests[number] = _at_one_moment(paths[number])
     # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     here = set(local)
@@ -111,6 +114,17 @@ def disk() -> Disk:
     return Disk(_engine.adopt, _engine.sync_system)
 
 
+def warn_of_open(open_files: Sequence[str], root: str, how: str, *, stacklevel: int) -> None:
+    """Say which outputs may not be complete, if any."""
+    if open_files:
+        import warnings
+
+        names = ", ".join(os.path.relpath(path, root) for path in open_files[:_SHOWN])
+        more = f" and {len(open_files) - _SHOWN:,} more" if len(open_files) > _SHOWN else ""
+        message = f"{names}{more}: registered as it is now, open {how}; close it before"
+        warnings.warn(message, JobWarning, stacklevel=stacklevel)
+
+
 def claims_nothing(root: str) -> bool:
     """Return whether no sidecar in a folder could claim anything, without reading one."""
     return not any(sidecars.is_sidecar(name) for _, _, names in os.walk(root) for name in names)
@@ -121,13 +135,21 @@ def _written(root: str) -> set[tuple[int, int]]:
         still_open, unknown = unclosed.written(root)
     except OSError as error:
         raise RegistrationError(f"what was written to the outputs in {root} cannot be brought to the disk: {error}") from None
-    if unknown:
-        import warnings
-
-        names = ", ".join(os.path.relpath(path, os.path.realpath(root)) for path in unknown[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-        warnings.warn(f"{names}{more}: registered as it is now, open for writing; close it before", JobWarning, stacklevel=4)
+    warn_of_open(unknown, os.path.realpath(root), "for writing", stacklevel=5)
     return still_open
+
+
+def _still_written(
+    root: str, paths: Sequence[str], statuses: Sequence[os.stat_result], still_open: set[tuple[int, int]], listed_ns: int
+) -> set[int]:
+    """Return which files are written to while they are registered, as logs are, by this process or by another."""
+    ours: set[int] = set()
+    if still_open:
+        ours = {number for number, status in enumerate(statuses) if (status.st_dev, status.st_ino) in still_open}
+    fresh = {number for number, status in enumerate(statuses) if status.st_mtime_ns > listed_ns - _FRESH_NS}
+    theirs = {number for number in fresh - ours if _has_changed(paths[number], statuses[number])}
+    warn_of_open([paths[number] for number in sorted(theirs)], root, "for writing by another process", stacklevel=6)
+    return ours | theirs
 
 
 def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
@@ -137,6 +159,11 @@ def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
         if os.stat(path).st_size == status.st_size:
             break
     return status, digests
+
+
+def _has_changed(path: str, status: os.stat_result) -> bool:
+    now = os.stat(path)
+    return (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns)
 
 
 def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:

@@ -190,8 +190,10 @@ def _registered(run: Run, status: End | None, since_ns: int | None) -> tuple[Seq
         # Looked at first, so that no content is kept for a run that cannot be registered.
         claims = registering.claimed(gathered.outputs)
         registry = registrar.opened()
-        with keeping.kept(registry, gathered.contents, gathering.disk()):
-            return gathered.outputs, registering.register(registry, _facts(run), gathered.outputs, status, claims)
+        with keeping.kept(registry, gathered.contents, gathering.disk()) as open_elsewhere:
+            outcome = registering.register(registry, _facts(run), gathered.outputs, status, claims)
+        gathering.warn_of_open([content.path for content in open_elsewhere], root, "for writing by another process", stacklevel=5)
+        return gathered.outputs, outcome
 
 
 @contextlib.contextmanager

@@ -80,9 +80,9 @@ def test_a_log_that_goes_on_while_its_run_is_registered_is_kept_as_far_as_it_was
 
     keep = Store.keep
 
-    def log_and_keep(store: Store, *arguments: object) -> None:
+    def log_and_keep(store: Store, *arguments: object) -> object:
         log.write(b"another line\n")
-        keep(store, *arguments)  # type: ignore[arg-type]
+        return keep(store, *arguments)  # type: ignore[arg-type]
 
     with open("elsewhere", "wb", buffering=0), vhpack.run(step="train") as run:
         log = open(vhpack.outputs().path("log.txt"), "ab", buffering=0)  # noqa: SIM115
