@@ -16,7 +16,7 @@ from vhpack.registry.records import Output
 from vhpack.registry.store import Content, Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 # What packs and property files are called until they are complete, and what they leave where a process was killed.
 _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
@@ -56,23 +56,27 @@ class _Found:
     linked: set[str] = field(default_factory=set)
     sidecars: list[str] = field(default_factory=list)
     old: set[str] = field(default_factory=set)
+    folders: list[str] = field(default_factory=list)
+    """Links to folders."""
 
 
-def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered:
+def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None, besides: Iterable[str] = ()) -> Gathered:
     """Return a run's outputs; what this program has not closed yet is written out first, as far as Python knows of it.
 
     Args:
         root: The outputs folder.
         sent: What was uploaded from there, be the files still there or not.
         since_ns: When the run began, where the folder is not its own: files that are older belong to other runs.
+        besides: Absolute paths of files and folders that are no outputs, wherever they are.
 
     Raises:
         RegistrationError: a name is not UTF-8, or a sidecar makes no sense.
         PackError: a file cannot be read.
     """
-    still_open = _written(root)
+    own = [path for path in besides if path.startswith(f"{root}/")]
+    still_open = _written(root, own)
     listed_ns = time.time_ns()
-    found = _listed(root, since_ns)
+    found = _listed(root, since_ns, {path[len(root) + 1 :] for path in own})
     uploaded = {each.name: each for each in sent}
     local = sorted(found.names)
     if uploaded:
@@ -130,11 +134,13 @@ def claims_nothing(root: str) -> bool:
     return not any(sidecars.is_sidecar(name) for _, _, names in os.walk(root) for name in names)
 
 
-def _written(root: str) -> set[tuple[int, int]]:
+def _written(root: str, besides: Sequence[str]) -> set[tuple[int, int]]:
     try:
         still_open, unknown = unclosed.written(root)
     except OSError as error:
         raise RegistrationError(f"what was written to the outputs in {root} cannot be brought to the disk: {error}") from None
+    own = tuple(os.path.realpath(path) for path in besides)
+    unknown = [path for path in unknown if path not in own and not path.startswith(tuple(f"{each}/" for each in own))]
     warn_of_open(unknown, os.path.realpath(root), "for writing", stacklevel=5)
     return still_open
 
@@ -170,7 +176,7 @@ def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:
     return sent is not None and (sent.size, sent.modified_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _listed(root: str, since_ns: int | None) -> _Found:
+def _listed(root: str, since_ns: int | None, besides: Container[str]) -> _Found:
     found = _Found()
     pending = [""]
     while pending:
@@ -180,13 +186,17 @@ def _listed(root: str, since_ns: int | None) -> _Found:
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
+                    name = before + entry.name
+                    if name in besides:
+                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(before + entry.name)
+                        pending.append(name)
                     elif entry.name[0] != "." or not _UNFINISHED.match(entry.name):
-                        _take(found, entry, before + entry.name, since_ns)
+                        _take(found, entry, name, since_ns)
         except OSError as error:
             raise RegistrationError(f"the outputs in {path} cannot be listed: {error.strerror}") from None
     _refuse_no_text(found)
+    _warn_of_folders(root, found.folders)
     return found
 
 
@@ -196,6 +206,8 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
     except FileNotFoundError:  # a link to nowhere, or a file that went meanwhile
         return
     if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            found.folders.append(name)
         return
     if since_ns is not None and status.st_ctime_ns < since_ns - _SLACK_NS:
         found.old.add(name)
@@ -205,6 +217,18 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
         found.names[name] = status
         if entry.is_symlink():
             found.linked.add(name)
+
+
+def _warn_of_folders(root: str, links: Sequence[str]) -> None:
+    inside = os.path.realpath(root) + "/"
+    elsewhere = [name for name in links if not f"{os.path.realpath(os.path.join(root, name))}/".startswith(inside)]
+    if elsewhere:
+        import warnings
+
+        names = ", ".join(elsewhere[:_SHOWN])
+        more = f" and {len(elsewhere) - _SHOWN:,} more" if len(elsewhere) > _SHOWN else ""
+        message = f"{names}{more}: a link to a folder elsewhere, whose files are not registered; write them to the outputs"
+        warnings.warn(message, JobWarning, stacklevel=6)
 
 
 def _refuse_no_text(found: _Found) -> None:

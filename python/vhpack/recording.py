@@ -182,7 +182,9 @@ def _registered(run: Run, status: End | None, since_ns: int | None) -> tuple[Seq
     environment = env.read()
     root = paths.outputs_root(environment, run)
     with _one_at_a_time, _without_collection():
-        gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
+        gathered = gathering.Gathered()
+        if os.path.isdir(root):
+            gathered = gathering.gather(root, _arrived(root), since_ns=since_ns, besides=registrar.own_paths())
         if environment.job_id and not environment.store_dir:
             gathered = _uploaded_only(gathered)
         if not gathered.outputs and known is None:

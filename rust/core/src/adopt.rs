@@ -76,14 +76,14 @@ pub fn adopt(files: &[Adoption<'_>], manner: Manner, jobs: usize, cancel: &Cance
 }
 
 fn is_linked(file: &Adoption<'_>) -> bool {
-    let Some(stat) = fs::lstat(file.path).ok().filter(|stat| is_as_it_was(file, stat)) else { return false };
+    let Ok(opened) = fs::open_path(file.path) else { return false };
+    let Some(stat) = fs::fstat(&opened).ok().filter(|stat| is_as_it_was(file, stat)) else { return false };
     let (before, after) = (stat.st_mode & 0o7777, read_only(&stat));
-    if before != after && fs::set_mode_of(file.path, after).is_err() {
+    if before != after && fs::set_file_mode(&opened, after).is_err() {
         return false;
     }
     // Who has it open already, no mode keeps from writing.
-    let is_quiet = fs::open_path(file.path).is_ok_and(|opened| !fs::has_writers(opened));
-    let is_linked = is_quiet && fs::link(file.path, file.target).is_ok();
+    let is_linked = !fs::has_writers(opened) && fs::link(file.path, file.target).is_ok();
     if !is_linked && before != after {
         // If it cannot be undone, it is what happens to a file that is kept in another way, too.
         let _ = fs::set_mode_of(file.path, before);
