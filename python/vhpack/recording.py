@@ -236,7 +236,8 @@ def _uploaded_only(gathered: Gathered) -> Gathered:
 def _facts(run: Run) -> Facts:
     from vhpack.registry.runs import Facts
 
-    return Facts(run.hash, run.step, run.parameters, env.read().run_copy_of or None)
+    began = _recorder.began_ns // 1000 if _recorder is not None and _recorder.run == run.hash else 0
+    return Facts(run.hash, run.step, run.parameters, env.read().run_copy_of or None, began)
 
 
 def _end_block(recorder: _Recorder, status: End) -> None:

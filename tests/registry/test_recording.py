@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,20 @@ class TestRegistering:
         (change,) = vhpack.aliases.history("model-prod")
         assert (change.via, change.run) == ("run", run.hash)
         assert run_record(run.hash) == ("train", "succeeded", 2)
+
+    def test_a_run_begins_when_it_begins_and_not_when_it_is_registered(self) -> None:
+        before = time.time()
+        with vhpack.run(step="train") as run:
+            output("a.txt", "a")
+            inside = time.time()
+        (found,) = json.loads(ask("runs", "list", "--json").out)["runs"]
+        assert found["run"] == run.hash
+        assert before <= datetime.fromisoformat(found["created"]).timestamp() + 1e-3
+        assert (
+            datetime.fromisoformat(found["created"]).timestamp()
+            <= inside
+            <= datetime.fromisoformat(found["finished"]).timestamp()
+        )
 
     def test_one_properties_file_overrides_sidecars_name_by_name(self) -> None:
         with vhpack.run(step="train"):
@@ -237,8 +253,6 @@ class TestRegistering:
         first = made({"one.txt": "1", "both.txt": "old"}, {"one.txt": {ALIAS: "one"}, "both.txt": {ALIAS: "both"}})
         vhpack.aliases.set("one", write("mine.txt", "mine"))
         write_again = Path(vhpack.outputs().path("both.txt"))
-        import time
-
         time.sleep(0.1)  # which is more than a file system's clock lags behind
         with vhpack.run(step="train") as second:
             write_again.unlink(missing_ok=True)

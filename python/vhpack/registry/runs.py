@@ -33,6 +33,8 @@ class Facts:
     step: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     copied_from: str | None = None
+    began: int = 0
+    """When it began, as rows have it; 0: when it is written down first."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def number(connection: Connection, project: int, facts: Facts) -> int:
         "parameters": _text(facts.parameters),
         "status": "running",
         "copied_from": facts.copied_from,
-        "created": datums.now(),
+        "created": facts.began or datums.now(),
         "finished": None,
     }
     return int(connection.execute(_R.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
