@@ -32,10 +32,11 @@ MAY_LOAD: dict[str, set[str]] = {
     "yaml": {"errors", "step"},
     "arguments": {"errors", "step", "values"},
     "cloning": set(),
+    "writers": set(),
     "sidecars": {"errors"},
     "exits": set(),
     # Neither the environment nor the engine, neither a network nor a run: what it needs, its callers hand in.
-    "registry": {"cloning", "errors"},
+    "registry": {"cloning", "errors", "writers"},
     "registrar": {"consts", "env", "errors", "registry", "runs"},
     "platform_api": {"env", "errors", "registrar", "registry", "remote", "runs", "web"},
     "pinning": {"env", "errors", "given", "platform_api", "registrar", "registry", "runs"},
