@@ -62,6 +62,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "originals": {"errors", "hashing"},
     "stored": {"errors", "remote", "stores"},
     "packages": {"_engine", "_packing", "archive", "errors", "stored"},
+    "weights": {"_packing", "designs", "errors", "paths", "registrar", "stored"},
     "storing": {
         *("_packing", "destinations", "env", "errors", "gathering", "leaving", "originals", "outbox", "packages", "paths"),
         *("recording", "registrar", "registry", "runs", "sizes", "spool", "stored", "uploading"),
@@ -78,14 +79,17 @@ MAY_LOAD: dict[str, set[str]] = {
         "storing",
         "uploading",
     },
-    "fetching": {"archive", "cache", "download", "downloads", "errors", "hashing", "paths", "registrar", "registry", "stored"},
+    "fetching": {
+        *("archive", "cache", "download", "downloads", "errors", "hashing", "packages", "paths", "registrar", "registry"),
+        "stored",
+    },
     "designs": {"destinations", "errors", "runs", "stored"},
-    "tasks": {"designs", "errors", "models", "output_model", "paths", "registrar", "registry", "runs"},
+    "tasks": {"_packing", "designs", "errors", "models", "output_model", "paths", "registrar", "registry", "runs"},
     "models": {"designs", "errors", "fetching", "registrar", "registry", "resuming", "stored"},
     "described": {"designs", "errors", "models", "registrar", "registry", "tasks"},
     "output_model": {
         *("_packing", "described", "designs", "destinations", "env", "errors", "gathering", "packages", "paths", "registrar"),
-        *("registry", "resuming", "runs", "spool", "stored", "storing", "supply", "tasks"),
+        *("registry", "resuming", "runs", "spool", "stored", "storing", "supply", "tasks", "weights"),
     },
     "prepare": {"arguments", "config", "env", "errors", "given", "paths", "pinning", "recording", "runs", "step", "values"},
     "parameters": {"prepare", "step"},

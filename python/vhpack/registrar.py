@@ -33,6 +33,14 @@ def place() -> Place | None:
     return Place(url, environment.project or "default", store)
 
 
+def file() -> str | None:
+    """Return the path of the registry, where it is a file."""
+    where = place()
+    if where is None or not where.url.startswith("sqlite:///"):
+        return None
+    return where.url.removeprefix("sqlite:///").replace("%3F", "?").replace("%25", "%")
+
+
 def is_on() -> bool:
     """Return whether runs are registered here: not on the platform, which does that itself, unless a registry is named."""
     environment = env.read()

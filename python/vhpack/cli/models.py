@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -32,6 +33,7 @@ Examples:
   vhpack model prune resnet --keep 3
 """
 
+_SUFFIX = re.compile(r"\.(?:zip|tgz|tzst|tar(?:\.gz|\.zst)?)\Z", re.IGNORECASE)
 _what = under("What")
 _output = under("Output")
 _json = _output("--json", is_flag=True, help="Print one JSON object on stdout.")
@@ -119,20 +121,23 @@ def download(
         found = models.Model(model_id)
         path = found.get_weights(raise_on_error=True, version=version, iteration=iteration)
         assert path is not None  # noqa: S101 - or it would have been raised
-        target = os.path.abspath(output or os.path.basename(path))
-        if os.path.isdir(target) and not extract:
-            target = os.path.join(target, os.path.basename(path))
+        name, left_out = os.path.basename(path), 0
+        target = os.path.abspath(output or (_folder_for(name) if extract else name))
         if extract:
-            target = os.path.abspath(output or os.path.basename(path).partition(".")[0])
             with archive.open(path) as packed:
-                packed.extract(target, existing="overwrite" if force else "error")
+                report = packed.extract(target, existing="overwrite" if force else "error")
+            left_out = len(report.skipped)
         else:
+            target = os.path.join(target, name) if os.path.isdir(target) else target
             _place(path, target, force=force)
+        if left_out:
+            screen.fail(f"{screen.counted(left_out, 'member')} of {screen.visible(name)} could not be extracted")
+            screen.say_pairs(f"Left out {left_out:,}", report.skipped)
         if json:
             screen.put_json({"path": target})
         else:
             screen.put_names([target])
-        return 0
+        return 1 if left_out else 0
 
     return ended(work, json=json)
 
@@ -213,6 +218,12 @@ def resume(*, json: bool) -> int:
     finally:
         # The program ends here, whatever is under way.
         outbox.own().abandoned = True
+
+
+def _folder_for(archive_name: str) -> str:
+    """Return what a folder is called that a package is unpacked to: as the archive, without its suffix."""
+    stem = _SUFFIX.sub("", archive_name)
+    return stem if stem.strip(".") and stem != archive_name else f"{archive_name}.files"
 
 
 def _place(path: str, target: str, *, force: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import and_, func, or_, select, text
 
 from vhpack.errors import ContentError, NoTargetError, NotRegisteredError, OptionError
 from vhpack.registry import schema
@@ -18,7 +18,7 @@ from vhpack.registry.names import Reference, checked
 from vhpack.registry.records import Datum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Table
@@ -182,6 +182,13 @@ def _depth(value: object) -> int:
         inside = found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
         pending += [(each, depth + 1) for each in inside if isinstance(each, dict | list | tuple)]
     return deepest
+
+
+def kept_at(connection: Connection, places: Collection[str]) -> set[str]:
+    """Return the URIs, each one of `places` or below one, where contents are that datums have and that were not given up."""
+    within = [_D.c.location.startswith(place.rstrip("/") + "/", autoescape=True) for place in places]
+    statement = select(_D.c.location).where(_D.c.purged.is_(None), or_(_D.c.location.in_(places), *within))
+    return {str(location) for location in connection.execute(statement).scalars()}
 
 
 def revive(connection: Connection, numbers: Iterable[int]) -> None:

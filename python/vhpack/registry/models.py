@@ -89,17 +89,17 @@ def find(connection: Connection, project: int, uuid: str) -> ModelRecord | None:
 
 
 def named(connection: Connection, project: int, text: str, shown: str) -> ModelRecord:
-    """Return a model by its ID, by the beginning of that, or by a name that only one has.
+    """Return a model by its ID, else by a name that only one has, else by the beginning of its ID.
 
     Raises:
         NotRegisteredError: there is none, or there are several.
     """
-    rows = connection.execute(select(_M).where(_M.c.project == project, _M.c.uuid == text)).all()
-    if not rows:
-        condition = _M.c.name == text
-        if len(text) >= _SHORTEST and text.isalnum():
-            condition |= _M.c.uuid.like(f"{text}%")
-        rows = connection.execute(select(_M).where(_M.c.project == project, condition).order_by(_M.c.id)).all()
+    conditions = [_M.c.uuid == text, _M.c.name == text]
+    if len(text) >= _SHORTEST and text.isalnum():
+        conditions.append(_M.c.uuid.like(f"{text}%"))
+    rows: Sequence[Row[Any]] = ()
+    for condition in conditions:  # what is called so is meant before what only begins so
+        rows = rows or connection.execute(select(_M).where(_M.c.project == project, condition).order_by(_M.c.id)).all()
     if len(rows) != 1:
         what = f"several models of this name ({', '.join(row.uuid for row in rows[:3])}, ...)" if rows else "no such model"
         raise NotRegisteredError(f"{text!r}: {shown} has {what}; `vhpack model list` shows them with their IDs")
