@@ -140,7 +140,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "archive": {"_engine", "_members", "_packing", "_progress", "errors"},
     "dataset": {"_packing", "archive", "errors"},
     "committed": {"_packing", "archive", "errors", "hashing"},
-    "trees": {"committed", "errors"},
+    "trees": {"_engine", "committed", "errors"},
     "journal": {"committed"},
     "staging": {"committed", "errors", "journal", "trees"},
     "committing": {"_engine", "committed", "errors", "hashing", "trees"},

@@ -54,7 +54,7 @@ class OutputModel(Described):
 
     Weights go to `upload_uri` of the call, else to what `set_upload_destination` has said, else to `task.output_uri`, else to
     what `set_default_upload_uri` has said, else to the destination of outputs (`vhpack.set_upload_destination`,
-    `VHPACK_UPLOAD_URI`), else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`), or in a job on the platform, where
+    `VHPACK_UPLOAD_URI`), else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`); in a job on the platform, where
     that folder goes with the machine, to its outputs.
 
     Args:

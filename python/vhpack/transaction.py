@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vhpack._packing import StrPath
 
 
+_AT_ONCE = 1 << 20  # bytes that the engine writes in one call, which Ctrl-C waits for
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -180,11 +181,12 @@ class Transaction:
         if name in self._owners or id in self._stage.finished:
             self.claim(name, id, source)
         path = self.place(name)
-        try:
-            seen = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
-        except OSError as error:
-            raise trees.refused(error, "write", path) from None
-        self._note(Finished(id, (Stamped(name, seen.st_size, seen.st_mtime_ns),), source))
+        if isinstance(content, bytes) and len(content) <= _AT_ONCE:
+            size, mtime_ns, digest = trees.write_file(path, content)
+            self._stage.digests[name] = size, mtime_ns, digest
+        else:
+            size, mtime_ns = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
+        self._note(Finished(id, (Stamped(name, size, mtime_ns),), source))
 
     def _note(self, each: Finished) -> None:
         size = 0
@@ -212,13 +214,13 @@ class Transaction:
             name = self.named(given)
             self.claim(name, id)
             path = self.place(name)
-            try:
-                if isinstance(content, str):
+            if isinstance(content, bytes):
+                _written(path, content)
+            else:
+                try:
                     os.rename(content, path)
-                else:
-                    _written(path, content)
-            except OSError as error:
-                raise trees.refused(error, "write", path) from None
+                except OSError as error:
+                    raise trees.refused(error, "write", path) from None
             names.append(name)
         self.finish(id, names, stamp=stamp)
         return sum(file.size for file in self._stage.finished[id].files)
@@ -236,15 +238,20 @@ class Transaction:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _written(path: str, content: bytes | memoryview) -> os.stat_result:
-    descriptor = os.open(path, _NEW, 0o666)
+def _written(path: str, content: bytes | memoryview) -> tuple[int, int]:
+    """Write a file, and return its size and time."""
     try:
-        done = os.write(descriptor, content)
-        while done < len(content):
-            done += os.write(descriptor, content[done:])
-        return os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, _NEW, 0o666)
+        try:
+            done = os.write(descriptor, content)
+            while done < len(content):
+                done += os.write(descriptor, content[done:])
+            seen = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise trees.refused(error, "write", path) from None
+    return seen.st_size, seen.st_mtime_ns
 
 
 def _from(source: str | None, name: str) -> str:

@@ -93,6 +93,27 @@ def test_more_files_than_are_synced_one_by_one(work: Path) -> None:
     assert dict(vhpack.read_outputs(work / "curves", verify=True)) == files
 
 
+@pytest.mark.parametrize("others", [0, 40])
+def test_the_manifest_has_what_the_files_are_when_they_are_committed(work: Path, others: int) -> None:
+    """Most are hashed as they are written; what is written in another way, or touched since, is read again."""
+    with vhpack.OutputDir(work / "curves") as out:
+        for number in range(others):
+            out.write_bytes(f"more/{number}*[?]", b"%d" % number)
+        for name in ("longer", "later", "odd\udcff", "a*.txt"):
+            out.write_bytes(name, b"one")
+        Path(out.path("longer")).write_bytes(b"three")
+        later = Path(out.path("later"))
+        later.write_bytes(b"two")
+        os.utime(later, (10**9, 10**9))
+        out.write_bytes("view", memoryview(b"view"))
+        out.write_bytes("large", b"l" * (1 << 20) + b"l")
+        Path(out.path(".hidden.metadata.json")).write_bytes(b"{}")
+        Path(out.path("a[b].txt")).write_bytes(b"four")
+    read = dict(vhpack.read_outputs(work / "curves", verify=True))
+    assert len(read) == others + 8
+    assert (read["longer"], read["later"], read["a[b].txt"]) == (b"three", b"two", b"four")
+
+
 def test_the_manifest_holds_wherever_the_tree_is_moved(work: Path) -> None:
     commit(work / "curves", {"a.txt": b"one", "b/c.txt": b"two"})
     (work / "elsewhere").mkdir()

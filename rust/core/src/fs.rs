@@ -4,6 +4,7 @@ mod lock;
 mod look;
 mod system;
 mod tick;
+mod tree;
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,6 +21,7 @@ pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 pub(crate) use system::{exchange, sync_system};
 pub(crate) use tick::{fstat_at_rest, second};
+pub(crate) use tree::create_over;
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
 const LISTING_BYTES: usize = 128 << 10;
