@@ -119,7 +119,7 @@ class OutputModel(Described):
         if base_model_id is not None:
             self._go_on(config_text=text, labels=labels, name=name, tags=wanted, comment=comment, framework=framework)
             return
-        registrar.existing()  # says what to install where the next line would fail
+        registrar.load()  # says what to install where the next line would fail
         from vhpack.registry.models import Draft
 
         self._draft = Draft(

@@ -74,6 +74,19 @@ def existing() -> Registry | None:
     return _found(make=False)
 
 
+def load() -> None:
+    """Load what opens or makes a registry: now, where a training begins, and not in the middle of its first epochs.
+
+    Raises:
+        RegistryError: it cannot be used, or there is to be none.
+        MissingExtraError: what it needs is not installed.
+    """
+    if existing() is None:
+        from vhpack.registry import opening
+
+        opening.load()
+
+
 def known() -> Registry:
     """Return the registry, to look something up in it.
 

@@ -363,7 +363,8 @@ def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> 
         (job.content + end, job.version.url + end) for end in ends if job.version.url + end not in known
     ]
     if pairs:
-        job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk)
+        # Nobody waits for the disk: what is wrong is the version's, and said where that is asked for.
+        job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk, patience=0)
 
 
 def _pack(job: Job, contents: Contents, destination: Destination) -> PackReport:
