@@ -140,8 +140,10 @@ class OutputModel(Described):
         """The folder that its next version is sent to."""
         return self._destination(None).uri
 
-    def set_upload_destination(self, uri: StrPath) -> bool:
-        """Say where its versions are sent, and return True; False: vhpack sends to no such scheme, and nothing is changed.
+    def set_upload_destination(self, uri: StrPath | None) -> bool:
+        """Say where its versions are sent, and return True; False: it says nothing, or a scheme that vhpack does not send to.
+
+        Then nothing is changed.
 
         A folder of this machine is made if it is not there. Other places are asked when something is sent.
 
@@ -153,6 +155,8 @@ class OutputModel(Described):
             ModelError: the model is published.
         """
         self._refuse_published()
+        if not uri:
+            return False
         try:
             found = designs.checked_destination(uri)
         except errors.UnknownSchemeError:
