@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import os
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vhpack import designs, registrar
@@ -257,6 +258,9 @@ class Known(abc.ABC):
             ModelError: no such version is stored.
             OptionError: no alias can have this name.
         """
+        return self._move(alias, version, note, publishes=False)
+
+    def _move(self, alias: str, version: int | None, note: str, *, publishes: bool) -> str:
         name = names.Reference("model", names.checked(self.name, "model"), names.checked(alias, "alias")).uri
         names.checked_alias(name)
         chosen = version if version is not None else self._version
@@ -264,6 +268,8 @@ class Known(abc.ABC):
         from vhpack.registry import aliases, datums, models
 
         def work(connection: Connection, project: int) -> None:
+            if publishes:
+                models.publish(connection, project, self._id)
             number = models.number_of(connection, project, self._id, chosen)
             aliases.move(connection, project, name, number, aliases.Reason(datums.actor(), "set", note))
 
@@ -299,7 +305,7 @@ class Known(abc.ABC):
             resuming.remove(registry, each)
         for remark in why:
             warnings.warn(remark, JobWarning, stacklevel=2)
-        return [each.version for each in due]
+        return [replace(each.version, state="pruned") for each in due]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._id!r})"
@@ -390,6 +396,14 @@ class Model(Known):
         made = cls.__new__(cls)
         made._id = id  # noqa: SLF001 - it is this class's
         return made
+
+    def publish_as(self, alias: str, *, version: int | None = None, note: str = "") -> str:
+        """Do what `publish` and `set_alias` do, both or neither, and return the alias's URI.
+
+        Raises:
+            ModelError, OptionError: as these.
+        """
+        return self._move(alias, version, note, publishes=True)
 
     def _record(self) -> ModelRecord:
         registry = registrar.opened()

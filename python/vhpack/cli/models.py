@@ -155,8 +155,11 @@ def publish(model_id: str, *, alias: str | None, version: int | None, note: str,
 
     def work() -> int:
         found = models.Model(model_id)
-        found.publish()
-        uri = None if alias is None else found.set_alias(alias, version=version, note=note)
+        uri = None
+        if alias is None:
+            found.publish()
+        else:
+            uri = found.publish_as(alias, version=version, note=note)
         if json:
             screen.put_json({**_fields(found), "alias": uri})
         else:
