@@ -10,7 +10,7 @@ import abc
 import os
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack import designs, registrar
 from vhpack.errors import JobWarning, ModelError, NotRegisteredError, OptionError
@@ -60,8 +60,7 @@ class Known(abc.ABC):
     @property
     def system_tags(self) -> list[str]:
         """`["package"]` where the current version is a package, else nothing."""
-        current = self._record().current
-        return ["package"] if current is not None and current.files is not None else []
+        return system_tags_of(self._record())
 
     @property
     def labels(self) -> dict[str, int]:
@@ -117,7 +116,7 @@ class Known(abc.ABC):
         from vhpack.registry import models
 
         with registry.reading() as connection:
-            return models.aliases_of(connection, registry.project(connection), self._id)
+            return models.aliases_of(connection, registry.project(connection), [self._id])[self._id]
 
     def versions(self) -> list[ModelVersion]:
         """Return its versions, the first one first.
@@ -130,7 +129,7 @@ class Known(abc.ABC):
         from vhpack.registry import models
 
         with registry.reading() as connection:
-            return models.versions(connection, registry.project(connection), self._id)
+            return models.versions(connection, registry.project(connection), [self._id])[self._id]
 
     def get_weights(
         self,
@@ -445,6 +444,29 @@ def query_models(
         >>> vhpack.query_models(name="resnet*", published=True)
         []
     """
+    return [Model._of(each.record.id) for each in _listed(name, tags, published, whole=False)]  # noqa: SLF001 - this module's own
+
+
+class Overview(NamedTuple):
+    """What is known of a model, all at one moment."""
+
+    record: ModelRecord
+    versions: list[ModelVersion]
+    aliases: dict[str, int]
+
+
+def listed(name: str | None = None, tags: Iterable[str] = (), published: bool | None = None) -> list[Overview]:  # noqa: FBT001
+    """Return all that is known of models; as `query_models`, but asked at once, and not model by model."""
+    return _listed(name, tags, published, whole=True)
+
+
+def overview(model_id: str) -> Overview:
+    """Return all that is known of a model; as `Model`."""
+    found = Model(model_id)
+    return Overview(found._record(), found.versions(), found.aliases)  # noqa: SLF001 - this module's own
+
+
+def _listed(name: str | None, tags: Iterable[str] | None, published: bool | None, *, whole: bool) -> list[Overview]:  # noqa: FBT001
     wanted = designs.checked_tags(tags or ())
     registry = registrar.existing()
     if registry is None:
@@ -452,8 +474,18 @@ def query_models(
     from vhpack.registry import models
 
     with registry.reading() as connection:
-        found = models.listed(connection, registry.project(connection), name=name, tags=wanted, published=published)
-    return [Model._of(each.id) for each in found]  # noqa: SLF001 - this module's own
+        project = registry.project(connection)
+        found = models.listed(connection, project, name=name, tags=wanted, published=published)
+        if not whole:
+            return [Overview(each, [], {}) for each in found]
+        known = [each.id for each in found]
+        versions, aliases = models.versions(connection, project, known), models.aliases_of(connection, project, known)
+    return [Overview(each, versions[each.id], aliases[each.id]) for each in found]
+
+
+def system_tags_of(record: ModelRecord) -> list[str]:
+    """Return what vhpack itself says of a model: `package`, where its current version is one."""
+    return ["package"] if record.current is not None and record.current.files is not None else []
 
 
 def _warn(error: ModelError) -> None:

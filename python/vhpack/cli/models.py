@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from vhpack.models import Model, ModelVersion
+    from vhpack.models import ModelVersion, Overview
 
 _EXAMPLES = """\b
 Examples:
@@ -56,7 +56,7 @@ def list_models(glob: str | None, *, tag: tuple[str, ...], published: bool | Non
     """List the models, or those whose name matches a quoted GLOB."""
 
     def work() -> int:
-        found = models.query_models(glob, tag, published)
+        found = models.listed(glob, tag, published)
         if json:
             screen.put_json({"models": [_fields(each) for each in found]})
         else:
@@ -73,7 +73,7 @@ def show(model_id: str, *, json: bool) -> int:
     """Show all that is known of MODEL."""
 
     def work() -> int:
-        fields = _fields(models.Model(model_id))
+        fields = _fields(models.overview(model_id))
         if json:
             screen.put_json(fields)
         else:
@@ -161,7 +161,7 @@ def publish(model_id: str, *, alias: str | None, version: int | None, note: str,
         else:
             uri = found.publish_as(alias, version=version, note=note)
         if json:
-            screen.put_json({**_fields(found), "alias": uri})
+            screen.put_json({**_fields(models.overview(found.id)), "alias": uri})
         else:
             also = "" if uri is None else f", and {screen.visible(uri)} means it now"
             screen.say(f"the model {screen.visible(found.name)} ({found.id}) is published{also}")
@@ -267,34 +267,35 @@ def _remarks() -> Iterator[list[str]]:
             said += [str(each.message) for each in caught]
 
 
-def _row(found: Model) -> tuple[str, ...]:
-    known = found.versions()
-    current = known[-1] if known else None
-    state = "published" if found.published else "-" if current is None else current.state
+def _row(found: Overview) -> tuple[str, ...]:
+    record, versions = found.record, found.versions
+    last = versions[-1] if versions else None
+    state = "published" if record.published is not None else "-" if last is None else last.state
     return (
-        found.name,
-        found.id,
-        "-" if current is None else str(current.n),
+        record.name,
+        record.id,
+        "-" if last is None else str(last.n),
         state,
-        tables.when(known[0].created if known else None),
+        tables.when(versions[0].created if versions else None),
     )
 
 
-def _fields(found: Model) -> dict[str, object]:
+def _fields(found: Overview) -> dict[str, object]:
+    record, current = found.record, found.record.current
     return {
-        "id": found.id,
-        "name": found.name,
-        "project": found.project,
-        "task": found.task,
-        "url": found.url,
-        "published": found.published,
-        "framework": found.framework,
-        "tags": [*found.tags, *found.system_tags],
-        "labels": found.labels,
+        "id": record.id,
+        "name": record.name,
+        "project": record.project,
+        "task": record.task,
+        "url": None if current is None else current.url,
+        "published": record.published is not None,
+        "framework": record.framework,
+        "tags": [*record.tags, *models.system_tags_of(record)],
+        "labels": dict(record.labels),
         "aliases": found.aliases,
-        "versions": len(found.versions()),
-        "config": found.config_text,
-        "comment": found.comment,
+        "versions": len(found.versions),
+        "config": record.config_text,
+        "comment": record.comment,
     }
 
 

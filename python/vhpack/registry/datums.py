@@ -19,12 +19,14 @@ from vhpack.registry.records import Datum
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Table
 
     from vhpack.errors import PackError
     from vhpack.registry.records import Output
+
+    Key = TypeVar("Key", int, str)
 
 _D = schema.DATUMS
 _AT_ONCE = 500  # numbers in one IN (...): SQLite takes 999 in its oldest versions
@@ -370,7 +372,7 @@ def _said(connection: Connection, numbers: Sequence[int]) -> tuple[dict[int, lis
     return tags, properties
 
 
-def pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Return numbers, as many at a time as one statement takes."""
-    for start in range(0, len(numbers), _AT_ONCE):
-        yield numbers[start : start + _AT_ONCE]
+def pieces(wanted: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Return numbers or IDs, as many at a time as one statement takes."""
+    for start in range(0, len(wanted), _AT_ONCE):
+        yield wanted[start : start + _AT_ONCE]

@@ -135,9 +135,13 @@ def given_to(connection: Connection, project: int, run: str) -> list[ModelRecord
     return _records(connection, connection.execute(statement).all())
 
 
-def versions(connection: Connection, project: int, uuid: str) -> list[ModelVersion]:
-    """Return the versions of a model, the first one first."""
-    return _versions(connection, (_M.c.project == project) & (_M.c.uuid == uuid))
+def versions(connection: Connection, project: int, uuids: Sequence[str]) -> dict[str, list[ModelVersion]]:
+    """Return, by the IDs of models, their versions, the first one first."""
+    found: dict[str, list[ModelVersion]] = {uuid: [] for uuid in uuids}
+    for some in datums.pieces(uuids):
+        for version in _versions(connection, (_M.c.project == project) & _M.c.uuid.in_(some)):
+            found[version.model].append(version)
+    return found
 
 
 def unfinished(connection: Connection, project: int, uuid: str | None = None) -> list[Unfinished]:
@@ -242,12 +246,17 @@ def of_datum(connection: Connection, project: int, number: int, uri: str) -> Mod
     return found[0]
 
 
-def aliases_of(connection: Connection, project: int, uuid: str) -> dict[str, int]:
-    """Return the aliases of a model's versions, and the numbers of these."""
+def aliases_of(connection: Connection, project: int, uuids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return, by the IDs of models, the aliases of their versions, and the numbers of these."""
     table = schema.ALIASES
     joined = table.join(_V, _V.c.datum == table.c.datum).join(_M, _M.c.id == _V.c.model)
-    statement = select(table.c.name, _V.c.number).select_from(joined).where(_M.c.project == project, _M.c.uuid == uuid)
-    return {row.name: row.number for row in connection.execute(statement.order_by(table.c.name))}
+    found: dict[str, dict[str, int]] = {uuid: {} for uuid in uuids}
+    for some in datums.pieces(uuids):
+        statement = select(_M.c.uuid, table.c.name, _V.c.number).select_from(joined)
+        statement = statement.where(_M.c.project == project, _M.c.uuid.in_(some)).order_by(table.c.name)
+        for row in connection.execute(statement):
+            found[row.uuid][row.name] = row.number
+    return found
 
 
 def number_of(connection: Connection, project: int, uuid: str, version: int | None) -> int:
