@@ -4,6 +4,8 @@ mod lock;
 mod look;
 mod system;
 mod tick;
+mod tree;
+mod writers;
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,8 +20,10 @@ pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
-pub(crate) use system::{exchange, most_open, sync_system};
+pub(crate) use system::{clone, exchange, most_open, sync_system};
 pub(crate) use tick::{fstat_at_rest, second};
+pub(crate) use tree::create_over;
+pub(crate) use writers::has_writers;
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
 const LISTING_BYTES: usize = 128 << 10;
