@@ -400,6 +400,8 @@ class Calls(Expressions):
         assert isinstance(content, list)  # noqa: S101
         if name == "copy":
             return self.box(list(content))
+        if name in ("index", "count") and all(isinstance(value, Const | Items) for value in (*content, *arguments.all())):
+            return self.folded(node, [Items(tuple(content)), *values], lambda held, *wanted: getattr(held, name)(*wanted))
         changed = self._changed_list(content, name, values) if not arguments.named else None
         if changed is None or len(changed) > MOST_ELEMENTS:
             return None
@@ -474,19 +476,34 @@ class Calls(Expressions):
         return Frame("function", function.frame, own, elsewhere)
 
     def _handed(self, function: Function, arguments: Arguments | None, node: ast.AST) -> dict[str, Value]:
+        every = parameters(function.node)
+        handed = None if arguments is None or arguments.lost is not None else self._bound_to(function, arguments, node)
+        if handed is not None:
+            return {name: handed.get(name) or unknown(node) for name in every}
+        found = unknown(node, "its arguments differ from call to call" if arguments is None else "")
+        if arguments is not None:
+            found = self._unfollowed(node, arguments)  # type: ignore[arg-type]
+        for _, value in function.defaults:
+            self.taint(value, found)
+        return dict.fromkeys(every, found)
+
+    def _bound_to(self, function: Function, arguments: Arguments, node: ast.AST) -> dict[str, Value] | None:
+        """Return what each parameter gets, None where the call is an error."""
         names = function.node.args
         ordered = [argument.arg for argument in (*names.posonlyargs, *names.args)]
-        every = parameters(function.node)
-        simple = arguments is not None and arguments.lost is None and names.vararg is None and names.kwarg is None
-        if arguments is None or not simple or len(arguments.values) > len(ordered) or not arguments.named.keys() <= set(every):
-            found = unknown(node, "its arguments differ from call to call" if arguments is None else "")
-            if arguments is not None:
-                found = self._unfollowed(node, arguments)  # type: ignore[arg-type]
-            for _, value in function.defaults:
-                self.taint(value, found)
-            return dict.fromkeys(every, found)
-        handed = {**dict(function.defaults), **dict(zip(ordered, arguments.values, strict=False)), **arguments.named}
-        return {name: handed.get(name) or unknown(node) for name in every}
+        by_name = {argument.arg for argument in (*names.args, *names.kwonlyargs)}
+        more, others = arguments.values[len(ordered) :], arguments.named.keys() - by_name
+        twice = arguments.named.keys() & by_name & set(ordered[: len(arguments.values)])
+        if (more and names.vararg is None) or (others and names.kwarg is None) or twice:
+            return None
+        handed = {**dict(function.defaults), **dict(zip(ordered, arguments.values, strict=False))}
+        handed |= {name: value for name, value in arguments.named.items() if name in by_name}
+        if names.vararg is not None:
+            handed[names.vararg.arg] = self.tuple_of(more, node)  # type: ignore[arg-type]
+        if names.kwarg is not None:
+            rest: dict[Hashable, Value] = {name: value for name, value in arguments.named.items() if name in others}
+            handed[names.kwarg.arg] = self.box(rest)
+        return handed
 
 
 def ends(value: Value) -> bool:
