@@ -107,7 +107,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "remote": set(),
     "web": {"remote"},
     "stores": {"errors", "remote"},
-    "controller_api": {"errors", "given", "paths", "remote", "web"},
+    "controller_api": {"env", "errors", "given", "paths", "remote", "web"},
     "cache": {"durations", "errors"},
     "download": {"cache", "errors", "remote"},
     "downloads": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from vhpack import paths
+from vhpack import env, paths
 from vhpack.errors import ConfigError, DownloadError
 from vhpack.given import read_object
 
@@ -72,7 +72,7 @@ def call(endpoint: str, *, params: dict[str, Any] | None = None, json: object = 
         raise ConfigError(f"{path} lists no call {endpoint!r}")
     query = urlencode({**(request.get("params") or {}), **(params or {})}, doseq=True)
     url = str(request["url"]) + (("&" if "?" in request["url"] else "?") + query if query else "")
-    client = web.Client(silence=_SILENCE)
+    client = web.Client(silence=_SILENCE, trusted=env.read().ca_bundle)
     try:
         headers = {str(name): str(value) for name, value in (request.get("headers") or {}).items()}
         more = {} if json is None else {"json": json}

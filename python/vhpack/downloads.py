@@ -42,10 +42,11 @@ class Downloads:
     """The clients of one call, which share their connections."""
 
     def __init__(self) -> None:
-        timeout = env.read().timeout
+        environment = env.read()
+        timeout = environment.timeout
         silence = durations.parse("VHPACK_TIMEOUT", timeout, "seconds", below=1e6) if timeout else _SILENCE
         self._stop = threading.Event()
-        self._web = web.Client(silence=silence, connections=_AT_ONCE)
+        self._web = web.Client(silence=silence, connections=_AT_ONCE, trusted=environment.ca_bundle)
         self._stores = stores.Client(silence=silence)
 
     def expand(self, url: str) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ class Environment:
 
     # No dataclass: the module of that name, and all that it loads, would take three quarters of `import vhpack`.
     __slots__ = (
+        "ca_bundle",
         "cache_days",
         "config_dir",
         "config_home",
@@ -65,6 +66,8 @@ class Environment:
     """The first that is set of `JPY_PARENT_PID`, `JPY_SESSION_NAME` and `VALOHAI_NOTEBOOK_INSTANCE_ID`."""
     timeout: str
     """`VHPACK_TIMEOUT`: seconds that a server may say nothing before it is asked again."""
+    ca_bundle: str
+    """`REQUESTS_CA_BUNDLE`, else `CURL_CA_BUNDLE`: certificates that servers are believed by, instead of the system's."""
     cache_days: str
     """`VHPACK_CACHE_DAYS`: days without use after which what was downloaded or unpacked leaves the cache; unset, it stays."""
     run_id: str
@@ -123,6 +126,7 @@ def read() -> Environment:
         deployment_port=os.environ.get("VALOHAI_PORT", ""),
         notebook=next((os.environ[name] for name in _NOTEBOOK if os.environ.get(name)), ""),
         timeout=os.environ.get("VHPACK_TIMEOUT", ""),
+        ca_bundle=os.environ.get("REQUESTS_CA_BUNDLE", "") or os.environ.get("CURL_CA_BUNDLE", ""),
         cache_days=os.environ.get("VHPACK_CACHE_DAYS", ""),
         run_id=os.environ.get(_RUN_ID, ""),
         run_base=os.environ.get(_RUN_BASE, ""),

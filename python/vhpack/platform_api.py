@@ -120,7 +120,7 @@ def _ask(settings: _Settings, path: str, uri: str) -> dict[str, Any]:
     from vhpack import web
     from vhpack.remote import RefusedError, UnavailableError
 
-    client = web.Client(silence=_SILENCE)
+    client = web.Client(silence=_SILENCE, trusted=env.read().ca_bundle)
     url = settings.host.rstrip("/") + path
     try:
         answer = client.request("GET", url, {"Authorization": f"Token {settings.token}", "Accept": "application/json"})

@@ -31,8 +31,9 @@ _HARMLESS = frozenset(
 class Client:
     """Asks servers over HTTP; every connection of it ends when it is cut."""
 
-    def __init__(self, *, silence: float, connections: int = 8) -> None:
+    def __init__(self, *, silence: float, connections: int = 8, trusted: str = "") -> None:
         self._silence = silence
+        self._trusted = trusted
         self._connections = connections
         self._open: set[HTTPConnection] = set()
         self._pools: dict[str, urllib3.PoolManager] = {}
@@ -140,7 +141,7 @@ class Client:
     def _new_pool(self, proxy: str) -> urllib3.PoolManager:
         import urllib3
 
-        settings: dict[str, Any] = {"maxsize": self._connections, "block": False}
+        settings: dict[str, Any] = {"maxsize": self._connections, "block": False, **_believed(self._trusted)}
         if proxy:
             word = _credentials(proxy).get("Authorization")
             known = {"Proxy-Authorization": word} if word else {}
@@ -284,6 +285,19 @@ def _proxy(url: str) -> str:
     others = known.get("all", "")
     proxy = known.get(parts.scheme) or ("" if others.lower().startswith("socks") else others)
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _believed(path: str) -> dict[str, str]:
+    """Return what urllib3 is told of the certificates in a file or folder that the environment names.
+
+    Raises:
+        RefusedError: it is not there.
+    """
+    import os
+
+    if path and not os.path.exists(path):
+        raise RefusedError(f"REQUESTS_CA_BUNDLE, or CURL_CA_BUNDLE, is {path!r}, which does not exist; correct it or unset it")
+    return {"ca_cert_dir" if os.path.isdir(path) else "ca_certs": path} if path else {}
 
 
 def _bare(url: str) -> str:

@@ -45,6 +45,9 @@ def constants(names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
                 lambda found: f"{found[0]}.replace({found[1] if found[1] != repr('') else repr('a')}, {found[2]})"
             ),
             text.map(lambda found: f"{found}.upper()"),
+            st.tuples(inner, st.integers(1, 3)).map(lambda found: f"[(n, {found[0]}) for n in range({found[1]})][-1][1]"),
+            st.tuples(text, inner).map(lambda found: f"{{n: {found[1]} for n in {found[0]} + 'k' if n != ':'}}['k']"),
+            st.tuples(inner, inner).map(lambda found: f"dict((k, v) for k, v in zip('ab', ({found[0]}, {found[1]})))['b']"),
         )
 
     return st.recursive(base, larger, max_leaves=5)
@@ -147,6 +150,11 @@ _SIMPLE = [
     "call(lambda: {d}.update({k}={n}))",
     "[{d}.update({k}=i) for i in range(maybe())]",
     "{d} = {{i: 1 for i in 'xyz'[:maybe()]}}",
+    "{d} = {{i: {l} for i in 'xyz'}}",
+    "{l} = [{l}.pop() for i in {l}]",
+    "{l} = [f1({d}) or i for i in {l} if {d}.get({k!r})]",
+    "{l} = [{d}.update({k}=i) or {n} for i, j in zip({l}, (1, 2))]",
+    "{l} = list(g) + sorted(i for i in range({n}))",
     "f0()",
     "f1({d})",
     "call(f0)",

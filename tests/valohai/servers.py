@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -168,10 +169,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def http_site() -> Iterator[Site]:
+def http_site(context: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """A server; with a context, one of HTTPS."""
     site = Site()
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": site}))
-    site.url = f"http://127.0.0.1:{server.server_port}"
+    site.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

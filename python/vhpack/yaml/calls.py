@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from vhpack.yaml.values import Value
 
 _MOST_CALLS = 8  # functions of the file in one another
-_CONVERTERS: Final = frozenset(["int", "float", "str", "bool", "repr", "abs", "round", "min", "max", "chr", "ord"])
+_CONVERTERS: Final = frozenset(
+    ["int", "float", "str", "bool", "repr", "abs", "round", "min", "max", "chr", "ord", "len", "sum", "sorted", "range"]
+)
+_OF_ELEMENTS: Final = frozenset({"min", "max", "sum", "sorted"})  # of a list as of a tuple
 _PATHS: Final = frozenset({"pathlib.Path", "pathlib.PosixPath", "pathlib.PurePath", "pathlib.PurePosixPath"})
 _ENVIRONMENT: Final = frozenset({"os.environ.get", "os.getenv"})
 _READERS: Final = frozenset(
     {f"builtins.{name}" for name in READERS}
     | {f"logging.{name}" for name in ("debug", "info", "warning", "error", "basicConfig")}
-    | {"json.dumps", "pprint.pprint", "pprint.pformat", "os.fspath"}
+    | {f"logging.Logger.{name}" for name in ("debug", "info", "warning", "error", "exception", "critical")}
+    | {"json.dump", "json.dumps", "pprint.pprint", "pprint.pformat", "os.fspath", "yaml.dump", "yaml.safe_dump"}
 )
 # What reads the elements and hands them on.
 _SHALLOW: Final = frozenset(
@@ -37,6 +41,8 @@ _SHALLOW: Final = frozenset(
 _EATERS: Final = frozenset(
     f"builtins.{name}" for name in ["all", "any", "dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple"]
 )
+_STOPPING: Final = frozenset({"builtins.all", "builtins.any"})  # which need not go through to the end
+_ITERATORS: Final = frozenset({"zip", "enumerate", "reversed"})
 _ENDS: Final = frozenset({"sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort"})
 
 
@@ -89,8 +95,10 @@ class Calls(Expressions):
         """Return what a call returns, its effects done."""
         assert isinstance(node, ast.Call)  # noqa: S101
         called = self.evaluate(frame, node.func)
-        if self._goes_through(called):
-            self.used_up.update(id(argument) for argument in node.args)
+        through, given = self._goes_through(called), {id(argument) for argument in node.args}
+        whole = through and len(given) == 1 and not node.keywords and not (isinstance(called, Known) and called.name in _STOPPING)
+        for known, is_one in ((self.used_up, through), (self.spelled, whole)):
+            (known.update if is_one else known.difference_update)(given)  # the same call may be of something else the next time
         arguments = self._arguments(frame, node)
         if isinstance(called, Known):
             return self._call_known(frame, node, called.name, arguments)
@@ -189,27 +197,56 @@ class Calls(Expressions):
         short = name.rpartition(".")[2]
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
             return self._copied(node, values[0], {} if short == "deepcopy" else None)
+        if name == "logging.getLogger":
+            return Known("logging.Logger")
         if name == "importlib.import_module" and [*map(type, values)] == [Const]:
             module = str(self.plain(values[0]))
             return self.lose_names(node) if module == "__main__" else Known(module)
-        if name in ("builtins.list", "builtins.tuple") and len(values) <= 1:
-            return self._make_sequence(node, short, values)
         if name == "typing.cast" and len(values) == 2:  # noqa: PLR2004
             return values[1]
-        if name == "builtins.len" and len(values) == 1 and isinstance(values[0], Ref):
+        if name.startswith("builtins."):
+            return self._make_of_elements(node, short, values)
+        return self._make_constant(node, name, values)
+
+    def _make_of_elements(self, node: ast.Call, short: str, values: list[Value]) -> Value | None:
+        if short in ("list", "tuple") and len(values) <= 1:
+            return self._make_sequence(node, short, values)
+        if short == "len" and len(values) == 1 and isinstance(values[0], Ref):
             content = self.content(values[0])
             return unknown(node) if isinstance(content, Unknown | Attributes) else Const(len(content))
-        return self._make_constant(node, name, values) if all(isinstance(value, Const | Items) for value in values) else None
+        if short in _ITERATORS and id(node) in self.spelled:
+            return self._make_pairs(node, short, values)
+        if short in _OF_ELEMENTS and len(values) == 1:
+            items = self.gone_through(values[0])
+            values = values if items is None else [Items(tuple(items))]
+        return self._make_constant(node, f"builtins.{short}", values)
+
+    def _make_pairs(self, node: ast.Call, kind: str, values: list[Value]) -> Value | None:
+        """Return what `zip`, `enumerate` or `reversed` go through, where that is done at once."""
+        several = [self.gone_through(value) for value in values]
+        if None in several or not several or (kind != "zip" and len(several) > 1):
+            return None
+        self.paired[id(node)] = values
+        lists: list[list[Value]] = several  # type: ignore[assignment]
+        if kind == "reversed":
+            return (
+                None if isinstance(values[0], Ref) and self.elements(values[0]) is None else self.tuple_of(lists[0][::-1], node)
+            )
+        if kind == "enumerate":
+            lists = [[Const(number) for number in range(len(lists[0]))], *lists]
+        return self.tuple_of([Items(found) for found in zip(*lists, strict=False)], node)
 
     def _make_constant(self, node: ast.Call, name: str, values: list[Value]) -> Value | None:
         short = name.rpartition(".")[2]
+        if not all(isinstance(value, Const | Items) for value in values):
+            return None
         if name in _PATHS:
             return self.folded(node, values, lambda *pieces: fold.path(pieces, pure="Pure" in short))
         if name in ("os.path.join", "posixpath.join"):
             return self.folded(node, values, lambda *pieces: fold.join_path(pieces))
         if name in ("os.fspath", "os.fsdecode") and len(values) == 1:
             return self.folded(node, values, lambda one: fold.convert("str", [one]))
-        if name.startswith("builtins.") and short in {*_CONVERTERS, "len"}:
+        if name.startswith("builtins.") and short in _CONVERTERS:
             return self.folded(node, values, lambda *pieces: fold.convert(short, pieces))
         return None
 
@@ -239,11 +276,7 @@ class Calls(Expressions):
         return self.box(found)
 
     def _make_sequence(self, node: ast.Call, kind: str, values: list[Value]) -> Value | None:
-        items = self.elements(values[0]) if values else []
-        if items is None and isinstance(values[0], Ref):
-            content = self.content(values[0])
-            if isinstance(content, dict) and not isinstance(content, Attributes) and all(isinstance(key, str) for key in content):
-                items = [Const(key) for key in content]
+        items = self.gone_through(values[0]) if values else []
         if items is None:
             return None
         return self.tuple_of(items, node) if kind == "tuple" else self.list_of(items, node)
@@ -367,6 +400,8 @@ class Calls(Expressions):
         assert isinstance(content, list)  # noqa: S101
         if name == "copy":
             return self.box(list(content))
+        if name in ("index", "count") and all(isinstance(value, Const | Items) for value in (*content, *arguments.all())):
+            return self.folded(node, [Items(tuple(content)), *values], lambda held, *wanted: getattr(held, name)(*wanted))
         changed = self._changed_list(content, name, values) if not arguments.named else None
         if changed is None or len(changed) > MOST_ELEMENTS:
             return None
@@ -441,19 +476,34 @@ class Calls(Expressions):
         return Frame("function", function.frame, own, elsewhere)
 
     def _handed(self, function: Function, arguments: Arguments | None, node: ast.AST) -> dict[str, Value]:
+        every = parameters(function.node)
+        handed = None if arguments is None or arguments.lost is not None else self._bound_to(function, arguments, node)
+        if handed is not None:
+            return {name: handed.get(name) or unknown(node) for name in every}
+        found = unknown(node, "its arguments differ from call to call" if arguments is None else "")
+        if arguments is not None:
+            found = self._unfollowed(node, arguments)  # type: ignore[arg-type]
+        for _, value in function.defaults:
+            self.taint(value, found)
+        return dict.fromkeys(every, found)
+
+    def _bound_to(self, function: Function, arguments: Arguments, node: ast.AST) -> dict[str, Value] | None:
+        """Return what each parameter gets, None where the call is an error."""
         names = function.node.args
         ordered = [argument.arg for argument in (*names.posonlyargs, *names.args)]
-        every = parameters(function.node)
-        simple = arguments is not None and arguments.lost is None and names.vararg is None and names.kwarg is None
-        if arguments is None or not simple or len(arguments.values) > len(ordered) or not arguments.named.keys() <= set(every):
-            found = unknown(node, "its arguments differ from call to call" if arguments is None else "")
-            if arguments is not None:
-                found = self._unfollowed(node, arguments)  # type: ignore[arg-type]
-            for _, value in function.defaults:
-                self.taint(value, found)
-            return dict.fromkeys(every, found)
-        handed = {**dict(function.defaults), **dict(zip(ordered, arguments.values, strict=False)), **arguments.named}
-        return {name: handed.get(name) or unknown(node) for name in every}
+        by_name = {argument.arg for argument in (*names.args, *names.kwonlyargs)}
+        more, others = arguments.values[len(ordered) :], arguments.named.keys() - by_name
+        twice = arguments.named.keys() & by_name & set(ordered[: len(arguments.values)])
+        if (more and names.vararg is None) or (others and names.kwarg is None) or twice:
+            return None
+        handed = {**dict(function.defaults), **dict(zip(ordered, arguments.values, strict=False))}
+        handed |= {name: value for name, value in arguments.named.items() if name in by_name}
+        if names.vararg is not None:
+            handed[names.vararg.arg] = self.tuple_of(more, node)  # type: ignore[arg-type]
+        if names.kwarg is not None:
+            rest: dict[Hashable, Value] = {name: value for name, value in arguments.named.items() if name in others}
+            handed[names.kwarg.arg] = self.box(rest)
+        return handed
 
 
 def ends(value: Value) -> bool:

@@ -8,10 +8,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
+from vhpack.yaml.comprehensions import Comprehensions
 from vhpack.yaml.environments import quiet_shell
 from vhpack.yaml.memory import TooMuchError
-from vhpack.yaml.names import NAMESPACES, Frame, is_special, looks_up, stored
-from vhpack.yaml.operations import TOO_LARGE, Operations
+from vhpack.yaml.names import NAMESPACES, is_special, looks_up
+from vhpack.yaml.operations import TOO_LARGE
 from vhpack.yaml.values import (
     MOST_ELEMENTS,
     Attributes,
@@ -30,7 +31,6 @@ from vhpack.yaml.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
-    from vhpack.yaml.memory import State
     from vhpack.yaml.values import Value
 
 _DEEPEST = 120  # nested expressions; each takes up to five calls of ours, and Python allows a thousand
@@ -54,15 +54,12 @@ _NAMESPACES: Final = frozenset(
 )
 
 
-class Expressions(Operations, ABC):
+class Expressions(Comprehensions, ABC):
     """Evaluates expressions in one frame after another."""
 
     def __init__(self) -> None:
         super().__init__()
         self._depth = 0
-        self.used_up: set[int] = set()
-        """Generators that what they are handed to goes through there and then, by the identity of their nodes."""
-        self._later_bodies: dict[ast.AST, ast.Lambda] = {}
         self._kinds: dict[type[ast.expr], Callable[[int, ast.expr], Value]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -83,7 +80,7 @@ class Expressions(Operations, ABC):
             ast.Lambda: self._lambda,
         }
         for kind in (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp):
-            self._kinds[kind] = self._comprehension
+            self._kinds[kind] = self.comprehension
 
     def evaluate(self, frame: int, node: ast.expr) -> Value:
         """Return what is known of an expression's value, its effects done."""
@@ -101,10 +98,6 @@ class Expressions(Operations, ABC):
     @abstractmethod
     def call(self, frame: int, node: ast.expr) -> Value:
         """Return what a call returns."""
-
-    @abstractmethod
-    def repeated(self, node: ast.AST, once: Callable[[], bool]) -> list[State]:
-        """Do something any number of times, and return the states in which it was left from its middle."""
 
     def unfolded(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what is in an expression of which the value is not told; it may keep all that goes into it."""
@@ -184,7 +177,7 @@ class Expressions(Operations, ABC):
     def _named(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.NamedExpr)  # noqa: S101
         value = self.evaluate(frame, node.value)
-        self.bind(self._walrus_frame(frame), node.target.id, value, node)
+        self.bind(self.walrus_frame(frame), node.target.id, value, node)
         return value
 
     # Operators
@@ -315,6 +308,7 @@ class Expressions(Operations, ABC):
                 continue
             value = self.evaluate(frame, node.value)
             items = self.elements(value)
+            items = self.gone_through(value) if items is None else items
             if items is None:
                 lost = lost or self.lost(node.value, [value])
             found += items or []
@@ -387,7 +381,7 @@ class Expressions(Operations, ABC):
         edges = [
             Const(None) if edge is None else self.evaluate(frame, edge) for edge in (bounds.lower, bounds.upper, bounds.step)
         ]
-        items = self.elements(owner)
+        items = None if isinstance(owner, Const) else self.elements(owner)
         if items is None:
             return self.folded(node, [owner, *edges], lambda one, *where: one[slice(*where)])
         if not all(isinstance(edge, Const) and isinstance(edge.value, int | None) for edge in edges):
@@ -397,56 +391,6 @@ class Expressions(Operations, ABC):
         except ValueError:
             return unknown(node, "it raises ValueError")
         return self.tuple_of(found, node) if isinstance(owner, Items) else self.list_of(found, node)
-
-    def _comprehension(self, frame: int, node: ast.expr) -> Value:
-        """Follow a comprehension as the loop that it is; what it makes is not told."""
-        assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)  # noqa: S101
-        found = unknown(node)
-        self._gone_through(self.evaluate(frame, node.generators[0].iter), found)
-        own = frozenset(("*",)) | frozenset().union(*(stored(part.target) for part in node.generators))
-        inner = self.open(Frame("function", frame, own))
-        parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-
-        def once() -> bool:
-            for number, part in enumerate(node.generators):
-                if number:
-                    self._gone_through(self.evaluate(inner, part.iter), found)
-                for name in stored(part.target):
-                    self.bind(inner, name, found, part.target)
-                for target in ast.walk(part.target):
-                    if isinstance(target, ast.Attribute | ast.Subscript):
-                        self.taint(self.evaluate(inner, target.value), found)
-                for test in part.ifs:
-                    self.taint(self.evaluate(inner, test), found)
-            for made in parts:
-                self.taint(self.evaluate(inner, made), found)
-            return True
-
-        self.repeated(node, once)
-        self.close(inner)
-        if isinstance(node, ast.GeneratorExp) and id(node) not in self.used_up:
-            self._run_later(frame, node, own)
-        return found
-
-    def _gone_through(self, value: Value, found: Unknown) -> None:
-        """Take the elements of a list or dict as handed on, and the value itself as only read."""
-        (self.taint_inner if self.is_shown(value) else self.taint)(value, found)
-
-    def _run_later(self, frame: int, node: ast.GeneratorExp, own: frozenset[str]) -> None:
-        """Take what is in a generator as done at any time from now on: whoever goes through it does it then."""
-        if node not in self._later_bodies:
-            names = ast.arguments([], [ast.arg(name) for name in own if name != "*"], None, [], [], None, [])
-            self._later_bodies[node] = ast.copy_location(ast.Lambda(names, node), node)
-        self.capture(self.outer(frame))
-        self.escape(Function(self._later_bodies[node], self.outer(frame)), node)
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.NamedExpr):
-                self.set_later(self._walrus_frame(frame), inner.target.id, inner)
-
-    def _walrus_frame(self, frame: int) -> int:
-        while "*" in self.frames[frame].own:
-            frame = self.frames[frame].parent or 0  # a comprehension's own scope holds its targets only
-        return frame
 
 
 def _also_assumed(value: Value, others: Iterable[Value]) -> Value:

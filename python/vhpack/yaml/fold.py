@@ -12,7 +12,7 @@ import string
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from vhpack.yaml.values import LONGEST_TEXT, MOST_BITS
+from vhpack.yaml.values import LONGEST_TEXT, MOST_BITS, MOST_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +150,17 @@ def compare(operation: ast.cmpop, left: object, right: object) -> bool:
     """Return how two constants compare; `is` is for None, True and False alone, since it may be either for others."""
     if isinstance(operation, ast.Is | ast.IsNot) and not any(side is None or isinstance(side, bool) for side in (left, right)):
         raise CannotFoldError("'is' depends on the interpreter")
+    if isinstance(operation, ast.In | ast.NotIn) and isinstance(right, range) and not is_small(right):
+        raise CannotFoldError("its range is too long")
     return bool(_COMPARE[type(operation)](left, right))
+
+
+def is_small(numbers: range) -> bool:
+    """Return whether a range can be gone through."""
+    try:
+        return len(numbers) <= MOST_ELEMENTS
+    except OverflowError:
+        return False
 
 
 def percent(text: str | bytes, value: object) -> object:
@@ -209,7 +219,7 @@ def convert(name: str, values: Sequence[object]) -> object:
         raise CannotFoldError("it is rounded to too many places")
     makers: dict[str, Callable[..., object]] = {
         "int": int, "float": float, "str": str, "bool": bool, "repr": repr, "len": len, "abs": abs, "round": round,
-        "min": min, "max": max, "chr": chr, "ord": ord,
+        "min": min, "max": max, "chr": chr, "ord": ord, "sum": sum, "sorted": sorted, "range": range,
     }  # fmt: skip
     return bounded(makers[name](*values))
 
@@ -217,6 +227,8 @@ def convert(name: str, values: Sequence[object]) -> object:
 def _refuse_text(values: Sequence[object]) -> None:
     if any(isinstance(value, str | bytes) and len(value) > LONGEST_TEXT for value in values):
         raise CannotFoldError("it is too long")
+    if any(isinstance(value, range) and not is_small(value) for value in values):
+        raise CannotFoldError("its range is too long")
 
 
 def path(values: Sequence[object], *, pure: bool = False) -> PurePath:

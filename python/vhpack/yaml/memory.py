@@ -144,7 +144,7 @@ class Memory:
         self._reached = False
         """Whether the file mentions what sets names of functions that run."""
         self._boxes = 0
-        self._steps = 0
+        self.steps = 0
 
     def spend(self, node: ast.AST, steps: int = 1) -> None:
         """Count work.
@@ -152,8 +152,8 @@ class Memory:
         Raises:
             TooMuchError: it is more than there is to spend.
         """
-        self._steps += steps
-        if self._steps > _MOST_STEPS:
+        self.steps += steps
+        if self.steps > _MOST_STEPS:
             raise TooMuchError(node)
 
     def copied(self, node: ast.AST) -> State:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vhpack.yaml import fold
 from vhpack.yaml.memory import Memory
 from vhpack.yaml.names import NAMESPACES
-from vhpack.yaml.values import DEEPEST, MOST_ELEMENTS, Attributes, Const, Function, Items, Ref, Unknown, View, assumed_by, unknown
+from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Ref, Unknown, View, assumed_by, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -65,24 +65,25 @@ class Operations(Memory):
         if isinstance(found, str) and found in NAMESPACES:
             self.lose_names(node)
         if isinstance(found, list | tuple):
-            self.spend(node, len(found) >> 2)
             items = [self.value_of(item, node, assumed) for item in found]
             return self.tuple_of(items, node) if isinstance(found, tuple) else self.list_of(items, node)
         return Const(found, assumed)
 
     def tuple_of(self, items: Sequence[Value], node: ast.expr) -> Value:
         """Return a tuple, if it is not too large."""
+        self.spend(node, len(items) >> 2)
         found = Items(tuple(items))
         return found if found.fits else self.lost(node, items, TOO_LARGE)
 
     def list_of(self, items: Sequence[Value], node: ast.expr) -> Value:
         """Return a new list, if it is not too large."""
+        self.spend(node, len(items) >> 2)
         return self.box(list(items)) if len(items) <= MOST_ELEMENTS else self.lost(node, items, TOO_LARGE)
 
     def operate(self, node: ast.expr, operation: ast.operator, left: Value, right: Value) -> Value:
         """Return what an operator makes of two values."""
         self.spend(node)
-        one, other = (None if isinstance(side, View) else self.elements(side) for side in (left, right))
+        one, other = (None if isinstance(side, View | Const) else self.elements(side) for side in (left, right))
         if isinstance(operation, ast.Add) and one is not None and other is not None and type(left) is type(right):
             items = [*one, *other]
             return self.tuple_of(items, node) if isinstance(left, Items) else self.list_of(items, node)
@@ -102,22 +103,31 @@ class Operations(Memory):
             )
         return isinstance(value, Ref) and not isinstance(self.content(value), Unknown | Attributes)
 
-    def is_plain_value(self, value: Value, depth: int = 0) -> bool:
+    def is_plain_value(self, value: Value) -> bool:
         """Say whether a value is a constant, or holds nothing else, so that comparing it calls nothing of the file's."""
-        if isinstance(value, Ref):
-            content = self.content(value)
-            if isinstance(content, Unknown | Attributes):
+        waiting, seen = [value], set[int]()
+        while waiting:
+            held = waiting.pop()
+            if isinstance(held, Ref):
+                content = self.content(held)
+                if isinstance(content, Unknown | Attributes):
+                    return False
+                if held.box not in seen:
+                    seen.add(held.box)
+                    waiting += content.values() if isinstance(content, dict) else content
+            elif isinstance(held, Items):
+                waiting += held.items
+            elif not isinstance(held, Const):
                 return False
-            held = list(content.values()) if isinstance(content, dict) else content
-        else:
-            held = list(value.items) if isinstance(value, Items) else []
-        plain = isinstance(value, Const | Items | Ref)
-        return plain and depth < DEEPEST and all(self.is_plain_value(item, depth + 1) for item in held)
+        return True
 
     def elements(self, value: Value) -> list[Value] | None:
-        """Return the elements of a list or tuple that is known."""
+        """Return the elements of a list, tuple or range that is known."""
         if isinstance(value, Items):
             return list(value.items)
+        if isinstance(value, Const):
+            small = isinstance(value.value, range) and fold.is_small(value.value)
+            return [Const(number, value.assumed) for number in value.value] if small else None  # type: ignore[attr-defined]
         if isinstance(value, View):
             return self._shown(value)
         content = self.content(value) if isinstance(value, Ref) else None

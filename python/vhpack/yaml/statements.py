@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml.calls import ends
@@ -459,14 +458,6 @@ class Statements(Definitions):
         again = [*(state for left, state in leaves if not left), *([after] if reached else [])]
         changed = [self.join(state, node, f"it depends on this {_word(node)!r}") for state in again]
         return any(changed), [state for left, state in leaves if left]
-
-    @abstractmethod
-    def mark(self) -> int:
-        """Return how many calls of `prepare` are noted."""
-
-    @abstractmethod
-    def back_to(self, mark: int) -> None:
-        """Forget the calls of `prepare` that were noted since, in a round that was not the last."""
 
     # Functions that nothing in the file calls
 
