@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import os
 import secrets
@@ -38,6 +39,7 @@ _PATIENCE = 120.0  # seconds that a write waits for others': fifty runs may end 
 _TRIES = 20
 _CACHE = 64 << 10  # KiB of SQLite's pages, at most and only when there are so many
 _CONNECT = 10  # seconds
+_DAY = 86_400
 _UPGRADING = 0x766870  # the key of PostgreSQL's advisory lock: one process upgrades, the others wait
 _AGAIN = frozenset(
     {"40001", "40P01", "23505"}
@@ -117,6 +119,15 @@ class Registry:
         """Close the connections that nobody uses at this moment: a server has a hundred for all, and a run may take days."""
         if self._process == os.getpid():
             self._engine.dispose()
+
+    def sweep(self) -> int:
+        """Remove new registries of this name that killed processes have left unfinished a day ago, and return how many files."""
+        staged = glob.glob(f"{glob.escape(self.shown)}.{'[0-9a-f]' * 16}*") if self.is_sqlite else []
+        left = [path for path in staged if os.path.isfile(path) and os.stat(path).st_mtime < time.time() - _DAY]
+        for path in left:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        return len(left)
 
     def _state(self) -> object:
         """Return what changes when a file that is read without locks is written to."""
