@@ -44,6 +44,14 @@ def own_paths() -> set[str]:
     return found
 
 
+def file() -> str | None:
+    """Return the path of the registry, where it is a file."""
+    where = place()
+    if where is None or not where.url.startswith("sqlite:///"):
+        return None
+    return where.url.removeprefix("sqlite:///").replace("%3F", "?").replace("%25", "%")
+
+
 def is_on() -> bool:
     """Return whether runs are registered here: not on the platform, which does that itself, unless a registry is named."""
     environment = env.read()
@@ -75,6 +83,19 @@ def existing() -> Registry | None:
         MissingExtraError: what it needs is not installed.
     """
     return _found(make=False)
+
+
+def load() -> None:
+    """Load what opens or makes a registry: now, where a training begins, and not in the middle of its first epochs.
+
+    Raises:
+        RegistryError: it cannot be used, or there is to be none.
+        MissingExtraError: what it needs is not installed.
+    """
+    if existing() is None:
+        from vhpack.registry import opening
+
+        opening.load()
 
 
 def known() -> Registry:

@@ -8,8 +8,11 @@ from sqlalchemy import exc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeVar
 
     from sqlalchemy import Connection, Table
+
+    Key = TypeVar("Key", int, str)
 
 _AT_ONCE = 500  # numbers in one IN (...): SQLite takes 999 in its oldest versions
 _FEW = 100  # rows that PostgreSQL gets one by one; for more, a stream of them takes a fifth of the time
@@ -28,10 +31,10 @@ def insert(connection: Connection, table: Table, columns: Sequence[str], values:
     connection.exec_driver_sql(statement, list(values))
 
 
-def pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Return numbers, as many at a time as one statement takes."""
-    for start in range(0, len(numbers), _AT_ONCE):
-        yield numbers[start : start + _AT_ONCE]
+def pieces(wanted: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Return numbers or IDs, as many at a time as one statement takes."""
+    for start in range(0, len(wanted), _AT_ONCE):
+        yield wanted[start : start + _AT_ONCE]
 
 
 def _stream(connection: Connection, statement: str, values: Sequence[tuple[object, ...]]) -> None:

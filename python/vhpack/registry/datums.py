@@ -10,14 +10,14 @@ from datetime import datetime, timezone
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import and_, func, or_, select, text
 
 from vhpack.errors import ContentError, NoTargetError, NotRegisteredError, OptionError
 from vhpack.registry import bulk, schema
 from vhpack.registry.records import Datum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from sqlalchemy import ColumnElement, Connection, CursorResult, Row
@@ -71,6 +71,13 @@ def add(connection: Connection, project: int, run: int | None, outputs: Sequence
     values = zip(given, identities, same[0], same[1], names, sizes, sha256, xxh3_128, locations, same[2], modified)  # noqa: B905 - some have no end
     bulk.insert(connection, _D, columns, list(values))
     return given
+
+
+def kept_at(connection: Connection, places: Collection[str]) -> set[str]:
+    """Return the URIs, each one of `places` or below one, where contents are that datums have and that were not given up."""
+    within = [_D.c.location.startswith(place.rstrip("/") + "/", autoescape=True) for place in places]
+    statement = select(_D.c.location).where(_D.c.purged.is_(None), or_(_D.c.location.in_(places), *within))
+    return {str(location) for location in connection.execute(statement).scalars()}
 
 
 def revive(connection: Connection, numbers: Iterable[int]) -> None:

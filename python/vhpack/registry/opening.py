@@ -431,6 +431,13 @@ def _revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
+def load() -> None:
+    """Load what makes a registry, which takes longer than to make one."""
+    from alembic import command
+
+    del command
+
+
 def _config() -> Any:  # noqa: ANN401 - a module that is loaded here only
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-//! `exchange` and `sync_system`: whole folders; `adopt`: many files of one.
+//! `write_file`, `look_through`, `exchange` and `sync_system`: whole folders; `adopt`: many files of one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -12,6 +12,20 @@ use crate::convert::exception;
 
 fn path(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
+}
+
+#[pyfunction]
+pub(crate) fn write_file(py: Python<'_>, file: Vec<u8>, content: &[u8]) -> PyResult<(u64, i128, String)> {
+    let target = path(file);
+    let written = py.detach(|| vhpack_core::write_file(&target, content)).map_err(|error| exception(py, &error))?;
+    Ok((written.0.size, written.0.modified, format!("{:032x}", written.1)))
+}
+
+#[pyfunction]
+pub(crate) fn look_through(py: Python<'_>, folder: Vec<u8>) -> PyResult<Vec<(OsString, u64, i128, bool)>> {
+    let folder = path(folder);
+    let found = run(py, None, |_, _| vhpack_core::look_through(&folder))?;
+    Ok(found.into_iter().map(|seen| (OsString::from_vec(seen.name), seen.size, seen.modified, seen.is_file)).collect())
 }
 
 #[pyfunction]
