@@ -33,7 +33,7 @@ def fetched(version: ModelVersion, *, force: bool = False) -> str:
     datum = _datum(version)
     source = version.url
     for number in itertools.count():
-        target = os.path.join(paths.models_path(), datum.id, str(number), paths.folder_name(version.name))
+        target = os.path.join(paths.models_path(), paths.folder_name(datum.id), str(number), paths.folder_name(version.name))
         if not os.path.lexists(target):
             break
         if not force and _is_what_was_stored(datum, target):

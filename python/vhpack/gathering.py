@@ -168,7 +168,10 @@ def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
 
 
 def _has_changed(path: str, status: os.stat_result) -> bool:
-    now = os.stat(path)
+    try:
+        now = os.stat(path)
+    except OSError as error:
+        raise RegistrationError(f"{path} cannot be read while it is registered: {error.strerror}") from None
     return (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns)
 
 

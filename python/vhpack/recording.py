@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import stat
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from vhpack import env, paths, registrar, runs
-from vhpack.errors import JobWarning, MissingExtraError, OptionError, PackError, RegistrationError
+from vhpack.errors import JobWarning, MissingExtraError, OptionError, PackError, RegistrationError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,10 +119,41 @@ def begin(*, inside: bool = False) -> _Recorder | None:
     if _recorder is None or _recorder.process != os.getpid() or _recorder.run != current:
         _forget()
         _recorder = _Recorder()
+        if registrar.is_on() and is_own_folder():
+            _part_from_the_store(paths.get_outputs_path())
         if not inside and registrar.is_on() and _is_script():
             _at_the_end(_recorder)
     _recorder.inside = _recorder.inside or inside
     return _recorder
+
+
+def _part_from_the_store(root: str) -> None:
+    """Let a run that is begun once more write to the outputs that were registered when it ended before.
+
+    They are the store's own files, read-only: a user could not write to them, and root would write to the store.
+    """
+    for folder, _, names in os.walk(root):
+        for path in (os.path.join(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and not status.st_mode & 0o222:
+                    _replace_by_copy(path, stat.S_IMODE(status.st_mode) | 0o200)
+
+
+def _replace_by_copy(path: str, mode: int) -> None:
+    import secrets
+    import shutil
+
+    staged = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.vhpack-staged")
+    try:
+        shutil.copy2(path, staged)
+        os.chmod(staged, mode)
+        os.replace(staged, path)
+    except OSError as error:
+        raise RegistryError(f"{path}, which was registered, cannot be made writable for another try: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
 
 
 def is_recorded() -> bool:
@@ -315,7 +347,8 @@ def say_outcome(outcome: Outcome | None) -> None:
     """Say on stderr which aliases were moved."""
     moved = outcome.aliases if outcome is not None else ()
     for alias, datum in moved[:_SHOWN]:
-        _say(f"vhpack: the alias {alias} is {datum.name} now ({datum.uri})")
+        name = datum.name if datum.name.isprintable() else ascii(datum.name)  # which a terminal shows, and does not obey
+        _say(f"vhpack: the alias {alias} is {name} now ({datum.uri})")
     if len(moved) > _SHOWN:
         _say(f"vhpack: and {len(moved) - _SHOWN:,} more aliases were moved")
 

@@ -7,12 +7,14 @@ import fcntl
 import os
 import signal
 
+from vhpack import mounts
+
 
 def has_writers(path: str) -> bool:
     """Return whether any process has a file open for writing, or mapped so, as far as the system lets that be known.
 
     It does of this user's own files on this machine's file systems: the kernel leases a file for reading to whoever asks, but
-    not while somebody can write to it.
+    not while somebody can write to it. (On those of other machines, it leases only what their servers have left to it.)
 
     Raises:
         OSError: the file cannot be read.
@@ -32,7 +34,7 @@ def has_writers(path: str) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        return error.errno == errno.EAGAIN and not mounts.is_of_others(path)
     finally:
         os.close(descriptor)
     return False

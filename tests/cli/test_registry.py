@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -328,6 +329,21 @@ def test_of_several_files_all_are_given_up_or_none() -> None:
     assert vhpack.data.verify() == []
     assert ask("data", "purge", unused.id, used.id, "--force").code == 0
     assert None not in [datum.purged for datum in vhpack.data.find()]
+
+
+def test_a_store_that_cannot_be_locked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on network disks without a server of locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("vhpack.registry.store.fcntl.flock", refuse)
+    write("a.txt")
+    for arguments in (["data", "add", "a.txt"], ["alias", "set", "model", "a.txt"], ["data", "gc"]):
+        ended = ask(*arguments)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1), ended
+        assert "cannot be locked: No locks available; name one on a disk that has locks in VHPACK_STORE_DIR" in ended.err
+    assert vhpack.data.find() == []
 
 
 def test_parameters_are_json_whatever_their_values() -> None:

@@ -144,6 +144,20 @@ def test_a_sweep_keeps_what_aliases_runs_and_datasets_have() -> None:
     assert vhpack.data.find(run=run.hash) == []
 
 
+def test_what_killed_processes_have_left_beside_the_registry_goes_with_a_sweep(local: Path) -> None:
+    vhpack.data.add(write("a.txt"))
+    left = [local / ".valohai/store/.registries" / ("0" * 32 + ".json.0123456789abcdef")]
+    left += [local / f".valohai/registry.db.0123456789abcdef{end}" for end in ("", "-journal")]
+    young = local / ".valohai/registry.db.fedcba9876543210"
+    for path in (*left, young):
+        write(path)
+    for path in left:
+        os.utime(path, (1, 1))
+    assert vhpack.data.gc().staged == 3
+    assert [path.exists() for path in (*left, young)] == [False, False, False, True]
+    assert [datum.name for datum in vhpack.data.find()] == ["a.txt"]
+
+
 @pytest.mark.parametrize("target", ["model.txt", "", "0f6f0c1e"])
 def test_what_is_no_datum_is_said(target: str) -> None:
     with pytest.raises(OptionError, match="is no datum"):

@@ -20,7 +20,7 @@ from tests.registry.making import close, environment, made, write
 from tests.registry.postgres import Server
 from vhpack import registrar
 from vhpack.errors import MissingExtraError, OptionError, PackError, RegistryError
-from vhpack.registry import opening, schema
+from vhpack.registry import bulk, opening, schema
 from vhpack.registry.records import Place
 
 DATABASE = Path(".valohai/registry.db")
@@ -237,6 +237,16 @@ def test_values_that_no_database_keeps_are_said(work: Path, monkeypatch: pytest.
             call()
     assert len(vhpack.data.find()) == 1
     assert [alias.name for alias in vhpack.aliases.list()] == ["model"]
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("count", [1, 150])
+def test_rows_that_no_table_takes_are_said_few_or_many(count: int) -> None:
+    """Of a datum that is not there, and with a character that PostgreSQL has none of."""
+    for tags in ([(0, str(number)) for number in range(count)], [(0, f"\0{number}") for number in range(count)]):
+        with pytest.raises(RegistryError, match="cannot be used"):
+            registrar.opened().write(lambda connection, _: bulk.insert(connection, schema.TAGS, ("datum", "tag"), tags))  # noqa: B023 - called at once
+    assert vhpack.data.add(write("a.txt")).tags == ()
 
 
 @pytest.mark.parametrize(

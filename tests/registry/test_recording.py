@@ -464,6 +464,18 @@ def test_an_end_that_nobody_is_told_of_moves_no_alias_and_says_so(local: Path) -
     assert f"no alias was moved; end it by sys.exit(), or say `vhpack runs register {datum.run}`" in ended.err
 
 
+def test_a_retry_writes_to_its_outputs_again_and_not_into_the_store(local: Path) -> None:
+    """They are the store's own files since the first try has ended; before root, their mode keeps nobody from writing."""
+    text = SCRIPT.replace('"weights"', "sys.argv[1]") + "sys.exit(int(sys.argv[2]))\n"
+    for content, code in (("half of them", 3), ("weights", 0)):
+        ended = script(local, text, content, str(code), environment={"VHPACK_RUN_ID": "retried"})
+        assert ended.code == code, ended
+    assert run_record("retried") == ("train", "succeeded", 2)
+    assert [content_of(datum.uri) for datum in vhpack.data.find(run="retried")] == ["half of them", "weights"]
+    assert content_of("datum://model-prod") == "weights"
+    assert vhpack.data.verify() == []
+
+
 def test_an_exit_status_that_is_no_number_is_none_of_success(local: Path) -> None:
     with pytest.raises(SystemExit), vhpack.run(step="train"):  # noqa: PT012 - it is the end that raises
         output("model.txt", "weights", {ALIAS: "model-prod"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import mmap
 import os
@@ -119,6 +120,22 @@ def test_what_another_process_writes_to_is_kept_as_it_was_and_said(others: int) 
     assert content_of(vhpack.data.find("log.txt", run=run.hash)[0].uri) == "a line"
     assert len(vhpack.data.find(run=run.hash)) == others + 1
     assert vhpack.data.verify() == []
+
+
+@pytest.mark.usefixtures("local")
+def test_a_lease_that_a_server_refuses_says_nothing_of_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS and its like lease only what their servers have left to this machine: all files there would count as open."""
+    monkeypatch.setattr("vhpack.mounts.read", lambda: "36 35 98:0 / / rw - nfs4 server:/export rw")
+
+    def refuse(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("vhpack.writers.fcntl.fcntl", refuse)
+    with vhpack.run(step="train") as run:
+        path = Path(vhpack.outputs().path("a.txt"))
+        path.write_text("a")
+    assert path.stat().st_nlink == 2
+    assert content_of(vhpack.data.find(run=run.hash)[0].uri) == "a"
 
 
 @pytest.mark.usefixtures("local")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import os
 import secrets
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import event, exc, select
 
+from vhpack import mounts
 from vhpack.errors import MissingExtraError, PackError, RegistryError
 from vhpack.registry import addresses, schema
 from vhpack.registry.store import Store
@@ -38,17 +40,11 @@ _PATIENCE = 120.0  # seconds that a write waits for others': fifty runs may end 
 _TRIES = 20
 _CACHE = 64 << 10  # KiB of SQLite's pages, at most and only when there are so many
 _CONNECT = 10  # seconds
+_DAY = 86_400
 _UPGRADING = 0x766870  # the key of PostgreSQL's advisory lock: one process upgrades, the others wait
 _AGAIN = frozenset(
     {"40001", "40P01", "23505"}
 )  # SQLSTATEs of transactions that met another, and of rows that it was first to make
-# File systems of other machines, where SQLite's shared memory does not work; a rollback journal needs only locks.
-_REMOTE = frozenset(
-    {
-        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "afs", "ceph", "lustre", "gpfs", "beegfs", "pvfs2"),
-        *("ocfs2", "gfs2"),
-    }
-)
 _ROLLBACK = "DELETE"
 _SAID = (
     ("database is locked", "another process has been writing to it for too long; try again when that has ended"),
@@ -117,6 +113,15 @@ class Registry:
         """Close the connections that nobody uses at this moment: a server has a hundred for all, and a run may take days."""
         if self._process == os.getpid():
             self._engine.dispose()
+
+    def sweep(self) -> int:
+        """Remove new registries of this name that killed processes have left unfinished a day ago, and return how many files."""
+        staged = glob.glob(f"{glob.escape(self.shown)}.{'[0-9a-f]' * 16}*") if self.is_sqlite else []
+        left = [path for path in staged if os.path.isfile(path) and os.stat(path).st_mtime < time.time() - _DAY]
+        for path in left:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        return len(left)
 
     def _state(self) -> object:
         """Return what changes when a file that is read without locks is written to."""
@@ -227,29 +232,21 @@ def opened(place: Place, *, make: bool = True) -> Registry | None:
         return found
 
 
-def journal_mode(mounts: str, folder: str) -> str:
+def journal_mode(mounted: str, folder: str) -> str:
     """Return how SQLite keeps transactions apart in a folder: by a write-ahead log, but not on another machine's disk.
 
+    Its shared memory does not work there; a rollback journal needs only locks.
+
     Args:
-        mounts: What `/proc/self/mountinfo` says.
+        mounted: What `/proc/self/mountinfo` says.
         folder: An absolute path without links.
 
     Example:
         >>> from vhpack.registry.opening import journal_mode
-        >>> mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw" + chr(10) + "30 21 0:40 / /home rw - nfs4 server:/home rw"
-        >>> journal_mode(mounts, "/data"), journal_mode(mounts, "/home/ann")
-        ('WAL', 'DELETE')
+        >>> journal_mode("30 21 0:40 / /home rw - nfs4 server:/home rw", "/home/ann")
+        'DELETE'
     """
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:  # noqa: PLR2004
-            continue
-        point = fields[4].replace("\\040", " ")
-        if (folder == point or folder.startswith(point.rstrip("/") + "/")) and len(point) >= best:
-            best, kind = len(point), after.split(" ")[0]
-    return _ROLLBACK if kind in _REMOTE or kind.startswith("fuse.") else "WAL"
+    return _ROLLBACK if mounts.is_remote(mounted, folder) else "WAL"
 
 
 def _of_file(url: URL, place: Place, *, make: bool) -> Registry | None:
@@ -341,8 +338,7 @@ def _set_journal(engine: Engine, wanted: str) -> None:
 
 
 def _journal(path: str) -> str:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        return journal_mode(mounts.read(), os.path.realpath(os.path.dirname(path)))
+    return journal_mode(mounts.read(), os.path.realpath(os.path.dirname(path)))
 
 
 def _file_engine(url: URL, path: str) -> Engine:

@@ -7,6 +7,7 @@ a damaged database away, and brings it back later, finds his contents.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -74,6 +75,15 @@ def needed_by_others(registry: Registry) -> set[str]:
         if (note.url, note.identity) != (own.url, own.identity):
             found |= _needed_by(registry, note)
     return found
+
+
+def sweep(registry: Registry) -> int:
+    """Remove notes that killed processes have left half-way, and return how many; to be called while the store is held alone."""
+    left = [path for path in glob.iglob(f"{glob.escape(registry.store.folder)}/{_FOLDER}/*.json.*") if os.path.isfile(path)]
+    for path in left:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    return len(left)
 
 
 def needed(registry: Registry) -> set[str]:

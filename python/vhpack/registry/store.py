@@ -84,7 +84,15 @@ class Store:
                 self.folder,
             ) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            except OSError as error:  # network disks may know no locks
+                raise ContentError(
+                    error.errno,
+                    f"the content store {self.folder} cannot be locked: {error.strerror}; name one on a disk that has locks in"
+                    " VHPACK_STORE_DIR",
+                    self.folder,
+                ) from None
             yield
         finally:
             os.close(descriptor)

@@ -124,7 +124,7 @@ def sweep(registry: Registry, *, unused_for: float | None, dry_run: bool) -> Swe
         if not dry_run:
             for sha256, _ in orphans:
                 registry.store.remove(sha256)
-            staged = registry.store.sweep()
+            staged = registry.store.sweep() + sharing.sweep(registry) + registry.sweep()
     return Swept(tuple(purged), len(orphans), sum(size for _, size in orphans), staged)
 
 

@@ -2,6 +2,7 @@
 
 mod lock;
 mod look;
+mod modes;
 mod system;
 mod tick;
 mod tree;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use lock::{Held, lock, lock_directory, lock_soon};
 pub(crate) use look::tells_nothing;
+pub(crate) use modes::{set_file_mode, set_mode, set_mode_of};
 pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
@@ -503,21 +505,6 @@ pub(crate) fn set_time(file: impl AsFd, time: (i64, u32)) -> io::Result<()> {
 /// Set the times of what bears the name, a link itself.
 pub(crate) fn set_time_at(directory: impl AsFd, name: &[u8], time: (i64, u32)) -> io::Result<()> {
     Ok(rustix::fs::utimensat(directory, name, &modified(time), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// Set a folder's modes, by way of an open descriptor for entering it.
-pub(crate) fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::chmodat(CWD, fd_path(directory), Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?)
-}
-
-/// Set an open file's modes.
-pub(crate) fn set_file_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
-}
-
-/// Set the modes of the file at a path.
-pub(crate) fn set_mode_of(path: &Path, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o7777))?)
 }
 
 /// Another name for the file at a path; fails when the name is taken.
