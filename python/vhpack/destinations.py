@@ -277,7 +277,9 @@ def make_folders(uri: str, root: str) -> None:
     while len(folder) > len(above):
         folder, name = os.path.split(folder)
         if _is_spelled_otherwise(folder, name):
-            message = f"{uri} needs a folder {name}, which is there in another case, and that disk takes no notice of case; rename it"
+            message = (
+                f"{uri} needs a folder {name}, which is there in another case on a disk that takes no notice of case; rename it"
+            )
             raise errors.of_upload("exists", message, None, None, uri)
 
 
