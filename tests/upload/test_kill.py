@@ -25,7 +25,7 @@ AT_ONCE = 2
 """Parts on their way at one time."""
 LARGE = 64 * MIB
 KILLS = {"moto": 100, "rclone": 100, "webdav": 50, "file": 50} if SOAK else {"moto": 9, "rclone": 9, "webdav": 4, "file": 4}
-CALLS_SAMPLED = {"moto": 8, "rclone": 8, "webdav": 3, "file": 5}
+CALLS_SAMPLED = {"moto": 8, "rclone": 8, "webdav": 3, "file": 21}
 CALLS = (
     *("socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown", "write", "writev", "pwrite64"),
     *("openat", "mkdir", "mkdirat", "fsync", "fdatasync", "ftruncate", "flock", "fcntl"),
