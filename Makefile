@@ -39,7 +39,7 @@ test: $(VENV)/.with-test $(VENV)/.built ## Run every test: cargo test and pytest
 # `make soak TESTS=tests/upload/test_kill.py` for some of them.
 TESTS ?= tests
 
-soak: $(VENV)/.with-test $(VENV)/.with-luisy $(VENV)/.built ## Run the tests, or TESTS, with more of everything: hours, and much disk
+soak: $(VENV)/.with-test $(VENV)/.with-luisy $(VENV)/.with-clearml $(VENV)/.built ## Run the tests, or TESTS, with more of everything: hours, and much disk
 	VHPACK_SOAK=1 $(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/.with-lint $(VENV)/.built ## Check formats, lints and types

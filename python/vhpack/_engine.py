@@ -23,11 +23,13 @@ from vhpack._vhpack import (
     hash_both,
     hash_check,
     hash_paths,
+    look_through,
     pack,
     plan,
     run_at_exit,
     sync_system,
     versions,
+    write_file,
 )
 
 __all__ = [
@@ -53,9 +55,11 @@ __all__ = [
     "hash_both",
     "hash_check",
     "hash_paths",
+    "look_through",
     "pack",
     "plan",
     "run_at_exit",
     "sync_system",
     "versions",
+    "write_file",
 ]

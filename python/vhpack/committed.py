@@ -86,7 +86,7 @@ def from_text(text: bytes, place: str) -> list[Listed]:
     try:
         head = json.loads(first)
         version, count, crc = int(head["vhpack_directory"]), head["files"], head["crc32"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise CorruptArchiveError(f"{place} is no manifest of a directory; have it written anew") from None
     if version > _VERSION:
         raise UnsupportedArchiveError(f"{place} is of version {version}, which came later; update vhpack to read it")
@@ -98,7 +98,7 @@ def from_text(text: bytes, place: str) -> list[Listed]:
             for line in json.loads(b"[" + b",".join(body.splitlines()) + b"]")
         ]
         wrong = next((each.name for each in listed if not is_safe(each.name) or each.size < 0), None)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CorruptArchiveError(f"{place} is damaged; have the directory written anew") from None
     if wrong is not None or len({each.name for each in listed}) != count:
         raise CorruptArchiveError(f"{place} lists {'names twice' if wrong is None else repr(wrong)}; it is not to be trusted")

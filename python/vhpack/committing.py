@@ -21,6 +21,8 @@ from vhpack.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vhpack.staging import Stage
 
 _ONE_BY_ONE = 64
@@ -121,32 +123,47 @@ def commit(stage: Stage) -> None:
 
 def _listed(stage: Stage) -> list[Listed]:
     """What the stage has, with digests; the manifest of a commit that was cut off is no part of it."""
-    from vhpack import hashing
-
-    sizes = {}
-    for name, entry in trees.found(stage.tree):
-        if name == committed.MANIFEST:
-            continue
-        seen = entry.stat(follow_symlinks=False)
-        if not stat.S_ISREG(seen.st_mode):
-            what = "a link" if stat.S_ISLNK(seen.st_mode) else "no file"
-            message = f"{name!r} in {stage.target} is {what}, and a directory of outputs has files alone; remove {entry.path}"
-            raise SpecialFileError(errno.EINVAL, message, entry.path)
-        sizes[name] = seen.st_size
-    digests = hashing.hash_files(stage.tree) if sizes else {}
+    digests: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    known = stage.digests
+    for name, size, mtime_ns, is_file in trees.look_through(stage.tree):
+        if not is_file:
+            path = f"{stage.tree}/{name}"
+            what = "a link" if os.path.islink(path) else "no file"
+            message = f"{name!r} in {stage.target} is {what}, and a directory of outputs has files alone; remove {path}"
+            raise SpecialFileError(errno.EINVAL, message, path)
+        sizes[name] = size
+        before = known.get(name)
+        # Hashed as it was written, and not touched since.
+        if before is not None and before[0] == size and before[1] == mtime_ns:
+            digests[name] = before[2]
+    _hash_others(stage, sizes, digests)
     made = {file.name: each for each in stage.finished.values() for file in each.files if each.id != file.name or each.source}
     listed = []
     for name, size in sizes.items():
-        path = f"{stage.tree}/{name}"
-        digest = digests.get(path)
-        if digest is None:
-            raise SourceChangedError(None, f"{name!r} in {stage.target} came or went while it was committed; write before", path)
         each = made.get(name)
         if each is None:
-            listed.append(Listed(name, size, digest))
+            listed.append(Listed(name, size, digests[name]))
         else:
-            listed.append(Listed(name, size, digest, None if each.id == name else each.id, each.source))
+            listed.append(Listed(name, size, digests[name], None if each.id == name else each.id, each.source))
     return listed
+
+
+def _hash_others(stage: Stage, sizes: Mapping[str, int], digests: dict[str, str]) -> None:
+    """Read what is not hashed yet: by name where that is some files, else the whole tree at once."""
+    from vhpack import hashing
+
+    others = [name for name in sizes if name not in digests]
+    if not others:
+        return
+    some = len(others) < len(digests)
+    found = hashing.hash_files([f"{stage.tree}/{name}" for name in others] if some else stage.tree, hidden=True)
+    for name in others:
+        path = f"{stage.tree}/{name}"
+        digest = found.get(path)
+        if digest is None:
+            raise SourceChangedError(None, f"{name!r} in {stage.target} came or went while it was committed; write before", path)
+        digests[name] = digest
 
 
 def _sync(tree: str, listed: list[Listed]) -> None:

@@ -58,7 +58,7 @@ class Described(Known):
 
     @comment.setter
     def comment(self, comment: str) -> None:
-        self._change({"comment": str(comment)}, although_published=True)
+        self._change({"comment": designs.checked_text(comment, "comment")}, although_published=True)
 
     @property
     def tags(self) -> list[str]:
@@ -107,7 +107,7 @@ class Described(Known):
 
     @framework.setter
     def framework(self, framework: str | None) -> None:
-        self._change({"framework": framework})
+        self._change({"framework": None if framework is None else designs.checked_text(framework, "framework")})
 
     def connect(self, task: Task, name: str | None = None, **kwargs: object) -> None:
         """Say what the model is called among those of its task; another one that was called so is that no longer.

@@ -68,7 +68,24 @@ def checked_name(name: object, what: str = "name") -> str:
     """
     if not isinstance(name, str) or not name:
         raise OptionError(f"{what} is {name!r}; it must be text, and not empty")
-    return name
+    return checked_text(name, what)
+
+
+def checked_text(text: object, what: str) -> str:
+    """Return what is said of a model, which a database has to keep.
+
+    Raises:
+        OptionError: it is no text, or has characters that are none.
+    """
+    if not isinstance(text, str):
+        raise OptionError(f"{what} is {text!r}; it must be text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise OptionError(f"{what} is {text!r}, which is not UTF-8; write it otherwise") from None
+    if "\0" in text:
+        raise OptionError(f"{what} is {text!r}; it cannot have a NUL in it")
+    return text
 
 
 def checked_keep(keep: object) -> int:
@@ -92,9 +109,7 @@ def text_of(config_text: str | None, config_dict: Mapping[str, object] | None) -
         raise OptionError("only one of config_text and config_dict may be given")
     if config_dict is not None and not config_text:
         return _json(config_dict)
-    if config_text is not None and not isinstance(config_text, str):
-        raise OptionError(f"config_text is {config_text!r}; it must be text")
-    return config_text
+    return None if config_text is None else checked_text(config_text, "config_text")
 
 
 def dict_of(config_text: str) -> dict[str, object]:
@@ -112,7 +127,7 @@ def dict_of(config_text: str) -> dict[str, object]:
         return {}
     try:
         found = json.loads(config_text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"the configuration is no JSON ({error}); config_text has it as it is") from None
     if not isinstance(found, dict):
         raise OptionError("the configuration is JSON, but no object; config_text has it as it is")
@@ -139,10 +154,12 @@ def checked_destination(uri: str | os.PathLike[str]) -> str:
 def _json(config: Mapping[str, object]) -> str:
     if not isinstance(config, dict):
         raise OptionError(f"config_dict is {config!r}; it must be a dictionary")
-    _refuse_other_names(config, "config_dict")
     try:
-        return json.dumps(config, indent=2, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+        _refuse_other_names(config, "config_dict")
+        return checked_text(json.dumps(config, indent=2, ensure_ascii=False), "config_dict")
+    except OptionError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(f"config_dict cannot be kept: {error}") from None
 
 

@@ -7,10 +7,11 @@ import errno
 import os
 import shutil
 import stat
+import warnings
 from typing import IO, TYPE_CHECKING, Any
 
 from vhpack import trees
-from vhpack.errors import PackError, SourceChangedError, SpecialFileError
+from vhpack.errors import PackError, PackWarning, SourceChangedError, SpecialFileError
 from vhpack.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class OutputDir:
         resume: Keep what is finished when the block raises or the process is killed, and go on from there the next time, if
             that says `resume`, too; `is_done` tells what need not be made again. Without it, the stage is removed when the
             block raises, and what a killed process has left there is dropped; where only the commit fails, what is finished
-            is kept all the same. After the machine was restarted, only what was on disk by then counts as finished.
+            is kept all the same. After the machine was restarted, only what was on disk by then counts as finished. What an
+            earlier run has finished and this one does not ask for (by `is_done`, `path`, `open` or `files`) is none of its
+            files, and is left out with a warning.
 
     Raises:
         TargetExistsError: there is a file at `path`, or a directory with files that vhpack has not written.
@@ -79,6 +82,11 @@ class OutputDir:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Commit, or after an exception leave the directory as it was."""
         self._transaction.leave(failed=kind is not None)
+        dropped = self._transaction.dropped
+        if dropped:
+            more = f" and {len(dropped) - 1:,} more" if dropped[1:] else ""
+            message = f"{self.target} is without {dropped[0]!r}{more}, made by a run that was cut off and not asked for now"
+            warnings.warn(message, PackWarning, stacklevel=2)
 
     def path(self, name: StrPath) -> str:
         """Return where to write a file for now, and see to it that its folder exists.

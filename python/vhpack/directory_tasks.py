@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vhpack import committed, trees
-from vhpack.errors import FunctionError, OptionError, SourceNotFoundError
+from vhpack.errors import FunctionError, OptionError, SourceChangedError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -167,17 +168,46 @@ class DirectoryTarget:
             return [entry.name for entry in entries if not entry.is_dir()]
 
     def read(self) -> Iterator[Any]:
-        """Give what the reader makes of each file, when it is asked for; what is None is passed over."""
-        for path in self.files():
-            try:
-                value = self.read_file(path)
-            except Exception as error:
-                if not self.skips_errors:
-                    raise FunctionError.of(path, error) from error
-                self.skipped.append((path, error))
-                continue
-            if value is not None:
-                yield value
+        """Give what the reader makes of each file, when it is asked for; what is None is passed over.
+
+        Raises:
+            FunctionError: the reader raised.
+            SourceChangedError: the directory was replaced meanwhile: files of two versions are never given.
+        """
+        # Open, so that no other folder gets its number.
+        with self._opened() as before:
+            for path in self.files():
+                try:
+                    value = self.read_file(path)
+                except Exception as error:
+                    self._check_same(before)
+                    if not self.skips_errors:
+                        raise FunctionError.of(path, error) from error
+                    self.skipped.append((path, error))
+                    continue
+                self._check_same(before)
+                if value is not None:
+                    yield value
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[os.stat_result | None]:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # which `files` says better
+            yield None
+            return
+        try:
+            yield os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _check_same(self, before: os.stat_result | None) -> None:
+        try:
+            same = before is None or os.path.samestat(before, os.stat(self.path))
+        except OSError:
+            same = False
+        if not same:
+            raise SourceChangedError(None, f"{self.path} was replaced while it was read; read it again", self.path)
 
     def write(self, files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
         """Commit files as the directory, which has no others then."""

@@ -11,7 +11,7 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vhpack import archive, cache, hashing, paths, registrar, stored
+from vhpack import archive, cache, hashing, packages, paths, registrar, stored
 from vhpack.download import Wanted
 from vhpack.downloads import Downloads, Order
 from vhpack.errors import ContentError, DownloadError, ModelError, PackError
@@ -67,7 +67,7 @@ def unpacked(version: ModelVersion, *, force: bool = False) -> str:
         staged = f"{folder}/.staged-{secrets.token_hex(8)}"
         try:
             with archive.open(path) as found:
-                found.extract(staged)
+                packages.refuse_unpacked(found.extract(staged))
             os.makedirs(staged, exist_ok=True)
             _write_listing(chosen, _listing(staged))
             os.rename(staged, chosen)

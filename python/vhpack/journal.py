@@ -87,7 +87,7 @@ def read(descriptor: int) -> Told:
             if not isinstance(said, dict) or (place == 0 and said["vhpack_stage"] != _VERSION):
                 break
             _take(told, place, said)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             break
         place += len(each)
     return told

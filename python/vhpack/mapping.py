@@ -220,6 +220,7 @@ class _Run:
             self._here()
         else:
             self._in_workers(workers, ordered=ordered)
+        self._source.check()
         return self._done, self._resumed
 
     def _forget_what_has_changed(self) -> None:

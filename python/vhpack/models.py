@@ -9,7 +9,8 @@ from __future__ import annotations
 import abc
 import os
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack import designs, registrar
 from vhpack.errors import JobWarning, ModelError, NotRegisteredError, OptionError
@@ -59,8 +60,7 @@ class Known(abc.ABC):
     @property
     def system_tags(self) -> list[str]:
         """`["package"]` where the current version is a package, else nothing."""
-        current = self._record().current
-        return ["package"] if current is not None and current.files is not None else []
+        return system_tags_of(self._record())
 
     @property
     def labels(self) -> dict[str, int]:
@@ -116,7 +116,7 @@ class Known(abc.ABC):
         from vhpack.registry import models
 
         with registry.reading() as connection:
-            return models.aliases_of(connection, registry.project(connection), self._id)
+            return models.aliases_of(connection, registry.project(connection), [self._id])[self._id]
 
     def versions(self) -> list[ModelVersion]:
         """Return its versions, the first one first.
@@ -129,7 +129,7 @@ class Known(abc.ABC):
         from vhpack.registry import models
 
         with registry.reading() as connection:
-            return models.versions(connection, registry.project(connection), self._id)
+            return models.versions(connection, registry.project(connection), [self._id])[self._id]
 
     def get_weights(
         self,
@@ -257,6 +257,9 @@ class Known(abc.ABC):
             ModelError: no such version is stored.
             OptionError: no alias can have this name.
         """
+        return self._move(alias, version, note, publishes=False)
+
+    def _move(self, alias: str, version: int | None, note: str, *, publishes: bool) -> str:
         name = names.Reference("model", names.checked(self.name, "model"), names.checked(alias, "alias")).uri
         names.checked_alias(name)
         chosen = version if version is not None else self._version
@@ -264,6 +267,8 @@ class Known(abc.ABC):
         from vhpack.registry import aliases, datums, models
 
         def work(connection: Connection, project: int) -> None:
+            if publishes:
+                models.publish(connection, project, self._id)
             number = models.number_of(connection, project, self._id, chosen)
             aliases.move(connection, project, name, number, aliases.Reason(datums.actor(), "set", note))
 
@@ -299,7 +304,7 @@ class Known(abc.ABC):
             resuming.remove(registry, each)
         for remark in why:
             warnings.warn(remark, JobWarning, stacklevel=2)
-        return [each.version for each in due]
+        return [replace(each.version, state="pruned") for each in due]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._id!r})"
@@ -391,6 +396,14 @@ class Model(Known):
         made._id = id  # noqa: SLF001 - it is this class's
         return made
 
+    def publish_as(self, alias: str, *, version: int | None = None, note: str = "") -> str:
+        """Do what `publish` and `set_alias` do, both or neither, and return the alias's URI.
+
+        Raises:
+            ModelError, OptionError: as these.
+        """
+        return self._move(alias, version, note, publishes=True)
+
     def _record(self) -> ModelRecord:
         registry = registrar.opened()
         from vhpack.registry import models
@@ -431,6 +444,29 @@ def query_models(
         >>> vhpack.query_models(name="resnet*", published=True)
         []
     """
+    return [Model._of(each.record.id) for each in _listed(name, tags, published, whole=False)]  # noqa: SLF001 - this module's own
+
+
+class Overview(NamedTuple):
+    """What is known of a model, all at one moment."""
+
+    record: ModelRecord
+    versions: list[ModelVersion]
+    aliases: dict[str, int]
+
+
+def listed(name: str | None = None, tags: Iterable[str] = (), published: bool | None = None) -> list[Overview]:  # noqa: FBT001
+    """Return all that is known of models; as `query_models`, but asked at once, and not model by model."""
+    return _listed(name, tags, published, whole=True)
+
+
+def overview(model_id: str) -> Overview:
+    """Return all that is known of a model; as `Model`."""
+    found = Model(model_id)
+    return Overview(found._record(), found.versions(), found.aliases)  # noqa: SLF001 - this module's own
+
+
+def _listed(name: str | None, tags: Iterable[str] | None, published: bool | None, *, whole: bool) -> list[Overview]:  # noqa: FBT001
     wanted = designs.checked_tags(tags or ())
     registry = registrar.existing()
     if registry is None:
@@ -438,8 +474,18 @@ def query_models(
     from vhpack.registry import models
 
     with registry.reading() as connection:
-        found = models.listed(connection, registry.project(connection), name=name, tags=wanted, published=published)
-    return [Model._of(each.id) for each in found]  # noqa: SLF001 - this module's own
+        project = registry.project(connection)
+        found = models.listed(connection, project, name=name, tags=wanted, published=published)
+        if not whole:
+            return [Overview(each, [], {}) for each in found]
+        known = [each.id for each in found]
+        versions, aliases = models.versions(connection, project, known), models.aliases_of(connection, project, known)
+    return [Overview(each, versions[each.id], aliases[each.id]) for each in found]
+
+
+def system_tags_of(record: ModelRecord) -> list[str]:
+    """Return what vhpack itself says of a model: `package`, where its current version is one."""
+    return ["package"] if record.current is not None and record.current.files is not None else []
 
 
 def _warn(error: ModelError) -> None:

@@ -13,7 +13,7 @@ from vhpack import hashing
 from vhpack.errors import PackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _AT_ONCE = 2000  # files that are hashed by one call: some 0.2 MB of names
 
@@ -46,7 +46,7 @@ def remove_file(path: str, digest: str) -> str | None:
     return _removed(path, before, digest)
 
 
-def remove_files(originals: Originals, digests: Mapping[str, str], folders: list[str]) -> list[str]:
+def remove_files(originals: Originals, digests: Mapping[str, str], folders: list[str], there: Collection[str] = ()) -> list[str]:
     """Remove files of a package that have the content that it has, then folders that are empty; return what keeps others.
 
     What lies behind a link to a folder is somebody else's, and stays.
@@ -55,11 +55,15 @@ def remove_files(originals: Originals, digests: Mapping[str, str], folders: list
         originals: Where they are.
         digests: The xxh3-128 of each member.
         folders: Names of members that are folders.
+        there: Paths, without links in them, of files that are stored where they are, and stay.
     """
     root, why = originals.path, []
     touched = {path for folder in folders if (path := _inside(root, folder.rstrip("/"))) is not None and not os.path.islink(path)}
     for some in _pieces(list(digests)):
         paths = {path: digests[name] for name in some if (path := _inside(root, name)) is not None}
+        if there:
+            why += [f"{path} stays: it is stored there" for path in paths if os.path.realpath(path) in there]
+            paths = {path: digest for path, digest in paths.items() if os.path.realpath(path) not in there}
         for path, digest in paths.items():
             _finish(path, digest)
         befores = {path: before for path in paths if (before := _seen(path)) is not None}

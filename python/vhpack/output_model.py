@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import time
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vhpack import designs, destinations, env, errors, packages, paths, registrar, resuming, runs, stored, storing, supply
+from vhpack import (
+    designs,
+    destinations,
+    env,
+    errors,
+    packages,
+    paths,
+    registrar,
+    resuming,
+    runs,
+    stored,
+    storing,
+    supply,
+    weights,
+)
 from vhpack._packing import Settings
 from vhpack.described import Described
-from vhpack.errors import ModelError, NoFilesError, OptionError, PackError, SourceNotFoundError, SpecialFileError
+from vhpack.errors import ModelError, OptionError, PackError
 from vhpack.registry.records import Output
 from vhpack.spool import SNAPSHOTS
 from vhpack.tasks import Task
@@ -41,7 +54,8 @@ class OutputModel(Described):
 
     Weights go to `upload_uri` of the call, else to what `set_upload_destination` has said, else to `task.output_uri`, else to
     what `set_default_upload_uri` has said, else to the destination of outputs (`vhpack.set_upload_destination`,
-    `VHPACK_UPLOAD_URI`), else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`).
+    `VHPACK_UPLOAD_URI`), else to the folder of contents (`VHPACK_STORE_DIR`, `.valohai/store`); in a job on the platform, where
+    that folder goes with the machine, to its outputs.
 
     Args:
         task: Whose model it is; by default the current task's: `Task.init()`, or a run that `prepare()` has begun.
@@ -96,13 +110,16 @@ class OutputModel(Described):
         text = designs.text_of(config_text, config_dict)
         labels = None if label_enumeration is None else designs.checked_labels(label_enumeration)
         wanted = None if tags is None else designs.checked_tags(tags)
-        if name is not None and not name:
-            raise OptionError("name is empty; a model's name is not")
+        for what, said in (("name", name), ("comment", comment), ("framework", framework)):
+            if said is not None:
+                designs.checked_text(said, what)
+        if name is not None:
+            designs.checked_name(name)
         super().__init__(owner, str(base_model_id) if base_model_id is not None else uuid.uuid4().hex)
         if base_model_id is not None:
             self._go_on(config_text=text, labels=labels, name=name, tags=wanted, comment=comment, framework=framework)
             return
-        registrar.existing()  # says what to install where the next line would fail
+        registrar.load()  # says what to install where the next line would fail
         from vhpack.registry.models import Draft
 
         self._draft = Draft(
@@ -123,8 +140,10 @@ class OutputModel(Described):
         """The folder that its next version is sent to."""
         return self._destination(None).uri
 
-    def set_upload_destination(self, uri: StrPath) -> bool:
-        """Say where its versions are sent, and return True; False: vhpack sends to no such scheme, and nothing is changed.
+    def set_upload_destination(self, uri: StrPath | None) -> bool:
+        """Say where its versions are sent, and return True; False: it says nothing, or a scheme that vhpack does not send to.
+
+        Then nothing is changed.
 
         A folder of this machine is made if it is not there. Other places are asked when something is sent.
 
@@ -136,6 +155,8 @@ class OutputModel(Described):
             ModelError: the model is published.
         """
         self._refuse_published()
+        if not uri:
+            return False
         try:
             found = designs.checked_destination(uri)
         except errors.UnknownSchemeError:
@@ -176,7 +197,8 @@ class OutputModel(Described):
                 named after it.
             upload_uri: The folder to send to, as a URI or as a path, instead of the model's.
             target_filename: The last part of the URI; by default the file's name.
-            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content.
+            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content, and is not itself
+                what is stored somewhere else, as what `register_uri` has named is.
             register_uri: The URI, or a path of this machine, of weights that are stored already: they are named, not sent.
             iteration: What the version is of; by default what `task.set_iteration` has said.
             update_comment: Have the model's comment say so, when it is stored.
@@ -204,7 +226,7 @@ class OutputModel(Described):
         iteration = self._iteration(iteration)
         if register_uri is not None:
             return self._register(os.fspath(register_uri), target_filename, iteration, update_comment)
-        path = os.path.abspath(os.fspath(weights_filename))  # type: ignore[arg-type]
+        path = weights.path_of(weights_filename or "", "weights_filename")
         if os.path.isdir(path):
             return self.update_weights_package(
                 weights_path=path,
@@ -215,9 +237,10 @@ class OutputModel(Described):
                 async_enable=async_enable,
                 update_comment=update_comment,
             )
-        _refuse_no_file(path)
-        name = _checked_name(target_filename or os.path.basename(path))
-        remark = f"snapshot {_legible(os.path.basename(path))} stored" if update_comment else None
+        weights.refuse_no_file(path)
+        weights.refuse_own([path])
+        name = weights.checked_name(target_filename or os.path.basename(path))
+        remark = f"snapshot {weights.legible(os.path.basename(path))} stored" if update_comment else None
         order = replace(self._order(name, upload_uri, iteration, remark), snapshot=snapshot)
         with self._registering():
             job = storing.store_file(order, path, remove=auto_delete_file, package=is_package)
@@ -277,18 +300,20 @@ class OutputModel(Described):
             raise OptionError("give either weights_path, a folder to pack, or weights_filenames, a list of files")
         if compression not in _COMPRESSION:
             raise OptionError(f"compression is {compression!r}; it must be one of {', '.join(_COMPRESSION)}")
-        name = _checked_name(target_filename or _PACKAGE)
+        name = weights.checked_name(target_filename or _PACKAGE)
         if not supply.may_be_archive(name):
             name += ".zip"
         iteration = self._iteration(iteration)
-        sources, root = _of_folder(weights_path, include) if weights_path is not None else _of_files(weights_filenames or ())
+        if weights_path is not None:
+            sources, root = weights.of_folder(weights_path, include)
+        else:
+            sources, root = weights.of_files(weights_filenames or ())
         settings = Settings(
             root=root, exclude=exclude or (), codec=compression, manifest=True, jobs=workers, durable=True, hidden=True
         )
-        remark = f"snapshot {_legible(os.path.basename(root) or root)} stored" if update_comment else None
+        remark = f"snapshot {weights.legible(os.path.basename(root) or root)} stored" if update_comment else None
         order = self._order(name, upload_uri, iteration, remark)
-        if weights_path is not None:
-            _refuse_own(root, order.destination.uri)
+        weights.refuse_own(sources if weights_path is None else [root], order.destination.uri)
         whole = weights_path is not None and include is None
         contents = packages.Contents(sources, root, settings, auto_delete_file, whole)
         with self._registering():
@@ -361,7 +386,7 @@ class OutputModel(Described):
         return resuming.resume()
 
     def _iteration(self, iteration: int | None) -> int | None:
-        return self._task.get_last_iteration() if iteration is None else designs.checked_iteration(iteration)
+        return self._task.iteration if iteration is None else designs.checked_iteration(iteration)
 
     def _destination(self, uri: StrPath | None) -> Destination:
         """Return where the next version goes."""
@@ -369,9 +394,7 @@ class OutputModel(Described):
         chosen = designs.checked_destination(uri) if uri else own or self._task.output_uri or OutputModel._default_uri
         found = destinations.chosen(chosen, env.read())
         if found is None:
-            place = registrar.place()
-            folder = designs.checked_destination(place.store if place is not None else paths.spool_path())
-            return destinations.checked(folder, {})
+            return destinations.checked(designs.checked_destination(_usual_folder()), {})
         stored.check_writable(found.uri, make=False)
         return found
 
@@ -405,18 +428,26 @@ class OutputModel(Described):
             from vhpack import gathering
 
             path = os.path.join(runs.current().base, path)
-            _refuse_no_file(path, OptionError)
+            weights.refuse_no_file(path, OptionError)
             uri = Path(os.path.abspath(path)).as_uri()
             size = os.stat(path).st_size
             sha256, xxh3_128 = gathering.digest(path)
         else:
             destinations.scheme_of(uri)
-        name = _checked_name(target_filename or uri.partition("?")[0].rstrip("/").rpartition("/")[2])
+        name = weights.checked_name(target_filename or uri.partition("?")[0].rstrip("/").rpartition("/")[2])
         remark = f"registered {name}" if update_comment else None
         order = storing.Order(self._draft or self._id, self.name, name, destinations.checked(uri, {}), "", iteration, remark)
         output = Output(f"{paths.folder_name(self.name)}/{name}", size, sha256, xxh3_128, time.time_ns(), uri)
         with self._registering():
             return storing.register_place(order, output).url
+
+
+def _usual_folder() -> str:
+    """Return the folder for weights of which nobody says where they go: that of contents; of a job, what stays of it."""
+    environment, place = env.read(), registrar.place()
+    if environment.job_id and not environment.store_dir:
+        return paths.get_outputs_path()
+    return paths.spool_path() if place is None else place.store
 
 
 def _ended(job: Job) -> str:
@@ -427,69 +458,3 @@ def _ended(job: Job) -> str:
     if job.error is not None:
         raise job.error
     return job.version.url
-
-
-def _refuse_own(root: str, destination: str) -> None:
-    """Refuse a folder in which models, the registry, or what is on its way to them is kept: it would pack, and remove, those.
-
-    Raises:
-        OptionError: it is one.
-    """
-    place = registrar.place()
-    own = [paths.spool_path(), stored.local_path(destination)]
-    if place is not None:
-        own.append(place.store)
-        own += [place.url.removeprefix("sqlite:///")] if place.url.startswith("sqlite:///") else []
-    for path in own:
-        if path is not None and os.path.realpath(path).startswith(os.path.realpath(root).rstrip("/") + "/"):
-            raise OptionError(f"{root} has {path} in it, where models are kept; name a folder that has only the model's files")
-
-
-def _refuse_no_file(path: str, kind: type[PackError] = SourceNotFoundError) -> None:
-    """Refuse what is no file; as an error of an argument, where `kind` is that.
-
-    Raises:
-        SourceNotFoundError, SpecialFileError: it is none.
-    """
-    if not os.path.exists(path):
-        message = f"{path} does not exist; name a file"
-        raise kind(message) if kind is OptionError else SourceNotFoundError(2, message, path)
-    if not os.path.isfile(path):
-        message = f"{path} is no file; name a file"
-        raise kind(message) if kind is OptionError else SpecialFileError(None, message, path)
-
-
-def _legible(name: str) -> str:
-    """Return a file's name as text that a comment may have, whatever its bytes are."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _checked_name(name: str) -> str:
-    designs.checked_name(name, "target_filename")
-    if "/" in name or name in (".", "..") or not name.isprintable():
-        raise OptionError(f"target_filename is {name!r}; it must be a file's name, without a folder")
-    return name
-
-
-def _of_folder(weights_path: StrPath, include: Patterns | None) -> tuple[tuple[str, ...], str]:
-    root = os.path.abspath(os.fspath(weights_path))
-    if not os.path.isdir(root):
-        what = "is no folder" if os.path.lexists(root) else "does not exist"
-        raise NoFilesError(f"{root} {what}; weights_path is a folder whose files are packed")
-    if not os.listdir(root):
-        raise NoFilesError(f"{root} is empty; there is nothing to pack")
-    if include is None:
-        return (root,), root
-    patterns = (include,) if isinstance(include, str | os.PathLike) else include
-    return tuple(os.path.join(glob.escape(root), os.fspath(pattern)) for pattern in patterns), root
-
-
-def _of_files(files: Sequence[StrPath]) -> tuple[tuple[str, ...], str]:
-    if isinstance(files, str | bytes | os.PathLike):
-        raise OptionError(f"weights_filenames is {files!r}; it must be a list of files")
-    found = tuple(dict.fromkeys(os.path.abspath(os.fspath(file)) for file in files))
-    if not found:
-        raise NoFilesError("weights_filenames is empty; there is nothing to pack")
-    for path in found:
-        _refuse_no_file(path)
-    return found, os.path.commonpath([os.path.dirname(path) for path in found])

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vhpack._packing import encode, plan
-from vhpack.errors import ModelError, SourceChangedError, SourceNotFoundError, SpecialFileError
+from vhpack.errors import ModelError, SourceChangedError, SourceNotFoundError, SpecialFileError, UnsafeMemberError
 from vhpack.stored import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vhpack._engine import ExtractReport
     from vhpack._packing import Settings
 
 _SIDECARS = (".metadata.json", "/valohai.metadata.jsonl")
@@ -58,6 +59,18 @@ def refuse_left_out(skipped: Sequence[tuple[str, str]]) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
             raise SpecialFileError(None, f"{path} is no file; remove it, or exclude it", path)
         raise SourceChangedError(None, f"{path} cannot be packed: {why}; exclude it", path)
+
+
+def refuse_unpacked(report: ExtractReport) -> None:
+    """Refuse what was unpacked, if that is not all of the package: who uses it would not know.
+
+    Raises:
+        UnsafeMemberError: something of it cannot be extracted, such as a link that leads out.
+    """
+    if report.skipped:
+        path, why = report.skipped[0]
+        more = f", and {len(report.skipped) - 1:,} more" if report.skipped[1:] else ""
+        raise UnsafeMemberError(f"{path!r} is left out{more}: {why}; take the archive as it is, with extract_archive=False")
 
 
 def digests(package: str) -> tuple[dict[str, str], list[str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from vhpack import destinations, env, gathering, registrar, storing, uploading
-from vhpack.errors import ModelError
+from vhpack.errors import ModelError, PackOSError
 from vhpack.originals import Originals
 from vhpack.stored import MANIFEST, local_path, remove_bytes
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from vhpack.registry.models import Unfinished
     from vhpack.registry.opening import Registry
+    from vhpack.registry.records import ModelVersion
     from vhpack.storing import Keeper
     from vhpack.upload import Upload
 
+_ID = re.compile(r"[0-9a-f]{32}")
 _SILENT = timedelta(days=2)
 """Uploads give up after a day."""
 
@@ -62,11 +65,20 @@ def remove(registry: Registry, given_up: Unfinished) -> None:
     from vhpack.registry import models
 
     if given_up.kind != "place" and given_up.version.datum is not None:
+        if not _is_a_versions_own(given_up.version):
+            url, number = given_up.version.url, given_up.version.n
+            raise PackOSError(None, f"{url} is no place of version {number}, and is not removed; mend the registry", url)
         remove_bytes(given_up.version.url)
     busy = any(job.key == given_up.key for job in storing.under_way())
     if given_up.snapshot is not None and not busy and storing.keeper().spool.takes(given_up.snapshot):
         storing.keeper().spool.drop(given_up.snapshot)
     registry.write(lambda connection, _: models.pruned(connection, given_up.key))
+
+
+def _is_a_versions_own(version: ModelVersion) -> bool:
+    """Return whether a URI is one that `storing` makes: whatever a registry says, nothing else is removed on its word."""
+    own = rf"/{re.escape(version.model)}/{version.n}/[^/]+\Z"
+    return _ID.fullmatch(version.model) is not None and re.search(own, version.url) is not None
 
 
 def _is_lost(mine: Keeper, left: Unfinished) -> bool:
@@ -96,7 +108,7 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished, adopted: Sequence
     in_place = here is not None and left.kind == "package" and not os.path.exists(place)
     content = str(here) if in_place else place
     if version.state == "packing":
-        if here is not None and os.path.basename(os.path.dirname(here)) == str(version.n):
+        if here is not None and _is_a_versions_own(version):
             # Its own, with whatever the pack had staged there.
             shutil.rmtree(os.path.dirname(here), ignore_errors=True)
         storing.fail(

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vhpack import committed
-from vhpack.errors import PackOSError, SourceChangedError, SourceNotFoundError, SpecialFileError
+from vhpack.errors import CorruptArchiveError, PackOSError, SourceChangedError, SourceNotFoundError, SpecialFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,16 +40,35 @@ class Directory:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._version = _digest(committed.manifest_of(path))
 
     def files(self) -> Iterator[Found]:
         """Find the files: by their names, and folder by folder."""
-        listed = committed.files_of(self.path)
-        if listed is None:
+        text = committed.manifest_of(self.path)
+        self._check(text)
+        if text is None:
             yield from self._below("", self.path, ())
             return
-        for each in listed:
+        for each in committed.from_text(text, os.path.join(self.path, committed.MANIFEST)):
             path = os.path.join(self.path, each.name)
-            yield self._found(each.name, path, self._stat(path))
+            seen = self._stat(path)
+            if stat.S_ISREG(seen.st_mode) and seen.st_size != each.size:
+                self.check()
+                message = f"{path} has {seen.st_size} bytes, and {each.size} in the manifest; have it written anew"
+                raise CorruptArchiveError(message)
+            yield self._found(each.name, path, seen)
+
+    def check(self) -> None:
+        """See to it that what was read is of one version of the directory.
+
+        Raises:
+            SourceChangedError: another one has been committed meanwhile.
+        """
+        self._check(committed.manifest_of(self.path))
+
+    def _check(self, manifest: bytes | None) -> None:
+        if _digest(manifest) != self._version:
+            raise SourceChangedError(None, f"{self.path} was replaced while it was read; begin again", self.path)
 
     def read(self, found: Found) -> bytes:
         """Read a file, which must be what it was when it was found."""
@@ -126,6 +145,9 @@ class Archives:
                     known = name if len(self._opened) == 1 else f"{self._labels[place]}:{name}"
                     yield Found(known, name, stamp, place)
 
+    def check(self) -> None:
+        """Do nothing: what is open stays what it was."""
+
     def read(self, found: Found) -> bytes:
         """Read a file."""
         return self._opened[found.place][found.name]
@@ -133,6 +155,12 @@ class Archives:
     def where(self, found: Found) -> str:
         """Return what errors call a file."""
         return f"{self._opened[found.place].path}: {found.name}"
+
+
+def _digest(manifest: bytes | None) -> bytes | None:
+    import hashlib
+
+    return None if manifest is None else hashlib.blake2b(manifest, digest_size=16).digest()
 
 
 def of(source: StrPath | Archive | Iterable[StrPath | Archive]) -> Source:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SNAPSHOTS = ("auto", "copy")
 _LOCK = "lock"
 _NEW = ".new-"
+_PLACE = re.compile(r"/[0-9a-f]{8}/[0-9a-f]{8}-[0-9a-f]{16}/[0-9a-f]{16}/[^/]+\Z")
+"""How the paths end that are made here: whatever a registry says, nothing else is taken, or removed, on its word."""
 _HOUR = 3600.0
 _TICK = 0.02  # seconds: within one tick of a file system's clock two contents have one time
 
@@ -84,7 +87,7 @@ class Spool:
         """Remove a file of the spool, and its folder with all that is there."""
         folder = os.path.dirname(path)
         theirs = os.path.dirname(folder)
-        if not os.path.isfile(f"{theirs}/{_LOCK}"):
+        if not _PLACE.search(path) or not os.path.isfile(f"{theirs}/{_LOCK}"):
             return
         shutil.rmtree(folder, ignore_errors=True)
         with self._mutex:
@@ -94,7 +97,7 @@ class Spool:
     def takes(self, path: str) -> bool:
         """Return whether a file of the spool is this process's, or is so from now on, since the one that made it is gone."""
         with self._mutex:
-            return self._take(os.path.dirname(os.path.dirname(path)))
+            return _PLACE.search(path) is not None and self._take(os.path.dirname(os.path.dirname(path)))
 
     def is_gone(self, path: str) -> bool:
         """Return whether a file of the spool, which a process of this machine has put there, is there no longer."""

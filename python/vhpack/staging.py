@@ -33,6 +33,8 @@ class Stage:
         self.tree = os.path.join(self.path, _TREE)
         self.old = committed.before(target)
         self.finished: dict[str, Finished] = {}
+        self.digests: dict[str, tuple[int, int, str]] = {}
+        """Of files that were hashed as they were written: size and time then, and the digest."""
         self.descriptor = -1
         self.length = 0
         self._writes_down = False

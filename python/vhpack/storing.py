@@ -171,7 +171,7 @@ class Keeper:
             _end(job, self)
         except Exception as error:  # noqa: BLE001 - on a thread that nobody watches: it becomes what the version failed of
             job.error = error if isinstance(error, PackError) else ModelError(f"{_shown(job)} is not stored: {error!r}")
-            with contextlib.suppress(PackError):
+            with contextlib.suppress(Exception):  # the row stays as it is, and the next one who resumes finds it
                 fail(job.registry, job.key, job.error)
         with self.lock:
             self.jobs.remove(job)
@@ -363,7 +363,8 @@ def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> 
         (job.content + end, job.version.url + end) for end in ends if job.version.url + end not in known
     ]
     if pairs:
-        job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk)
+        # Nobody waits for the disk: what is wrong is the version's, and said where that is asked for.
+        job.uploads += uploading.begin(pairs, destination, before=spool.bring_to_disk, patience=0)
 
 
 def _pack(job: Job, contents: Contents, destination: Destination) -> PackReport:
@@ -419,7 +420,7 @@ def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, pl
 
     try:
         with recording.undisturbed():
-            why = [] if sources is None else _remove(key, Originals.of(sources), *content)
+            why = [] if sources is None else _remove(registry, key, Originals.of(sources), *content)
     except (PackError, OSError) as error:
         why = [f"{Originals.of(str(sources)).path} stays: {error}"]
     if why:
@@ -428,14 +429,32 @@ def clear(registry: Registry, mine: Keeper, key: int, *, sources: str | None, pl
     registry.write(lambda connection, _: models.cleared(connection, key))
 
 
-def _remove(key: int, found: Originals, content: str, digest: str) -> list[str]:
+def _remove(registry: Registry, key: int, found: Originals, content: str, digest: str) -> list[str]:
     # What another version still waits to be made of is that one's, which may not want it to be removed.
     if any(job.key != key and job.source == found.path for job in under_way()):
         return []
+    kept = _kept_at(registry, found.path)
     if os.path.exists(content + MANIFEST):
-        return originals.remove_files(found, *packages.digests(content))
+        return originals.remove_files(found, *packages.digests(content), kept)
+    if os.path.realpath(found.path) in kept:
+        return [f"{found.path} stays: it is stored there"]
     stays = originals.remove_file(found.path, digest)
     return [] if stays is None else [stays]
+
+
+def _kept_at(registry: Registry, path: str) -> set[str]:
+    """Return the files, at a path or below it, that are themselves what is stored, as `register_uri` has named some."""
+    from pathlib import Path
+
+    from vhpack.registry import datums
+
+    # As vhpack writes URIs, and as a person may.
+    places = {
+        write(each) for each in (path, os.path.realpath(path)) for write in (lambda each: Path(each).as_uri(), "file://{}".format)
+    }
+    places = {place for place in places if place.isprintable()}
+    with registry.reading() as connection:
+        return {os.path.realpath(str(stored.local_path(uri))) for uri in datums.kept_at(connection, places)}
 
 
 def _placed(order: Order) -> Callable[[int], str]:

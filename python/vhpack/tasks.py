@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from vhpack._packing import StrPath
     from vhpack.models import Model
 
 _DEFAULT = "default"
@@ -29,17 +30,22 @@ class Task:
         self._project = project
         self._output_uri = output_uri
         self._labels: dict[str, int] = {}
-        self._iteration = 0
+        self._iteration: int | None = None
 
     @classmethod
-    def init(cls, project_name: str = _DEFAULT, task_name: str | None = None, output_uri: str | None = None) -> Task:
+    def init(
+        cls,
+        project_name: str | None = _DEFAULT,
+        task_name: str | None = None,
+        output_uri: StrPath | bool | None = None,  # noqa: FBT001
+    ) -> Task:
         """Begin a task, which is the current one until it is closed. Called again with the same names, it is the same task.
 
         Args:
             project_name: The project, which the places of its models are named after.
             task_name: The task's name, which models have that are given none; by default the step's, or `default`.
-            output_uri: The folder that its models are sent to: a URI, or a path. None leaves it to the other places that say it;
-                see `vhpack.OutputModel`.
+            output_uri: The folder that its models are sent to: a URI, or a path. None leaves it to the other places that say it
+                (see `vhpack.OutputModel`), and so do True and False, by which scripts for ClearML mean its server, or none.
 
         Raises:
             OptionError: another task is open.
@@ -53,19 +59,22 @@ class Task:
         """
         global _open, _begun  # noqa: PLW0603 - one for each process
         run = runs.current()
-        name = task_name or run.step or _DEFAULT
+        name = designs.checked_name(task_name or run.step or _DEFAULT, "task_name")
+        project = designs.checked_name(project_name or _DEFAULT, "project_name")
         if _open is not None and _open_run == run.hash:
-            if (_open.project, _open.name) != (project_name, name):
+            if (_open.project, _open.name) != (project, name):
                 shown = f"{_open.project!r}, {_open.name!r}"
                 raise OptionError(f"the task {shown} is open; close() it before another one begins")
             if output_uri is not None:
                 _open.output_uri = output_uri
             return _open
+        made = cls(run.hash, name, project)
+        made.output_uri = output_uri
         _count(run.hash)
         _begun += 1
-        # The second task of a run is told from the first.
-        made = cls(run.hash if _begun == 1 else f"{run.hash}-{_begun}", name, project_name)
-        made.output_uri = output_uri
+        if _begun > 1:
+            # The second task of a run is told from the first.
+            made._id = f"{run.hash}-{_begun}"
         _open = made
         return made
 
@@ -116,8 +125,8 @@ class Task:
         return self._output_uri
 
     @output_uri.setter
-    def output_uri(self, uri: str | None) -> None:
-        self._output_uri = None if not uri else designs.checked_destination(uri)
+    def output_uri(self, uri: StrPath | bool | None) -> None:
+        self._output_uri = None if not uri or uri is True else designs.checked_destination(uri)
 
     @property
     def models(self) -> dict[str, list[Model]]:
@@ -151,7 +160,12 @@ class Task:
         self._iteration = designs.checked_iteration(iteration)
 
     def get_last_iteration(self) -> int:
-        """Return how far the training is, as `set_iteration` has said."""
+        """Return how far the training is, as `set_iteration` has said; 0 before it has."""
+        return self._iteration or 0
+
+    @property
+    def iteration(self) -> int | None:
+        """How far the training is; None before `set_iteration` has said it, and versions are of no iteration then."""
         return self._iteration
 
     def flush(self, wait_for_uploads: bool = False) -> bool:  # noqa: FBT001

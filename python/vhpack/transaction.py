@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vhpack._packing import StrPath
 
 
+_AT_ONCE = 1 << 20  # bytes that the engine writes in one call, which Ctrl-C waits for
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -43,8 +44,11 @@ class Transaction:
         self._process = 0
         self._folders: set[str] = set()
         self._owners: dict[str, str] = {}  # ids, by the names of finished files
+        self._unasked: set[str] = set()  # ids of what an earlier process has finished, and nobody has asked for yet
         self._lock = threading.Lock()
         self._syncing = committing.Syncing(self._stage)
+        self.dropped: list[str] = []
+        """Files of an earlier process that were not committed."""
 
     def enter(self) -> None:
         """Take the directory's stage."""
@@ -55,6 +59,7 @@ class Transaction:
         self._stage.enter(resume=self._resume, by=self._by)
         self._process = os.getpid()
         self._owners = {file.name: each.id for each in self._stage.finished.values() for file in each.files}
+        self._unasked = set(self._stage.finished)
 
     def leave(self, *, failed: bool) -> None:
         """Commit, or after a failure leave the directory as it was."""
@@ -75,12 +80,21 @@ class Transaction:
 
     def _commit(self) -> None:
         try:
+            self._drop_unasked()
             committing.commit(self._stage)
         except BaseException:
             # What was made is whole, and only the commit failed.
             if self._stage.descriptor >= 0:
                 self._stage.write_down()
             raise
+
+    def _drop_unasked(self) -> None:
+        """Let nothing be seen of an earlier run that was cut off and had more to do than this one."""
+        for id in sorted(self._unasked):  # noqa: A001
+            each = self._stage.finished.get(id)
+            if each is not None:
+                self.forget(each)
+                self.dropped += [file.name for file in each.files]
 
     def named(self, name: StrPath) -> str:
         """Return the plain form of a name, if it is one of a file in the directory."""
@@ -97,6 +111,8 @@ class Transaction:
     def place(self, name: str) -> str:
         """Return where a file is written for now; its folder is made."""
         path = f"{self._stage.tree}/{name}"
+        if self._unasked:
+            self._unasked.discard(self._owners.get(name, ""))
         folder = name.rpartition("/")[0]
         if folder and folder not in self._folders:
             try:
@@ -112,11 +128,13 @@ class Transaction:
             raise MemberCollisionError(f"{name!r} in {self.target} is finished already; give each file a name of its own")
 
     def finished(self) -> list[Finished]:
-        """Return what is done."""
+        """Return what is done; who sees it has asked for it."""
+        self._unasked.clear()
         return [*self._stage.finished.values()]
 
     def done(self, id: str) -> Finished | None:  # noqa: A002
         """Return what is done under this id."""
+        self._unasked.discard(id)
         return self._stage.finished.get(id)
 
     def forget(self, each: Finished) -> None:
@@ -163,15 +181,17 @@ class Transaction:
         if name in self._owners or id in self._stage.finished:
             self.claim(name, id, source)
         path = self.place(name)
-        try:
-            seen = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
-        except OSError as error:
-            raise trees.refused(error, "write", path) from None
-        self._note(Finished(id, (Stamped(name, seen.st_size, seen.st_mtime_ns),), source))
+        if isinstance(content, bytes) and len(content) <= _AT_ONCE:
+            size, mtime_ns, digest = trees.write_file(path, content)
+            self._stage.digests[name] = size, mtime_ns, digest
+        else:
+            size, mtime_ns = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
+        self._note(Finished(id, (Stamped(name, size, mtime_ns),), source))
 
     def _note(self, each: Finished) -> None:
         size = 0
         with self._lock:
+            self._unasked.discard(each.id)
             for file in each.files:
                 if file.name in self._owners or each.id in self._stage.finished:
                     self.claim(file.name, each.id, each.source, again=True)
@@ -194,13 +214,13 @@ class Transaction:
             name = self.named(given)
             self.claim(name, id)
             path = self.place(name)
-            try:
-                if isinstance(content, str):
+            if isinstance(content, bytes):
+                _written(path, content)
+            else:
+                try:
                     os.rename(content, path)
-                else:
-                    _written(path, content)
-            except OSError as error:
-                raise trees.refused(error, "write", path) from None
+                except OSError as error:
+                    raise trees.refused(error, "write", path) from None
             names.append(name)
         self.finish(id, names, stamp=stamp)
         return sum(file.size for file in self._stage.finished[id].files)
@@ -218,15 +238,20 @@ class Transaction:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _written(path: str, content: bytes | memoryview) -> os.stat_result:
-    descriptor = os.open(path, _NEW, 0o666)
+def _written(path: str, content: bytes | memoryview) -> tuple[int, int]:
+    """Write a file, and return its size and time."""
     try:
-        done = os.write(descriptor, content)
-        while done < len(content):
-            done += os.write(descriptor, content[done:])
-        return os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, _NEW, 0o666)
+        try:
+            done = os.write(descriptor, content)
+            while done < len(content):
+                done += os.write(descriptor, content[done:])
+            seen = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise trees.refused(error, "write", path) from None
+    return seen.st_size, seen.st_mtime_ns
 
 
 def _from(source: str | None, name: str) -> str:

@@ -61,6 +61,29 @@ def remove(tree: str) -> list[str]:
     return []
 
 
+def write_file(path: str, content: bytes) -> tuple[int, int, str]:
+    """Write a file in one go, and return its size, its time and its xxh3-128.
+
+    Raises:
+        PackError: it cannot be written.
+    """
+    from vhpack import _engine
+
+    try:
+        return _engine.write_file(os.fsencode(path), content)
+    except PackOSError as error:
+        raise refused(OSError(error.errno, os.strerror(error.errno or 0)), "write", path) from None
+
+
+def look_through(tree: str) -> Iterator[tuple[str, int, int, bool]]:
+    """Give all that lies below a folder and is no folder itself, in no order: name, size, time, and whether it is a file."""
+    from vhpack import _engine
+
+    for found in _engine.look_through(os.fsencode(tree)):
+        if found[0] != committed.MANIFEST:
+            yield found
+
+
 def sync_file(path: str) -> None:
     """Wait until a file is on disk."""
     _sync(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))

@@ -110,6 +110,7 @@ def begin(
     *,
     before: Callable[[str], None] | None = None,
     remove_after: bool = False,
+    patience: float = _PATIENCE,
 ) -> list[Upload]:
     """Begin uploads of files, each a path and its URI, and return at once.
 
@@ -118,6 +119,7 @@ def begin(
         destination: Has the options; each file's own URI counts.
         before: Is called with each path on a thread of its own before it is sent: it may take its time.
         remove_after: Remove each file once it has arrived.
+        patience: Seconds to wait for what would be wrong at once.
 
     Raises:
         OptionError: an option is out of range, or contradicts the uploads that there are.
@@ -135,7 +137,7 @@ def begin(
     root = destination.uri if destination is not None else ""
     mine.take([upload for upload, is_new in found if is_new], outbox.Plan(options, before, remove_after, root))
     if begun:
-        begun[-1]._begun.wait(_PATIENCE)  # noqa: SLF001 - the uploads are this module's
+        begun[-1]._begun.wait(patience)  # noqa: SLF001 - the uploads are this module's
     return begun
 
 

@@ -97,6 +97,27 @@ def test_a_committed_directory_is_read_by_its_manifest(work: Path, texts: Path) 
     assert mapped() == LOUD
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_committed_directory_is_read_whole_and_of_one_version(work: Path, texts: Path, workers: int) -> None:
+    vhpack.map_directory(texts, "first", lambda name, content: content, workers=1)
+
+    def replaced(name: str, content: bytes) -> bytes:
+        if name == "2/20.txt" and not os.path.exists("replaced"):
+            Path("replaced").touch()
+            vhpack.map_directory(texts, "first", lambda name, content: content.upper(), workers=1, progress=False)
+        return content
+
+    with pytest.raises(vhpack.SourceChangedError, match=r"first.* (was replaced|changed) while it was read"):
+        vhpack.map_directory("first", "out", replaced, workers=workers)
+    assert not (work / "out").exists()
+    vhpack.map_directory("first", "out", replaced, workers=workers)
+    assert set(mapped().values()) == {content.upper() for content in FILES.values()}
+
+    (work / "first/1/13.txt").write_bytes(b"cut")
+    with pytest.raises(vhpack.CorruptArchiveError, match=r"1/13\.txt has 3 bytes, and 7 in the manifest"):
+        vhpack.map_directory("first", "out", replaced, workers=workers)
+
+
 def test_a_directory_may_be_made_of_its_own_earlier_version(texts: Path) -> None:
     vhpack.map_directory(texts, "out", lambda name, content: content, workers=1)
     vhpack.map_directory("out", "out", loud, workers=2)

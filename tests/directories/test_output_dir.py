@@ -93,6 +93,27 @@ def test_more_files_than_are_synced_one_by_one(work: Path) -> None:
     assert dict(vhpack.read_outputs(work / "curves", verify=True)) == files
 
 
+@pytest.mark.parametrize("others", [0, 40])
+def test_the_manifest_has_what_the_files_are_when_they_are_committed(work: Path, others: int) -> None:
+    """Most are hashed as they are written; what is written in another way, or touched since, is read again."""
+    with vhpack.OutputDir(work / "curves") as out:
+        for number in range(others):
+            out.write_bytes(f"more/{number}*[?]", b"%d" % number)
+        for name in ("longer", "later", "odd\udcff", "a*.txt"):
+            out.write_bytes(name, b"one")
+        Path(out.path("longer")).write_bytes(b"three")
+        later = Path(out.path("later"))
+        later.write_bytes(b"two")
+        os.utime(later, (10**9, 10**9))
+        out.write_bytes("view", memoryview(b"view"))
+        out.write_bytes("large", b"l" * (1 << 20) + b"l")
+        Path(out.path(".hidden.metadata.json")).write_bytes(b"{}")
+        Path(out.path("a[b].txt")).write_bytes(b"four")
+    read = dict(vhpack.read_outputs(work / "curves", verify=True))
+    assert len(read) == others + 8
+    assert (read["longer"], read["later"], read["a[b].txt"]) == (b"three", b"two", b"four")
+
+
 def test_the_manifest_holds_wherever_the_tree_is_moved(work: Path) -> None:
     commit(work / "curves", {"a.txt": b"one", "b/c.txt": b"two"})
     (work / "elsewhere").mkdir()
@@ -156,6 +177,32 @@ def test_without_resume_everything_is_made_anew(work: Path) -> None:
     assert files_in(work / "curves") == {"z.txt": b"new"}
 
 
+@pytest.mark.parametrize("asks", ["is_done", "path", "open", "files"])
+def test_what_an_earlier_run_had_finished_stays_when_it_is_asked_for(work: Path, asks: str) -> None:
+    interrupted(work / "curves")
+    with vhpack.OutputDir(work / "curves", resume=True) as out:
+        assert out.is_done("A")
+        if asks == "open":
+            out.open("b.txt", "rb").close()
+        else:
+            {"is_done": lambda: out.is_done("B"), "path": lambda: out.path("b.txt"), "files": out.files}[asks]()
+    assert files_in(work / "curves") == {"a.txt": b"one", "b.txt": b"two"}
+
+
+def test_what_an_earlier_larger_run_had_finished_is_not_seen(work: Path) -> None:
+    """It was cut off, and the one that goes on has less to do."""
+    interrupted(work / "curves")
+
+    def go_on() -> None:
+        with vhpack.OutputDir(work / "curves", resume=True) as out:
+            assert out.is_done("A")
+
+    with pytest.warns(vhpack.PackWarning, match=r"curves is without 'b\.txt'"):
+        go_on()
+    assert files_in(work / "curves") == {"a.txt": b"one"}
+    assert left_beside(work / "curves") == []
+
+
 def test_a_finished_file_that_was_changed_since_is_made_again(work: Path) -> None:
     interrupted(work / "curves")
     (work / ".curves.vhpack-stage/tree/a.txt").write_bytes(b"altered")
@@ -191,7 +238,8 @@ def test_a_journal_that_was_cut_off_counts_as_far_as_it_goes(work: Path, cut: in
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "{}\n", '{"vhpack_stage": 99}\n', "\0" * 99, '{"id": "A", "files": [["../x", 1, 1]]}\n']
+    "text",
+    ["", "\n", "[" * 200_000 + "\n", "{}\n", '{"vhpack_stage": 99}\n', "\0" * 99, '{"id": "A", "files": [["../x", 1, 1]]}\n'],
 )
 def test_a_journal_that_says_nothing_begins_anew(work: Path, text: str) -> None:
     interrupted(work / "curves")

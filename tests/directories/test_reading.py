@@ -105,6 +105,11 @@ def manifest(*lines: object, files: int | None = None, version: object = 1) -> b
     return json.dumps(head).encode() + b"\n" + body
 
 
+def nested(depth: int) -> bytes:
+    body = b"[" * depth + b"\n"
+    return json.dumps({"vhpack_directory": 1, "files": 1, "bytes": 0, "crc32": f"{zlib.crc32(body):08x}"}).encode() + b"\n" + body
+
+
 def line(name: object, size: object = 1) -> dict[str, object]:
     return {"name": name, "size": size, "xxh3-128": "0" * 32}
 
@@ -119,12 +124,13 @@ def line(name: object, size: object = 1) -> dict[str, object]:
             b"{}\n",
             b"\xff\n",
             manifest(version="x"),
+            b"[" * 200_000 + b"\n",
             manifest(line("a"), files=2),
             manifest(line("a"), line("a")),
         ),
         *(manifest(line(name)) for name in ("../a", "/etc/passwd", "a/../b", "", ".", "a\0", MANIFEST, 7, None)),
         *(manifest(line("a", size)) for size in (-1, "1", None)),
-        *(manifest("text"), manifest([]), manifest({"name": "a"}), manifest(line("a"))[:-5]),
+        *(nested(200_000), manifest("text"), manifest([]), manifest({"name": "a"}), manifest(line("a"))[:-5]),
     ],
 )
 def test_a_manifest_that_is_none_or_lies_is_refused(work: Path, text: bytes) -> None:

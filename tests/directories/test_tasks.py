@@ -142,6 +142,17 @@ def test_a_committed_directory_is_complete_as_long_as_all_of_it_is_there(work: P
     assert not made.complete()
 
 
+def test_who_reads_while_the_directory_is_replaced_gets_no_mix(work: Path, kind: type) -> None:
+    made = task(kind, "data", vhpack.make_directory_output(read, on_error="skip"))
+    made.write(dict.fromkeys(("a.txt", "b.txt", "c.txt"), b"old"))
+    reading = made.read()
+    assert next(reading) == "old"
+    made.write(dict.fromkeys(("a.txt", "b.txt"), b"new"))
+    with pytest.raises(vhpack.SourceChangedError, match="data was replaced while it was read"):
+        list(reading)
+    assert list(made.read()) == ["new", "new"]
+
+
 def test_a_task_writes_its_directory_as_a_whole(work: Path, kind: type) -> None:
     made = task(kind, "data", vhpack.make_directory_output(read))
     made.write([("a.txt", b"old"), ("b.txt", b"old")])

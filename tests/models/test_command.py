@@ -86,9 +86,15 @@ def test_one_is_published_under_an_alias_and_is_an_input_by_that(model: vhpack.O
     assert ask("model", "publish", "resnet", "--note", "x").code == 2
 
 
+@pytest.mark.parametrize("wrong", [("--alias", ""), ("--alias", "prod", "--version", "9")])
+def test_what_cannot_be_called_so_is_not_published(model: vhpack.OutputModel, wrong: tuple[str, ...]) -> None:
+    assert ask("model", "publish", "resnet", *wrong).code > 0
+    assert (model.published, model.aliases) == (False, {})
+
+
 def test_old_versions_are_removed(model: vhpack.OutputModel) -> None:
     found = told("prune", "resnet", "--keep", "1")
-    assert sorted(each["version"] for each in found["pruned"]) == [1, 2]  # type: ignore[attr-defined]
+    assert sorted((each["version"], each["state"]) for each in found["pruned"]) == [(1, "pruned"), (2, "pruned")]  # type: ignore[attr-defined]
     assert ask("model", "prune", "resnet").err == "0 versions removed\n"
     assert [version.state for version in model.versions()] == ["pruned", "pruned", "stored"]
 

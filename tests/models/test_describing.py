@@ -14,6 +14,10 @@ from vhpack.errors import ModelError, OptionError
 CONFIG: dict[str, object] = {"z": [1, [2, {"q": None}]], "on": True, "k.dot": 1, "ünï": "ö", "empty": {}}
 
 
+LOOP: dict[str, object] = {}
+LOOP["again"] = LOOP
+
+
 def stored(model: vhpack.OutputModel, content: bytes = b"weights", **options: object) -> str:
     Path("weights.bin").write_bytes(content)
     return model.update_weights("weights.bin", async_enable=False, **options)  # type: ignore[arg-type]
@@ -28,10 +32,15 @@ def test_making_one_registers_nothing_and_makes_no_file(task: vhpack.Task, groun
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"config_text": "x=1", "config_dict": {"x": 1}}, {"name": ""}, {"label_enumeration": {"a": "b"}}, {"tags": "one"}],
+    [
+        *({"config_text": "x=1", "config_dict": {"x": 1}}, {"name": ""}, {"label_enumeration": {"a": "b"}}, {"tags": "one"}),
+        *({what: wrong} for what in ("name", "comment", "framework", "config_text") for wrong in (7, "a\0b", "\udcff")),
+        {"config_dict": {"a": "\udcff"}},
+        {"config_dict": LOOP},
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(task: vhpack.Task, arguments: dict[str, object], ground: Path) -> None:
-    with pytest.raises(ValueError, match=r"only one of|name is empty|label 'a'|tags are"):
+    with pytest.raises(ValueError, match=r"only one of|name is|label 'a'|tags are|comment is|framework is|config_"):
         vhpack.OutputModel(task, **arguments)  # type: ignore[arg-type]
     assert list(ground.iterdir()) == []
 
@@ -61,6 +70,18 @@ class TestTasks:
             with pytest.raises(ValueError, match=r"is open; close\(\) it"):
                 vhpack.Task.init("cats", "two")
         assert vhpack.Task.init("cats", "two").id != task.id
+
+    @pytest.mark.parametrize("anywhere", [True, False, None, ""])
+    def test_scripts_for_clearml_may_leave_the_place_to_it(self, anywhere: str | bool | None, ground: Path) -> None:
+        task = vhpack.Task.init("cats", "train", output_uri=anywhere)
+        assert task.output_uri is None
+        assert vhpack.OutputModel().upload_storage_uri == (ground / ".valohai/store").as_uri()
+
+    def test_what_cannot_be_a_task_is_refused_and_takes_no_number(self) -> None:
+        for arguments in (("cats", "one", "foo://x"), ("cats", 7, None), ("ca\0ts", "one", None)):
+            with pytest.raises(ValueError, match=r"is no destination|task_name is|project_name is"):
+                vhpack.Task.init(*arguments)
+        assert vhpack.Task.init(None, "one").id == vhpack.runs.current().hash
 
     def test_its_models_are_those_that_it_made_and_those_that_it_was_given(self, task: vhpack.Task) -> None:
         model = vhpack.OutputModel(name="resnet")
@@ -127,7 +148,7 @@ class TestDesign:
         assert model.config_dict == {**CONFIG, "new": 1}
         assert vhpack.Model(model.id).config_dict == model.config_dict if live else True
 
-    @pytest.mark.parametrize("text", ["no json: {", "[1, 2]", "x = 1"])
+    @pytest.mark.parametrize("text", ["no json: {", "[1, 2]", "x = 1", '{"a": ' * 100_000])
     def test_text_that_is_no_json_object_is_kept_as_it_is(self, task: vhpack.Task, text: str) -> None:
         del task
         model = vhpack.OutputModel(config_text=text)
@@ -268,9 +289,13 @@ def test_models_are_found_by_what_is_known_of_them(task: vhpack.Task) -> None:
     assert (names(published=True), names(published=False)) == (["vgg"], ["resnet18", "resnet50"])
     assert vhpack.Model.query_models(name="vgg")[0].id == made["vgg"].id
     assert vhpack.Model("vgg").id == vhpack.Model(made["vgg"].id[:8]).id == made["vgg"].id
+    # A name counts before the beginning of an ID.
+    made["beef"] = vhpack.OutputModel(name=made["vgg"].id[:6])
+    stored(made["beef"])
+    assert vhpack.Model(made["vgg"].id[:6]).id == made["beef"].id
     for unknown in ("nothing", "model://vgg/prod", "datum://x"):
         with pytest.raises(ModelError, match=r"no such model|no model of this name|has no alias"):
             vhpack.Model(unknown)
     with pytest.raises(OptionError, match="tags are"):
         vhpack.query_models(tags="a")
-    assert rows("models") == 3
+    assert rows("models") == 4

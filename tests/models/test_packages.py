@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.conftest import needs
 from tests.engine.trees import noise, prose
 from tests.models.conftest import left_in_spool, rows
 from tests.models.test_weights import failing, path_of
+from tests.registry.making import ask
 from tests.upload.proxy import Proxy
 from vhpack import outbox, storing
 from vhpack.errors import ModelError, NoFilesError, SourceNotFoundError, SpecialFileError
@@ -335,6 +337,23 @@ class TestReading:
             model.get_weights_package()
         assert model.system_tags == []
         assert len(model.get_weights_package(version=1) or ()) == 6
+
+    def test_a_package_that_cannot_be_unpacked_whole_is_not_unpacked(self, model: vhpack.OutputModel) -> None:
+        with tarfile.open(".mine.tar", "w") as archive:
+            for name, kind, target in (("a.txt", tarfile.REGTYPE, ""), ("out", tarfile.SYMTYPE, "/etc/passwd")):
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname = kind, target
+                archive.addfile(info)
+        model.update_weights(".mine.tar", is_package=True, async_enable=False)
+        with pytest.raises(ModelError, match=r"cannot be unpacked: 'out' is left out"):
+            model.get_weights_package(raise_on_error=True)
+        with pytest.warns(vhpack.JobWarning, match="'out' is left out"):
+            assert model.get_weights_package() is None
+        assert str(model.get_weights_package(extract_archive=False)).endswith("/.mine.tar")
+        ended = ask("model", "download", "bert", "--extract")
+        assert (ended.code, ended.out) == (1, f"{Path('.mine').absolute()}\n")
+        assert "1 member of .mine.tar could not be extracted" in ended.err
+        assert os.listdir(".mine") == ["a.txt"]
 
     def test_an_altered_package_is_told_with_the_member(self, model: vhpack.OutputModel) -> None:
         tree()

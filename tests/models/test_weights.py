@@ -115,12 +115,21 @@ class TestStoring:
         for iteration in (1, 5, 9):
             task.set_iteration(iteration)
             model.update_weights(write("a.bin", bytes([iteration])))
+        assert task.get_last_iteration() == 9
         model.update_weights(write("a.bin", b"zero"), iteration=0)
         vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
         assert [version.iteration for version in model.versions()] == [1, 5, 9, 0]
         for wanted, content in (({"iteration": 5}, b"\5"), ({"version": 1}, b"\1"), ({"iteration": 0}, b"zero"), ({}, b"zero")):
             assert Path(str(model.get_weights(**wanted))).read_bytes() == content  # type: ignore[arg-type]
         assert len({version.url for version in model.versions()}) == 4
+
+    def test_a_version_of_no_iteration_is_not_that_of_the_first(self, model: vhpack.OutputModel, task: vhpack.Task) -> None:
+        assert task.get_last_iteration() == 0
+        model.update_weights(write("a.bin", b"zero"), iteration=0)
+        model.update_weights(write("a.bin", b"final"))
+        vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+        assert [version.iteration for version in model.versions()] == [0, None]
+        assert Path(str(model.get_weights(iteration=0))).read_bytes() == b"zero"
 
     def test_two_models_with_one_file_name_do_not_meet(self, task: vhpack.Task) -> None:
         one, two = vhpack.OutputModel(task), vhpack.OutputModel(task)

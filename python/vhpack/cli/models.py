@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from vhpack.models import Model, ModelVersion
+    from vhpack.models import ModelVersion, Overview
 
 _EXAMPLES = """\b
 Examples:
@@ -32,6 +33,7 @@ Examples:
   vhpack model prune resnet --keep 3
 """
 
+_SUFFIX = re.compile(r"\.(?:zip|tgz|tzst|tar(?:\.gz|\.zst)?)\Z", re.IGNORECASE)
 _what = under("What")
 _output = under("Output")
 _json = _output("--json", is_flag=True, help="Print one JSON object on stdout.")
@@ -54,7 +56,7 @@ def list_models(glob: str | None, *, tag: tuple[str, ...], published: bool | Non
     """List the models, or those whose name matches a quoted GLOB."""
 
     def work() -> int:
-        found = models.query_models(glob, tag, published)
+        found = models.listed(glob, tag, published)
         if json:
             screen.put_json({"models": [_fields(each) for each in found]})
         else:
@@ -71,7 +73,7 @@ def show(model_id: str, *, json: bool) -> int:
     """Show all that is known of MODEL."""
 
     def work() -> int:
-        fields = _fields(models.Model(model_id))
+        fields = _fields(models.overview(model_id))
         if json:
             screen.put_json(fields)
         else:
@@ -119,20 +121,23 @@ def download(
         found = models.Model(model_id)
         path = found.get_weights(raise_on_error=True, version=version, iteration=iteration)
         assert path is not None  # noqa: S101 - or it would have been raised
-        target = os.path.abspath(output or os.path.basename(path))
-        if os.path.isdir(target) and not extract:
-            target = os.path.join(target, os.path.basename(path))
+        name, left_out = os.path.basename(path), 0
+        target = os.path.abspath(output or (_folder_for(name) if extract else name))
         if extract:
-            target = os.path.abspath(output or os.path.basename(path).partition(".")[0])
             with archive.open(path) as packed:
-                packed.extract(target, existing="overwrite" if force else "error")
+                report = packed.extract(target, existing="overwrite" if force else "error")
+            left_out = len(report.skipped)
         else:
+            target = os.path.join(target, name) if os.path.isdir(target) else target
             _place(path, target, force=force)
+        if left_out:
+            screen.fail(f"{screen.counted(left_out, 'member')} of {screen.visible(name)} could not be extracted")
+            screen.say_pairs(f"Left out {left_out:,}", report.skipped)
         if json:
             screen.put_json({"path": target})
         else:
             screen.put_names([target])
-        return 0
+        return 1 if left_out else 0
 
     return ended(work, json=json)
 
@@ -150,10 +155,13 @@ def publish(model_id: str, *, alias: str | None, version: int | None, note: str,
 
     def work() -> int:
         found = models.Model(model_id)
-        found.publish()
-        uri = None if alias is None else found.set_alias(alias, version=version, note=note)
+        uri = None
+        if alias is None:
+            found.publish()
+        else:
+            uri = found.publish_as(alias, version=version, note=note)
         if json:
-            screen.put_json({**_fields(found), "alias": uri})
+            screen.put_json({**_fields(models.overview(found.id)), "alias": uri})
         else:
             also = "" if uri is None else f", and {screen.visible(uri)} means it now"
             screen.say(f"the model {screen.visible(found.name)} ({found.id}) is published{also}")
@@ -215,6 +223,12 @@ def resume(*, json: bool) -> int:
         outbox.own().abandoned = True
 
 
+def _folder_for(archive_name: str) -> str:
+    """Return what a folder is called that a package is unpacked to: as the archive, without its suffix."""
+    stem = _SUFFIX.sub("", archive_name)
+    return stem if stem.strip(".") and stem != archive_name else f"{archive_name}.files"
+
+
 def _place(path: str, target: str, *, force: bool) -> None:
     """Copy a file to where it is wanted: there it is complete, or not at all."""
     staged = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.staged")
@@ -253,34 +267,35 @@ def _remarks() -> Iterator[list[str]]:
             said += [str(each.message) for each in caught]
 
 
-def _row(found: Model) -> tuple[str, ...]:
-    known = found.versions()
-    current = known[-1] if known else None
-    state = "published" if found.published else "-" if current is None else current.state
+def _row(found: Overview) -> tuple[str, ...]:
+    record, versions = found.record, found.versions
+    last = versions[-1] if versions else None
+    state = "published" if record.published is not None else "-" if last is None else last.state
     return (
-        found.name,
-        found.id,
-        "-" if current is None else str(current.n),
+        record.name,
+        record.id,
+        "-" if last is None else str(last.n),
         state,
-        tables.when(known[0].created if known else None),
+        tables.when(versions[0].created if versions else None),
     )
 
 
-def _fields(found: Model) -> dict[str, object]:
+def _fields(found: Overview) -> dict[str, object]:
+    record, current = found.record, found.record.current
     return {
-        "id": found.id,
-        "name": found.name,
-        "project": found.project,
-        "task": found.task,
-        "url": found.url,
-        "published": found.published,
-        "framework": found.framework,
-        "tags": [*found.tags, *found.system_tags],
-        "labels": found.labels,
+        "id": record.id,
+        "name": record.name,
+        "project": record.project,
+        "task": record.task,
+        "url": None if current is None else current.url,
+        "published": record.published is not None,
+        "framework": record.framework,
+        "tags": [*record.tags, *models.system_tags_of(record)],
+        "labels": dict(record.labels),
         "aliases": found.aliases,
-        "versions": len(found.versions()),
-        "config": found.config_text,
-        "comment": found.comment,
+        "versions": len(found.versions),
+        "config": record.config_text,
+        "comment": record.comment,
     }
 
 

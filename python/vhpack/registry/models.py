@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from vhpack.errors import ModelError, NotRegisteredError
-from vhpack.registry import datums, schema, sweeping
+from vhpack.registry import bulk, datums, schema, sweeping
 from vhpack.registry.records import ModelRecord, ModelVersion
 
 if TYPE_CHECKING:
@@ -89,17 +89,17 @@ def find(connection: Connection, project: int, uuid: str) -> ModelRecord | None:
 
 
 def named(connection: Connection, project: int, text: str, shown: str) -> ModelRecord:
-    """Return a model by its ID, by the beginning of that, or by a name that only one has.
+    """Return a model by its ID, else by a name that only one has, else by the beginning of its ID.
 
     Raises:
         NotRegisteredError: there is none, or there are several.
     """
-    rows = connection.execute(select(_M).where(_M.c.project == project, _M.c.uuid == text)).all()
-    if not rows:
-        condition = _M.c.name == text
-        if len(text) >= _SHORTEST and text.isalnum():
-            condition |= _M.c.uuid.like(f"{text}%")
-        rows = connection.execute(select(_M).where(_M.c.project == project, condition).order_by(_M.c.id)).all()
+    conditions = [_M.c.uuid == text, _M.c.name == text]
+    if len(text) >= _SHORTEST and text.isalnum():
+        conditions.append(_M.c.uuid.like(f"{text}%"))
+    rows: Sequence[Row[Any]] = ()
+    for condition in conditions:  # what is called so is meant before what only begins so
+        rows = rows or connection.execute(select(_M).where(_M.c.project == project, condition).order_by(_M.c.id)).all()
     if len(rows) != 1:
         what = f"several models of this name ({', '.join(row.uuid for row in rows[:3])}, ...)" if rows else "no such model"
         raise NotRegisteredError(f"{text!r}: {shown} has {what}; `vhpack model list` shows them with their IDs")
@@ -135,9 +135,13 @@ def given_to(connection: Connection, project: int, run: str) -> list[ModelRecord
     return _records(connection, connection.execute(statement).all())
 
 
-def versions(connection: Connection, project: int, uuid: str) -> list[ModelVersion]:
-    """Return the versions of a model, the first one first."""
-    return _versions(connection, (_M.c.project == project) & (_M.c.uuid == uuid))
+def versions(connection: Connection, project: int, uuids: Sequence[str]) -> dict[str, list[ModelVersion]]:
+    """Return, by the IDs of models, their versions, the first one first."""
+    found: dict[str, list[ModelVersion]] = {uuid: [] for uuid in uuids}
+    for some in bulk.pieces(uuids):
+        for version in _versions(connection, (_M.c.project == project) & _M.c.uuid.in_(some)):
+            found[version.model].append(version)
+    return found
 
 
 def unfinished(connection: Connection, project: int, uuid: str | None = None) -> list[Unfinished]:
@@ -242,12 +246,17 @@ def of_datum(connection: Connection, project: int, number: int, uri: str) -> Mod
     return found[0]
 
 
-def aliases_of(connection: Connection, project: int, uuid: str) -> dict[str, int]:
-    """Return the aliases of a model's versions, and the numbers of these."""
+def aliases_of(connection: Connection, project: int, uuids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return, by the IDs of models, the aliases of their versions, and the numbers of these."""
     table = schema.ALIASES
     joined = table.join(_V, _V.c.datum == table.c.datum).join(_M, _M.c.id == _V.c.model)
-    statement = select(table.c.name, _V.c.number).select_from(joined).where(_M.c.project == project, _M.c.uuid == uuid)
-    return {row.name: row.number for row in connection.execute(statement.order_by(table.c.name))}
+    found: dict[str, dict[str, int]] = {uuid: {} for uuid in uuids}
+    for some in bulk.pieces(uuids):
+        statement = select(_M.c.uuid, table.c.name, _V.c.number).select_from(joined)
+        statement = statement.where(_M.c.project == project, _M.c.uuid.in_(some)).order_by(table.c.name)
+        for row in connection.execute(statement):
+            found[row.uuid][row.name] = row.number
+    return found
 
 
 def number_of(connection: Connection, project: int, uuid: str, version: int | None) -> int:

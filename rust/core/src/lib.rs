@@ -48,11 +48,11 @@ mod stem;
 mod target;
 mod threads;
 
-pub use adopt::{Adoption, adopt};
+pub use adopt::{Adoption, Manner, adopt};
 pub use cancel::CancelToken;
 pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};
-pub use folder::{exchange, sync_system};
+pub use folder::{Seen, exchange, look_through, sync_system, write_file};
 pub use growing::{End, Follower, Growing, Growth};
 pub use hash::{
     Algorithm, CheckReport, CheckRequest, HashReport, HashRequest, Sum, Verdict, check, hash, hash_both, sum_line,

@@ -27,7 +27,7 @@ mod _vhpack {
     #[pymodule_export]
     use crate::ending::run_at_exit;
     #[pymodule_export]
-    use crate::folder::{adopt, exchange, sync_system};
+    use crate::folder::{adopt, exchange, look_through, sync_system, write_file};
     #[pymodule_export]
     use crate::hash::{hash_both, hash_check, hash_paths};
     #[pymodule_export]
