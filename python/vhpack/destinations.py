@@ -260,16 +260,35 @@ def make_folders(uri: str, root: str) -> None:
     """Make the folders that a `file://` URI has below `root`, as stores have them without being asked.
 
     `root` itself is never made: a disk that is not mounted would become a folder of the one that is.
+
+    Raises:
+        UploadExistsError: a folder of that name is there in another case, on a disk that takes no notice of it.
     """
     if not uri.startswith("file://") or not uri.startswith(root):
         return
     from urllib.parse import unquote
 
     folder, above = (os.path.dirname(unquote(text.removeprefix("file://"))) for text in (uri, f"{root.rstrip('/')}/"))
-    if os.path.isdir(above):
-        # What stands in the way the engine says.
-        with contextlib.suppress(OSError):
-            os.makedirs(folder, exist_ok=True)
+    if not os.path.isdir(above):
+        return
+    # What stands in the way the engine says.
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+    while len(folder) > len(above):
+        folder, name = os.path.split(folder)
+        if _is_spelled_otherwise(folder, name):
+            message = (
+                f"{uri} needs a folder {name}, which is there in another case on a disk that takes no notice of case; rename it"
+            )
+            raise errors.of_upload("exists", message, None, None, uri)
+
+
+def _is_spelled_otherwise(folder: str, name: str) -> bool:
+    other = name.swapcase()
+    try:
+        return name != other and os.path.lexists(os.path.join(folder, other)) and name not in os.listdir(folder)
+    except OSError:
+        return False
 
 
 def options_of(destination: Destination) -> dict[str, str]:

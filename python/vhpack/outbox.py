@@ -61,7 +61,7 @@ class Outbox:
         self._starters = 0
         self._renewer: threading.Thread | None = None
         self._renewed: dict[Credentials, _engine.Upload] = {}
-        self._latest: dict[tuple[str, Server], tuple[Upload, tuple[int, ...]]] = {}
+        self._latest: dict[tuple[str, Server], tuple[Upload, tuple[tuple[int, ...], bool]]] = {}
         self._profiles: dict[tuple[tuple[str, str], ...], Credentials | None] = {}
 
     def settle(self, limits: Limits) -> None:
@@ -95,20 +95,20 @@ class Outbox:
                 )
             return self._engine
 
-    def replace(self, path: str, uri: str, server: Server) -> tuple[Upload, bool]:
+    def replace(self, path: str, uri: str, server: Server, *, remove_after: bool) -> tuple[Upload, bool]:
         """Return the upload of a file that is under way, if it still is that file, else a new one; and whether it is new."""
-        identity = _identity(path)
+        asked = (_identity(path), remove_after)
         # Two servers may have a bucket of the same name.
         place = (uri, server)
         known = self._latest.get(place)
         if known is not None and not known[0]._has_ended():  # noqa: SLF001 - the uploads are this module's
-            if identity and known[1] == identity and known[0].path == path:
+            if asked[0] and known[1] == asked and known[0].path == path:
                 return known[0], False
             # That it is cancelled is what was asked for, and no news at the end.
             known[0]._seen = True  # noqa: SLF001
         upload = Upload(path, uri)
         if uri:
-            self._latest[place] = (upload, identity)
+            self._latest[place] = (upload, asked)
             upload._place = place  # noqa: SLF001
         return upload, True
 

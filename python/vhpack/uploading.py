@@ -129,7 +129,10 @@ def begin(
     if limits is not None:
         mine.settle(limits)
     server = tuple(sorted(options.items()))
-    found = [mine.replace(path, uri, server) if isinstance(uri, str) else (failed(path, uri), True) for path, uri in files]
+    found = [
+        mine.replace(path, uri, server, remove_after=remove_after) if isinstance(uri, str) else (failed(path, uri), True)
+        for path, uri in files
+    ]
     begun = [upload for upload, _ in found]
     root = destination.uri if destination is not None else ""
     mine.take([upload for upload, is_new in found if is_new], outbox.Plan(options, before, remove_after, root))

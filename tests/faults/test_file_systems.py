@@ -345,6 +345,20 @@ def test_an_interrupted_removal_is_known_under_another_case(disk: Path, tmp_path
                 assert set(FILES.values()) == {*held(disk).values(), *left(disk).values()}
 
 
+@pytest.mark.parametrize("disk", [exfat], indirect=True)
+def test_no_upload_takes_the_place_of_a_name_in_another_case(disk: Path, tmp_path: Path) -> None:
+    originals = {"a.bin": b"1", "A.bin": b"2", "runs/x": b"3" * 100_000, "Runs/x": b"4", "RUNS/y": b"5"}
+    write_tree(tmp_path / "from", originals)
+    call = [VHPACK, "upload", "from", "--to", disk.as_uri(), "--remove-after", "-q"]
+
+    for _ in range(2):
+        ended = run(call, tmp_path)
+
+        assert ended.code == 1, ended
+        assert "takes no notice of case" in ended.err
+        assert sorted([*contents(disk).values(), *contents(tmp_path / "from").values()]) == sorted(originals.values())
+
+
 @pytest.mark.parametrize("disk", [exfat, ntfs], indirect=True)
 def test_a_mark_that_the_disk_does_not_know_is_said_or_set(disk: Path) -> None:
     import sys

@@ -11,7 +11,7 @@ import vhpack
 from tests.engine.command import VHPACK, python, run
 from tests.engine.trees import noise
 from tests.upload.proxy import Fault, proxy
-from tests.upload.sending import PART, SECONDS, around, check_arrived, command, resume, send, sent, started, until
+from tests.upload.sending import PART, SECONDS, around, check_arrived, command, recorded, resume, send, sent, started, until
 from tests.upload.servers import Server
 from vhpack import outbox
 from vhpack.runs import Destination
@@ -133,6 +133,46 @@ def test_another_file_under_the_name_is_neither_sent_nor_removed(
     assert moto.names() == []
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_of_two_runs_that_were_killed_the_later_one_is_gone_on_with(
+    moto: Server, size: str, small: Path, large: Path, state: Path
+) -> None:
+    file = small if size == "small" else large
+    with proxy(moto, Fault("^PUT ", "stall", times=-1)) as between:
+        environment = {**around(moto, state), "AWS_ENDPOINT_URL_S3": between.url}
+        for run_of in (b"1", b"2"):
+            file.write_bytes(run_of * file.stat().st_size)
+            between.passed.clear()
+            process = started(command(moto, file, ""), environment, file.parent)
+            until(lambda: between.count("^PUT "))
+            process.kill()
+            process.communicate()
+        between.faults.clear()
+        ended = resume(environment, file.parent)
+        assert ended.code == 0, ended
+        assert moto.read(file.name) == file.read_bytes()
+        assert recorded(environment, file.parent) == []
+
+
+@pytest.mark.parametrize("removals", [(True, False), (False, True), (True, True)])
+def test_a_file_under_way_is_removed_only_if_every_call_says_so(moto: Server, small: Path, removals: tuple[bool, bool]) -> None:
+    with proxy(moto, Fault("^PUT ", "stall", times=-1)) as between:
+        destination = Destination(moto.uri(), {**moto.options(), "stall_seconds": "0.5"})
+        pairs = [(str(small), moto.uri("a.bin"))]
+        (first,) = vhpack.uploading.begin(pairs, destination, remove_after=removals[0])
+        until(lambda: between.count("^PUT "))
+        (second,) = vhpack.uploading.begin(pairs, destination, remove_after=removals[1])
+        assert second._begun.wait(SECONDS)
+        between.faults.clear()
+        assert first._wait(SECONDS)
+        assert second._wait(SECONDS)
+    assert first.error is None
+    assert second.error is None
+    assert moto.read("a.bin") == SMALL
+    assert small.exists() != all(removals)
+    assert (second.kept is not None) == (removals == (False, True))
+
+
 def test_what_failed_and_was_sent_later_is_not_sent_once_more(moto: Server, small: Path, state: Path) -> None:
     with proxy(moto) as between:
         between.upstream = ("127.0.0.1", 1)
@@ -154,6 +194,18 @@ def test_a_file_that_shrank_leaves_no_parts_of_what_it_was(rclone: Server, large
         assert rclone.unfinished() == 1
         large.write_bytes(SMALL)
         check_arrived(rclone, sent(rclone, large, "large.bin"), SMALL, "large.bin")
+
+
+def test_a_record_of_what_has_arrived_meanwhile_goes_when_it_is_resumed(s3: Server, large: Path, state: Path) -> None:
+    environment = killed(s3, large, state, "^PUT .*partNumber=2")
+    assert sent(s3, large, "large.bin").error is None
+    ended = run(
+        [VHPACK, "resume", "-q", "--option", f"endpoint={s3.url}"], large.parent, environment=environment, timeout=SECONDS
+    )
+    assert ended.code == 0, ended
+    assert recorded(environment, large.parent) == []
+    assert s3.unfinished() == 0
+    assert s3.read("large.bin") == LARGE
 
 
 def test_a_sweep_takes_what_a_small_file_left_beside_its_target(work: Path, state: Path) -> None:

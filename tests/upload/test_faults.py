@@ -156,6 +156,14 @@ def test_an_abort_whose_answer_is_lost_leaves_nothing(s3: Server, three: Path) -
     assert three.read_bytes() == CONTENT
 
 
+def test_what_is_taken_before_it_was_sent_is_sent_again(s3: Server, three: Path) -> None:
+    with proxy(
+        s3, Fault("^PUT .*partNumber=2", "refuse", 200, headers=('ETag: "0123456789abcdef0123456789abcdef"',), body=b"")
+    ) as between:
+        check_arrived(s3, sent(s3, three), CONTENT)
+        assert between.count(CREATE) == 1, "all of it was sent again"
+
+
 @pytest.mark.parametrize("at", [0, 70_000, PART - 1])
 def test_a_flipped_byte_in_a_part_is_never_a_success(s3: Server, three: Path, at: int) -> None:
     with proxy(s3, Fault(rf"{PARTS}2\b", "flip", at)) as between:

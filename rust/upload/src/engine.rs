@@ -106,7 +106,6 @@ struct Waiting {
     /// Of the disk that the source lies on.
     turns: Turns,
     credentials: Option<Arc<Renewable>>,
-    remove_after: bool,
     after: Option<Arc<Upload>>,
     /// Its number on the list of what was asked for.
     number: Option<u64>,
@@ -401,7 +400,7 @@ impl Uploader {
         // Another process, which may have another working folder, has to find it.
         let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let size = source.as_ref().map_or(identity.map_or(0, |identity| identity.size), |source| source.bound());
-        let upload = Arc::new(Upload::new(uri, path));
+        let upload = Arc::new(Upload::new(uri, path, remove_after));
         let growing = source.is_some();
         let place: Arc<str> = place_of(uri, recorded).into();
         let after = {
@@ -410,6 +409,7 @@ impl Uploader {
             if let Some((before, theirs)) = &before {
                 let same = theirs.zip(identity).is_some_and(|(theirs, ours)| theirs.same_bytes(&ours));
                 if same && before.path() == path && !before.is_cancelled() {
+                    before.ask_again(remove_after);
                     return Ok(Arc::clone(before));
                 }
                 if !supersede {
@@ -452,7 +452,6 @@ impl Uploader {
             source,
             turns: self.shared.turns(identity.map_or(0, |identity| identity.dev)),
             credentials,
-            remove_after,
             after,
             number,
         };
@@ -528,7 +527,7 @@ fn pump(shared: &Arc<Shared>, endpoint: &str) {
 }
 
 async fn run(shared: &Arc<Shared>, waiting: Waiting) {
-    let Waiting { upload, endpoint, options, place, source, turns, credentials, remove_after, after, .. } = waiting;
+    let Waiting { upload, endpoint, options, place, source, turns, credentials, after, .. } = waiting;
     let (number, recorded) = (waiting.number, waiting.recorded);
     if !upload.begin() {
         // Cancelled while it waited; that is told already.
@@ -550,7 +549,6 @@ async fn run(shared: &Arc<Shared>, waiting: Waiting) {
                 lanes,
                 source,
                 turns,
-                remove_after,
                 after,
             };
             Box::pin(transfer::run(job)).await

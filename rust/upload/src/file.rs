@@ -1,12 +1,14 @@
 //! Targets that are files: parts are written where they belong in a file with a dot-name, which is synced and gets its name at the end.
 //! Resumable as any other target: what the dot-name holds is read and compared before it is believed.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -42,7 +44,7 @@ impl FileTarget {
 
     fn staged(&self, upload: &str) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default();
-        let mut staged = std::ffi::OsString::from(".");
+        let mut staged = OsString::from(".");
         // A name may have 255 bytes; what is cut off is told apart by the token.
         let most = name.to_string_lossy().chars().take(50).collect::<String>();
         staged.push(most);
@@ -135,15 +137,32 @@ impl FileTarget {
         let (path, folder, overwrite) = (self.path.clone(), self.folder().to_owned(), self.overwrite);
         let work = move || {
             crate::disk::open(&staged)?.sync_all()?;
+            // One after the other: of two that differ in case alone, the second is to find the first.
+            let turn = folds_case(&staged).then(|| FOLDING.lock().unwrap_or_else(PoisonError::into_inner));
+            if turn.is_some()
+                && let Some(other) = spelled_otherwise(&path)?
+            {
+                return Ok(Some(other));
+            }
             if overwrite {
                 crate::disk::rename(&staged, &path)?;
             } else {
                 crate::disk::hard_link(&staged, &path)?;
                 crate::disk::remove_file(&staged)?;
             }
-            crate::disk::open(folder)?.sync_all()
+            crate::disk::open(folder)?.sync_all().map(|()| None)
         };
-        blocking(work).await.map_err(|error| self.failed("finish", &error))
+        match blocking(work).await.map_err(|error| self.failed("finish", &error))? {
+            None => Ok(()),
+            Some(other) => {
+                let message = format!(
+                    "`{}` is there already as `{}`, and that disk takes no notice of case; choose another name",
+                    self.uri,
+                    other.display()
+                );
+                Err(Fault::new(Class::Final, UploadErrorKind::Exists, message))
+            }
+        }
     }
 
     async fn crc_of(&self, path: PathBuf, span: Span) -> io::Result<(u64, u64)> {
@@ -175,6 +194,38 @@ impl FileTarget {
         let message = format!("`{}` has gone; start it again", staged.display());
         Fault::new(Class::NoUpload, UploadErrorKind::Rejected, message)
     }
+}
+
+/// Held between a look and a name, where names that differ in case are one.
+static FOLDING: Mutex<()> = Mutex::new(());
+
+/// Whether a file that is there is there in the other case, too.
+fn folds_case(there: &Path) -> bool {
+    let mut name = there.file_name().unwrap_or_default().as_bytes().to_owned();
+    for byte in &mut name {
+        *byte = if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+    }
+    crate::disk::symlink_metadata(there.with_file_name(OsStr::from_bytes(&name))).is_ok()
+}
+
+/// What stands under this name where it is spelled in another case: to give the name to a new file would be its end.
+fn spelled_otherwise(path: &Path) -> io::Result<Option<OsString>> {
+    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Ok(None) };
+    if crate::disk::symlink_metadata(path).is_err() {
+        return Ok(None);
+    }
+    let plain = name.to_string_lossy().to_lowercase();
+    let mut other = None;
+    for entry in crate::disk::read_dir(folder)? {
+        let there = entry?.file_name();
+        if there == name {
+            return Ok(None);
+        }
+        if there.to_string_lossy().to_lowercase() == plain {
+            other = Some(there);
+        }
+    }
+    Ok(Some(other.unwrap_or_else(|| name.to_owned())))
 }
 
 /// Removes a staged file that has not got its name when nobody waits for it any more, at whatever moment that is.

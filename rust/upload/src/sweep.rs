@@ -115,8 +115,12 @@ fn journals(state_dir: &Path) -> Vec<PathBuf> {
     names(state_dir, |name| name.ends_with(".v1.jsonl") && !name.ends_with(asked::SUFFIX))
 }
 
+/// The newest first: of two processes that were to send something to one place, the later one is right.
 fn lists(state_dir: &Path) -> Vec<PathBuf> {
-    names(state_dir, |name| name.ends_with(asked::SUFFIX))
+    let mut found = names(state_dir, |name| name.ends_with(asked::SUFFIX));
+    let written = |path: &PathBuf| crate::disk::symlink_metadata(path).and_then(|meta| meta.modified()).ok();
+    found.sort_by_cached_key(|path| std::cmp::Reverse(written(path)));
+    found
 }
 
 fn names(state_dir: &Path, ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
@@ -219,7 +223,7 @@ impl Uploader {
     /// Take over every upload whose process is dead. Archives that were still growing wait for the call that packs them again.
     pub fn resume(&self, given: &Given) -> Vec<Arc<Upload>> {
         let (mut taken, mut known): (Vec<Arc<Upload>>, HashSet<String>) = Default::default();
-        let mut silent = HashSet::new();
+        let (mut silent, mut outdated) = (HashSet::new(), Vec::new());
         for path in journals(self.state_dir()) {
             match find(&path) {
                 Found::Ours(_, true) | Found::Unreadable(true, _) => {}
@@ -253,8 +257,14 @@ impl Uploader {
                         remove_after: remembered.remove_after,
                         created: remembered.created as u64,
                     };
-                    known.insert(remembered.place);
-                    taken.extend(self.go_on(&asked, given));
+                    match self.go_on(&asked, given) {
+                        // A later process may have been asked for what bears the name now.
+                        Some(upload) if has_changed(&upload) => outdated.push((remembered.place, upload)),
+                        begun => {
+                            known.insert(remembered.place);
+                            taken.extend(begun);
+                        }
+                    }
                 }
                 Found::Unreadable(false, why) => {
                     let message = format!(
@@ -292,6 +302,7 @@ impl Uploader {
                 list.remove();
             }
         }
+        taken.extend(outdated.into_iter().filter(|(place, _)| !known.contains(place)).map(|(_, upload)| upload));
         taken
     }
 
@@ -413,8 +424,12 @@ impl Uploader {
     }
 }
 
+fn has_changed(upload: &Upload) -> bool {
+    upload.error().is_some_and(|error| error.kind == UploadErrorKind::SourceChanged)
+}
+
 fn failed(uri: &str, path: &Path, error: UploadError) -> Arc<Upload> {
-    let upload = Upload::new(uri, path);
+    let upload = Upload::new(uri, path, false);
     upload.finish(Err(error));
     Arc::new(upload)
 }

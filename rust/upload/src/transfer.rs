@@ -57,7 +57,6 @@ pub(crate) struct Job {
     pub source: Option<Arc<dyn Source>>,
     /// Of the disk that the source lies on.
     pub turns: Turns,
-    pub remove_after: bool,
     /// An upload to the same target that has to be over first.
     pub after: Option<Arc<Upload>>,
 }
@@ -168,7 +167,7 @@ async fn go(job: &Job, live: Arc<Mutex<Live>>) -> Result<()> {
     let flag = || AtomicBool::new(false);
     let transfer = Transfer { job, source, patience, live, tags_match: flag(), read_back: flag(), seen: flag() };
     transfer.send().await.map_err(|fault| fault.error)?;
-    if job.remove_after {
+    if job.upload.remove_after() {
         transfer.remove().await?;
     }
     Ok(())

@@ -83,6 +83,7 @@ pub struct Upload {
     reused: AtomicU64,
     total: AtomicU64,
     skipped: AtomicBool,
+    remove_after: AtomicBool,
     removed: AtomicBool,
     cancelled: AtomicBool,
     cancel: Notify,
@@ -101,7 +102,7 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    pub(crate) fn new(uri: &str, path: &Path) -> Self {
+    pub(crate) fn new(uri: &str, path: &Path, remove_after: bool) -> Self {
         let status = Status {
             state: State::Queued,
             begun: false,
@@ -122,6 +123,7 @@ impl Upload {
             reused: AtomicU64::new(0),
             total: AtomicU64::new(UNKNOWN),
             skipped: AtomicBool::new(false),
+            remove_after: AtomicBool::new(remove_after),
             removed: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
@@ -210,6 +212,21 @@ impl Upload {
     /// Whether the target had these bytes already, so that none were sent.
     pub fn skipped(&self) -> bool {
         self.skipped.load(Relaxed)
+    }
+
+    /// Whether the file is to be removed once it has been verified.
+    pub(crate) fn remove_after(&self) -> bool {
+        self.remove_after.load(Relaxed)
+    }
+
+    /// The same was asked for once more while it is under way: the file stays unless both have it removed.
+    pub(crate) fn ask_again(&self, remove_after: bool) {
+        if !self.remove_after.fetch_and(remove_after, Relaxed) && remove_after {
+            let path = self.path.display();
+            self.set_kept(format!(
+                "`{path}` was being uploaded already when its removal was asked for, and stays; remove it yourself"
+            ));
+        }
     }
 
     /// Whether the file was removed after it had been verified.

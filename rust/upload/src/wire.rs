@@ -142,23 +142,29 @@ impl Wire {
         let place = place(&url);
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
-        let mut digests = None;
+        let (mut digests, mut in_hand) = (None, true);
         *request.body_mut() = match payload {
             Payload::Bytes(bytes) if bytes.is_empty() => None,
             Payload::Bytes(bytes) => Some(bytes.into()),
             Payload::Range(range, _) if range.length == 0 => None,
             Payload::Range(range, wanted) => {
                 let hold = range.held.then(|| HOLD.min(self.stall / 2));
+                in_hand = range.bytes.is_some();
                 let body = RangeBody::new(range, wanted, hold, Arc::clone(&meter), Arc::clone(&self.bucket));
                 digests = Some(body.digests());
                 Some(reqwest::Body::wrap(body))
             }
         };
         let mut answer = self.watched(&meter, uri, &place, self.exchange(request, &meter)).await?;
+        answer.digests = digests.and_then(|digests| *digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         if answer.status.is_success() {
+            if !in_hand && answer.digests.is_none() {
+                let message =
+                    format!("{place} took what `{uri}` is to be before it was sent; check what answers there");
+                return Err(Fault { answered: true, ..Fault::new(Class::Again, UploadErrorKind::Rejected, message) });
+            }
             meter.keep();
         }
-        answer.digests = digests.and_then(|digests| *digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         Ok(answer)
     }
 

@@ -270,7 +270,9 @@ impl Store {
     /// True where a request was signed for another region than the bucket's.
     pub(super) fn move_to(&self, region: &str, signed: &Signed) -> bool {
         let mut now = self.region.lock().unwrap_or_else(PoisonError::into_inner);
-        if region.is_empty() || (*now != region && !self.may_correct()) {
+        // A part of a host's name, which nobody is to lead elsewhere by it.
+        let is_name = region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if region.is_empty() || !is_name || (*now != region && !self.may_correct()) {
             return false;
         }
         region.clone_into(&mut now);

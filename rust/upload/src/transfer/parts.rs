@@ -47,6 +47,8 @@ impl Transfer<'_> {
             };
             self.job.turns.run(settle).await.map_err(|cause| self.unreadable(&cause))?;
             if self.same_in_parts(total, part_size).await? {
+                // A process that was killed between that and its last word has left a record.
+                self.give_up_older().await;
                 return Ok(());
             }
         }
@@ -233,7 +235,7 @@ impl Transfer<'_> {
             token: &token,
             part_size,
             total,
-            remove_after: self.job.remove_after,
+            remove_after: self.job.upload.remove_after(),
             mtime: self.source.identity().map(|identity| identity.mtime),
         };
         let record = asked.record();
