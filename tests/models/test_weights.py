@@ -455,6 +455,22 @@ def test_what_another_registry_waits_for_stays_in_the_spool(model: vhpack.Output
     assert left_in_spool() == []
 
 
+def test_a_snapshot_that_was_made_and_not_noted_any_more_goes_with_the_others(model: vhpack.OutputModel, slow: Proxy) -> None:
+    """The process was killed between the two, and others of its versions are gone on with."""
+    failing(slow)
+    model.update_weights(write("a.bin"))
+    vhpack.OutputModel.wait_for_uploads()
+    outbox.own().uploads.clear()
+    storing.keeper().spool.snapshot(str(write("b.bin").absolute()), "b.bin")
+    assert len(left_in_spool()) == 2
+    storing.keeper().spool.close()  # as the end of the process that has it would
+    slow.faults.clear()
+    ended = subprocess.run([VHPACK, "model", "resume"], env=environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "1 version stored\n")
+    assert left_in_spool() == []
+    assert Path("b.bin").exists()
+
+
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:
     failing(slow)
     model.update_weights(write("a.bin"))
