@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
 from tests.upload.proxy import Fault, Proxy
+from tests.upload.servers import Server
 from vhpack import cloning, outbox, registrar, resuming, storing
 from vhpack.errors import ModelError, SourceNotFoundError, SpecialFileError, UploadError
 from vhpack.registry import models, schema
@@ -481,3 +483,23 @@ def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.
     assert resuming.resume() == 0
     assert vhpack.OutputModel.uploads()[0].state == "failed"
     assert Path("a.bin").exists()
+
+
+def test_weights_at_azure_are_read_and_stay(
+    model: vhpack.OutputModel, servers: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their URIs are without the account, which those of inputs have."""
+    server = servers("azure")
+    server.new_bucket()
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    for content in (b"one", b"two"):
+        model.update_weights(write("a.bin", content), upload_uri=server.uri("models"), async_enable=False)
+    assert str(model.url).startswith(server.uri("models"))
+    assert [Path(str(model.get_weights(version=n, raise_on_error=True))).read_bytes() for n in (1, 2)] == [b"one", b"two"]
+    with pytest.warns(vhpack.JobWarning, match="version 1 stays: nothing is removed at azure://"):
+        assert model.prune(keep=1) == []
+    assert len(server.names()) == 2
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    with pytest.raises(ModelError, match="set AZURE_STORAGE_ACCOUNT_NAME"):
+        model.get_weights(force_download=True, raise_on_error=True)
