@@ -142,7 +142,7 @@ UPLOAD = Section(
     "upload",
     "One checkpoint of 512 MiB to S3",
     peers("weights"),
-    rounds=3,
+    rounds=5,
     leaves="objects",
     note="""\
 To `rclone serve s3` on loopback, over plain HTTP. Only vhpack checks what has arrived as a whole, and only it keeps a record from which another
@@ -173,7 +173,7 @@ UPLOAD_LOOP = Section(
         Contestant("the loop alone", by_script("loop-alone"), "weights"),
         Contestant("while uploading", by_script("loop"), "weights"),
     ),
-    rounds=3,
+    rounds=7,
     leaves="report",
     note="The median step of a loop of matrix products on one core, while at most 50 MB a second are sent.\n",
 )

@@ -71,7 +71,7 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
     reference = _reference(target)
     if reference is None:
         assert not isinstance(target, Datum)  # noqa: S101 - which is a reference
-        datums.register(target, alias=wanted, note=note)
+        datums.register([target], alias=wanted, note=note)
         return get(wanted)
     registry = registrar.opened()
     from vhpack.registry import aliases
@@ -79,7 +79,7 @@ def set(name: str, target: Target, *, note: str = "") -> Alias:  # noqa: A001 - 
 
     def work(connection: Connection, project: int) -> Alias:
         number = rows.number_of(connection, project, reference, registry.shown)
-        rows.usable(connection, number)
+        rows.usable(connection, number, wanted)
         aliases.move(connection, project, wanted, number, aliases.Reason(rows.actor(), "set", note))
         return aliases.get(connection, project, wanted, registry.shown)
 

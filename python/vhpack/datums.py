@@ -17,7 +17,7 @@ from vhpack.registry import names
 from vhpack.registry.records import Datum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from vhpack.registry.opening import Connection
@@ -59,48 +59,57 @@ def add(
         >>> vhpack.data.get("datum://cats") == datum
         True
     """
-    return register(file, name=name, alias=alias, tags=tags, properties=properties)
+    return register([file], name=name, alias=alias, tags=tags, properties=properties)[0]
 
 
 def register(
-    file: str | os.PathLike[str],
+    files: Sequence[str | os.PathLike[str]],
     *,
     name: str | None = None,
     alias: str | None = None,
     note: str = "",
     tags: Iterable[str] = (),
     properties: Mapping[str, object] | None = None,
-) -> Datum:
-    """Register a file, and move an alias to it, at once; `add` with a note for the alias's history."""
+) -> list[Datum]:
+    """Register files, all of them or none, and move an alias, if one is given, to the last; `add` has the rest."""
+    wanted = None if alias is None else names.checked_alias(alias)
+    found = [_file(file, name) for file in files]
+    registry = registrar.opened()
+    from vhpack import gathering
+    from vhpack.registry import aliases, datums, keeping, saying
+    from vhpack.registry.records import Output
+    from vhpack.registry.store import Content
+
+    described = {**(properties or {}), saying.TAGS: [names.checked(tag, "tag") for tag in tags]}
+    said = saying.read([(called, described) for _, called in found])
+    outputs, contents = [], []
+    for path, called in found:
+        status = os.stat(path)
+        sha256, xxh3_128 = gathering.digest(path)
+        outputs.append(Output(called, status.st_size, sha256, xxh3_128, status.st_mtime_ns))
+        # Never a link: whoever has the file may go on writing to it.
+        contents.append(Content(os.path.realpath(path), sha256, status.st_size, status.st_mtime_ns, may_link=False))
+
+    def work(connection: Connection, project: int) -> list[Datum]:
+        numbers = datums.add(connection, project, None, outputs)
+        saying.write(connection, numbers, said)
+        if wanted is not None:
+            aliases.move(connection, project, wanted, numbers[-1], aliases.Reason(datums.actor(), "set", note))
+        return datums.of_numbers(connection, list(numbers))
+
+    with keeping.kept(registry, contents, gathering.disk()):
+        return registry.write(work)
+
+
+def _file(file: str | os.PathLike[str], name: str | None) -> tuple[str, str]:
+    """Return the path of a file that is to be registered, and what it is called."""
     path = os.path.abspath(os.fspath(file))
     called = names.checked(os.path.basename(path) if name is None else name, "name")
-    wanted = None if alias is None else names.checked_alias(alias)
     if not os.path.exists(path):
         raise SourceNotFoundError(2, f"{path} does not exist; name a file", path)
     if not os.path.isfile(path):
         raise SpecialFileError(None, f"{path} is no file; name a file", path)
-    registry = registrar.opened()
-    from vhpack import gathering
-    from vhpack.registry import aliases, datums, keeping
-    from vhpack.registry.records import Output
-    from vhpack.registry.store import Content
-
-    status = os.stat(path)
-    sha256, xxh3_128 = gathering.digest(path)
-    said = {**(properties or {}), datums.TAGS: [names.checked(tag, "tag") for tag in tags]}
-    output = Output(called, status.st_size, sha256, xxh3_128, status.st_mtime_ns, None, said)
-    datums.check_properties(called, said)
-    # Never a link: whoever has the file may go on writing to it.
-    content = Content(os.path.realpath(path), sha256, status.st_size, status.st_mtime_ns, may_link=False)
-
-    def work(connection: Connection, project: int) -> Datum:
-        (number,) = datums.add(connection, project, None, [output])
-        if wanted is not None:
-            aliases.move(connection, project, wanted, number, aliases.Reason(datums.actor(), "set", note))
-        return datums.get(connection, number)
-
-    with keeping.kept(registry, [content], gathering.disk()):
-        return registry.write(work)
+    return path, called
 
 
 def get(target: Target) -> Datum:
@@ -216,22 +225,27 @@ def purge(target: Target, *, force: bool = False) -> Datum:
         >>> vhpack.data.purge(vhpack.data.add("cats.csv")).purged is None
         False
     """
-    reference = reference_to(target)
+    return give_up([target], force=force)[0]
+
+
+def give_up(targets: Sequence[Target], *, force: bool) -> list[Datum]:
+    """Give up the contents of all targets, or of none; `purge` has the rest."""
+    references = [reference_to(target) for target in targets]
     registry = registrar.known()
     from vhpack.registry import datums, sweeping
 
     with registry.reading() as connection:
-        number = datums.number_of(connection, registry.project(connection), reference, registry.shown)
-    return sweeping.purge(registry, number, reference.uri, force=force)
+        project = registry.project(connection)
+        wanted = {datums.number_of(connection, project, reference, registry.shown): reference.uri for reference in references}
+    return sweeping.purge(registry, wanted, force=force)
 
 
 def gc(*, unused_for: float | None = None, dry_run: bool = False) -> Swept:
     """Remove contents that no datum has: what killed processes have left.
 
     Args:
-        unused_for: Purge datums, too, that are older than so many seconds and that nothing refers to: no alias and no earlier
-        target of
-            one, no input of a run, no version of a dataset.
+        unused_for: Purge datums, too, that are older than so many seconds and that nothing refers to: no alias, be it by an
+            earlier target, no input of a run, no version of a dataset.
         dry_run: Remove nothing; only say what would go.
 
     Returns:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vhpack import env, errors, runs, sizes
+from vhpack import env, errors, importing, runs, sizes
 from vhpack.errors import OptionError
 from vhpack.runs import Destination
 
@@ -414,7 +414,8 @@ def _profile_files(variables: Mapping[str, str]) -> tuple[str, str]:
 
 def _of_profile(profile: str | None) -> Credentials | None:
     try:
-        from botocore import exceptions, session
+        with importing.alone:
+            from botocore import exceptions, session
     except ImportError:
         if not profile:
             return None

@@ -16,7 +16,7 @@ from vhpack import _progress, cache, durations, env, paths, stores, web
 from vhpack.cloning import clone
 from vhpack.download import Download, Entry, Got, StoppedError, Wanted, stamp
 from vhpack.errors import ChecksumError, DownloadError
-from vhpack.remote import RefusedError, UnavailableError
+from vhpack.remote import RefusedError, UnavailableError, UnchangedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,8 @@ class Downloads:
         if not stores.has_wildcards(url):
             name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
             return [(url, name if name not in ("", ".", "..") else "download")]
+        if env.read().offline:
+            raise DownloadError(None, f"{url} is not listed, since VHPACK_OFFLINE is set; name the files", url)
         try:
             return self._stores.expand(url)
         except (UnavailableError, RefusedError) as error:
@@ -149,7 +151,7 @@ class Downloads:
 
     def _client(self, wanted: Wanted, source: str) -> web.Client | stores.Client | _Offline | _Platform:
         """Return who fetches a file from where it is."""
-        if wanted.is_datum and (env.read().offline or source.startswith("file://")):
+        if env.read().offline or (wanted.is_datum and source.startswith("file://")):
             return _Offline()
         if source.startswith("valohai+"):
             return _Platform(self._web)
@@ -164,8 +166,10 @@ class _Offline:
     """Fetches nothing, since nothing may be fetched; what is in the cache has been asked for before."""
 
     def fetch(self, url: str, *, offset: int, partly: Version, known: Version | None) -> Body:
-        """Refuse."""
-        del url, offset, partly, known
+        """Have what is known stay, and refuse the rest."""
+        del url, offset, partly
+        if known is not None:
+            raise UnchangedError
         raise RefusedError("VHPACK_OFFLINE is set, and no earlier run has fetched it")
 
 

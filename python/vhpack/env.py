@@ -82,7 +82,7 @@ class Environment:
     store_dir: str
     """`VHPACK_STORE_DIR`: the folder of the contents that local runs have registered."""
     offline: str
-    """`VHPACK_OFFLINE`: when set, nothing is asked of the platform or fetched over a network for the registry's sake."""
+    """`VHPACK_OFFLINE`: when set, no input is fetched or looked for over a network, and the platform is asked nothing."""
     valohai_host: str
     """`VALOHAI_HOST`: the platform's address, as its own command line has it."""
     valohai_token: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,8 @@ def files(folder: str, name: str) -> Found:
         found = _sorted([(full, os.path.isfile(full) and not os.path.islink(full))])
     elif glob.has_magic(name):
         matches = glob.iglob(os.path.join(glob.escape(folder), name), recursive=True)
-        found = _sorted(
-            (os.path.normpath(path), os.path.isfile(path) and not os.path.islink(path))
-            for path in matches
-            if os.path.islink(path) or not os.path.isdir(path)
-        )
+        modes = ((os.path.normpath(path), _mode(path)) for path in matches)
+        found = _sorted((path, stat.S_ISREG(mode)) for path, mode in modes if not stat.S_ISDIR(mode))
     else:
         raise SourceNotFoundError(2, f"nothing to upload: {full} does not exist; name a file, a folder or a pattern", full)
     if not found.files:
@@ -69,6 +67,13 @@ def sidecar_of(path: str) -> str | None:
     """Return the path of a file's sidecar, if it has one."""
     sidecar = path + _SIDECARS[0]
     return sidecar if os.path.isfile(sidecar) else None
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0  # gone by now, which is no regular file
 
 
 def _sorted(paths: Iterator[tuple[str, bool]] | list[tuple[str, bool]]) -> Found:

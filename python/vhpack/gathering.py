@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vhpack import hashing, sidecars, unclosed
@@ -14,12 +16,14 @@ from vhpack.registry.records import Output
 from vhpack.registry.store import Content, Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 # What packs and property files are called until they are complete, and what they leave where a process was killed.
 _UNFINISHED = re.compile(r"^\..*\.(?:vhpack-[a-z]+|staged)$|^\.vhpack-")
 _SHOWN = 10  # names in one warning
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 _TRIES = 5
+_FRESH_NS = 2_000_000_000  # whose last change is no older is looked at again
 _SLACK_NS = 50_000_000  # a file system's clock lags a little behind the one that programs read
 
 
@@ -52,43 +56,53 @@ class _Found:
     linked: set[str] = field(default_factory=set)
     sidecars: list[str] = field(default_factory=list)
     old: set[str] = field(default_factory=set)
+    folders: list[str] = field(default_factory=list)
+    """Links to folders."""
 
 
-def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None) -> Gathered:
+def gather(root: str, sent: Sequence[Sent], *, since_ns: int | None, besides: Iterable[str] = ()) -> Gathered:
     """Return a run's outputs; what this program has not closed yet is written out first, as far as Python knows of it.
 
     Args:
         root: The outputs folder.
         sent: What was uploaded from there, be the files still there or not.
         since_ns: When the run began, where the folder is not its own: files that are older belong to other runs.
+        besides: Absolute paths of files and folders that are no outputs, wherever they are.
 
     Raises:
         RegistrationError: a name is not UTF-8, or a sidecar makes no sense.
         PackError: a file cannot be read.
     """
-    still_open = _written(root)
-    found = _listed(root, since_ns)
+    own = [path for path in besides if path.startswith(f"{root}/")]
+    still_open = _written(root, own)
+    listed_ns = time.time_ns()
+    found = _listed(root, since_ns, {path[len(root) + 1 :] for path in own})
     uploaded = {each.name: each for each in sent}
-    local = sorted(name for name, status in found.names.items() if not _is_sent(uploaded.get(name), status))
+    local = sorted(found.names)
+    if uploaded:
+        local = [name for name in local if not _is_sent(uploaded.get(name), found.names[name])]
     # A file that was uploaded and then written to is two: what is at the destination, and what is here.
-    said = sidecars.properties(root, found.sidecars, {*found.names, *uploaded}, found.old, strict=since_ns is None)
-    digests = hashing.both([f"{root}/{name}" for name in local])
+    names = {*found.names, *uploaded} if uploaded else found.names
+    said = sidecars.properties(root, found.sidecars, names, found.old, strict=since_ns is None)
+    paths = [f"{root}/{name}" for name in local]
+    digests = hashing.both(paths)
+    statuses = [found.names[name] for name in local]
+    growing = _still_written(root, paths, statuses, still_open, listed_ns)
+    for number in growing:
+        statuses[number], digests[number] = _at_one_moment(paths[number])
+    # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     here = set(local)
     gathered = Gathered()
-    # Those that were uploaded first: of a file that was written to since, what is here now is what its name means.
     for each in sent:
-        properties = {} if each.name in here else said.get(each.name, {})
+        properties = _NOTHING if each.name in here else said.get(each.name, _NOTHING)
         gathered.outputs.append(Output(each.name, each.size, each.sha256, each.xxh3_128, each.modified_ns, each.uri, properties))
-    for name, (sha256, xxh3_128) in zip(local, digests, strict=True):
-        status = found.names[name]
-        is_open = (status.st_dev, status.st_ino) in still_open
-        if is_open:
-            status, (sha256, xxh3_128) = _at_one_moment(f"{root}/{name}")  # noqa: PLW2901
+    for number, (name, path, status, (sha256, xxh3_128)) in enumerate(zip(local, paths, statuses, digests, strict=True)):
         size, modified_ns = status.st_size, status.st_mtime_ns
-        gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, {})))
+        gathered.outputs.append(Output(name, size, sha256, xxh3_128, modified_ns, None, said.get(name, _NOTHING)))
         # What is open already no mode keeps from being written to.
+        is_open = number in growing
         may_link = since_ns is None and status.st_nlink == 1 and name not in found.linked and not is_open
-        gathered.contents.append(Content(f"{root}/{name}", sha256, size, modified_ns, may_link, is_open))
+        gathered.contents.append(Content(path, sha256, size, modified_ns, may_link, is_open))
     return gathered
 
 
@@ -104,23 +118,44 @@ def disk() -> Disk:
     return Disk(_engine.adopt, _engine.sync_system)
 
 
+def warn_of_open(open_files: Sequence[str], root: str, how: str, *, stacklevel: int) -> None:
+    """Say which outputs may not be complete, if any."""
+    if open_files:
+        import warnings
+
+        names = ", ".join(os.path.relpath(path, root) for path in open_files[:_SHOWN])
+        more = f" and {len(open_files) - _SHOWN:,} more" if len(open_files) > _SHOWN else ""
+        message = f"{names}{more}: registered as it is now, open {how}; close it before"
+        warnings.warn(message, JobWarning, stacklevel=stacklevel)
+
+
 def claims_nothing(root: str) -> bool:
     """Return whether no sidecar in a folder could claim anything, without reading one."""
     return not any(sidecars.is_sidecar(name) for _, _, names in os.walk(root) for name in names)
 
 
-def _written(root: str) -> set[tuple[int, int]]:
+def _written(root: str, besides: Sequence[str]) -> set[tuple[int, int]]:
     try:
         still_open, unknown = unclosed.written(root)
     except OSError as error:
         raise RegistrationError(f"what was written to the outputs in {root} cannot be brought to the disk: {error}") from None
-    if unknown:
-        import warnings
-
-        names = ", ".join(os.path.relpath(path, os.path.realpath(root)) for path in unknown[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-        warnings.warn(f"{names}{more}: registered as it is now, open for writing; close it before", JobWarning, stacklevel=4)
+    own = tuple(os.path.realpath(path) for path in besides)
+    unknown = [path for path in unknown if path not in own and not path.startswith(tuple(f"{each}/" for each in own))]
+    warn_of_open(unknown, os.path.realpath(root), "for writing", stacklevel=5)
     return still_open
+
+
+def _still_written(
+    root: str, paths: Sequence[str], statuses: Sequence[os.stat_result], still_open: set[tuple[int, int]], listed_ns: int
+) -> set[int]:
+    """Return which files are written to while they are registered, as logs are, by this process or by another."""
+    ours: set[int] = set()
+    if still_open:
+        ours = {number for number, status in enumerate(statuses) if (status.st_dev, status.st_ino) in still_open}
+    fresh = {number for number, status in enumerate(statuses) if status.st_mtime_ns > listed_ns - _FRESH_NS}
+    theirs = {number for number in fresh - ours if _has_changed(paths[number], statuses[number])}
+    warn_of_open([paths[number] for number in sorted(theirs)], root, "for writing by another process", stacklevel=6)
+    return ours | theirs
 
 
 def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
@@ -132,26 +167,36 @@ def _at_one_moment(path: str) -> tuple[os.stat_result, tuple[str, str]]:
     return status, digests
 
 
+def _has_changed(path: str, status: os.stat_result) -> bool:
+    now = os.stat(path)
+    return (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns)
+
+
 def _is_sent(sent: Sent | None, status: os.stat_result) -> bool:
     return sent is not None and (sent.size, sent.modified_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _listed(root: str, since_ns: int | None) -> _Found:
+def _listed(root: str, since_ns: int | None, besides: Container[str]) -> _Found:
     found = _Found()
     pending = [""]
     while pending:
         folder = pending.pop()
+        before = f"{folder}/" if folder else ""
         path = os.path.join(root, folder)
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    name = before + entry.name
+                    if name in besides:
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(name)
                     elif entry.name[0] != "." or not _UNFINISHED.match(entry.name):
                         _take(found, entry, name, since_ns)
         except OSError as error:
             raise RegistrationError(f"the outputs in {path} cannot be listed: {error.strerror}") from None
+    _refuse_no_text(found)
+    _warn_of_folders(root, found.folders)
     return found
 
 
@@ -161,11 +206,9 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
     except FileNotFoundError:  # a link to nowhere, or a file that went meanwhile
         return
     if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            found.folders.append(name)
         return
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise RegistrationError(f"the output {name!r} has a name that is not UTF-8; rename it to register the run") from None
     if since_ns is not None and status.st_ctime_ns < since_ns - _SLACK_NS:
         found.old.add(name)
     elif sidecars.is_sidecar(name):
@@ -174,3 +217,30 @@ def _take(found: _Found, entry: os.DirEntry[str], name: str, since_ns: int | Non
         found.names[name] = status
         if entry.is_symlink():
             found.linked.add(name)
+
+
+def _warn_of_folders(root: str, links: Sequence[str]) -> None:
+    inside = os.path.realpath(root) + "/"
+    elsewhere = [name for name in links if not f"{os.path.realpath(os.path.join(root, name))}/".startswith(inside)]
+    if elsewhere:
+        import warnings
+
+        names = ", ".join(elsewhere[:_SHOWN])
+        more = f" and {len(elsewhere) - _SHOWN:,} more" if len(elsewhere) > _SHOWN else ""
+        message = f"{names}{more}: a link to a folder elsewhere, whose files are not registered; write them to the outputs"
+        warnings.warn(message, JobWarning, stacklevel=6)
+
+
+def _refuse_no_text(found: _Found) -> None:
+    names = [*found.names, *found.sidecars]
+    if not _is_text("".join(names)):  # at once: asking each takes as long as all of them
+        wrong = next(name for name in names if not _is_text(name))
+        raise RegistrationError(f"the output {wrong!r} has a name that is not UTF-8; rename it to register the run")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

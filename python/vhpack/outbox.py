@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vhpack import destinations, env, errors
+from vhpack import destinations, env, errors, importing
 from vhpack.errors import OptionError, PackError, UploadError
 from vhpack.upload import Upload
 
@@ -79,7 +79,8 @@ class Outbox:
 
     def engine(self) -> _engine.Uploader:
         """Return the engine's part, made if there is none."""
-        from vhpack import _engine
+        with importing.alone:
+            from vhpack import _engine
 
         with self._lock:
             if self._engine is None:

@@ -48,6 +48,7 @@ class OutputProperties:
 
     def __init__(self) -> None:
         self._root = paths.get_outputs_path()
+        self._file = os.path.join(self._root, _FILE)
         self._files_properties: dict[str, Properties] = {}
         self._strange: list[bytes] = []
         # What was asked for since the file was read, in order: to be done again on top of what others have written meanwhile.
@@ -57,15 +58,20 @@ class OutputProperties:
 
     @property
     def properties_file(self) -> Path:
-        """The file that is written."""
+        """The file that is written; tests put another one in its place before they add properties."""
         from pathlib import Path
 
-        return Path(self._root, _FILE)
+        return Path(self._file)
+
+    @properties_file.setter
+    def properties_file(self, path: str | os.PathLike[str]) -> None:
+        self._file = os.path.abspath(path)
+        self._stamp = None
 
     def __enter__(self) -> Self:
         """Read what is there already; a line that is no JSON is a warning, and stays as it is."""
         # The stamp first: what changes while the file is read is then read again.
-        self._stamp = _stamp(self._root)
+        self._stamp = _stamp(self._file)
         self._files_properties, self._strange = self._read()
         self._asked = []
         self._claimed = None
@@ -207,9 +213,10 @@ class OutputProperties:
 
     def _save(self) -> list[str]:
         """Write what is on disk by now and our own on top of it; return what could not be written."""
-        os.makedirs(self._root, exist_ok=True)
-        with _locked(self._root):
-            if self._stamp is None or self._stamp != _stamp(self._root):
+        folder = os.path.dirname(self._file)
+        os.makedirs(folder, exist_ok=True)
+        with _locked(folder):
+            if self._stamp is None or self._stamp != _stamp(self._file):
                 self._files_properties, self._strange = self._read()
                 for name, properties, version in self._asked:
                     if properties is not None:
@@ -219,8 +226,8 @@ class OutputProperties:
             wrong: list[str] = []
             strange = (line.decode("utf-8", "surrogateescape") for line in self._strange)
             text = "".join(f"{line}\n" for line in (*strange, *_lines(self._files_properties, wrong)))
-            _replace(self._root, text.encode("utf-8", "surrogateescape"))
-            self._stamp = _stamp(self._root)
+            _replace(self._file, text.encode("utf-8", "surrogateescape"))
+            self._stamp = _stamp(self._file)
         self._asked = []
         return wrong
 
@@ -245,10 +252,10 @@ def output_properties() -> OutputProperties:
     return OutputProperties()
 
 
-def _stamp(folder: str) -> tuple[int, int, int]:
+def _stamp(path: str) -> tuple[int, int, int]:
     """Return what changes when the file is replaced."""
     try:
-        found = os.stat(os.path.join(folder, _FILE))
+        found = os.stat(path)
     except FileNotFoundError:
         return (0, 0, 0)
     return (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -352,12 +359,13 @@ def _locked(folder: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace(folder: str, content: bytes) -> None:
-    staged = os.path.join(folder, f".{_FILE}.staged")  # one name, under the lock: a killed writer's is written over
+def _replace(path: str, content: bytes) -> None:
+    folder, name = os.path.split(path)
+    staged = os.path.join(folder, f".{name}.staged")  # one name, under the lock: a killed writer's is written over
     try:
         with open(staged, "wb") as file:
             file.write(content)
-        os.replace(staged, os.path.join(folder, _FILE))
+        os.replace(staged, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(staged)

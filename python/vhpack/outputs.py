@@ -159,8 +159,9 @@ class Outputs:
         environment = env.read()
         destination = destinations.chosen(to, environment)
         sender = destinations.sender(environment, destination)
-        found = finding.files(paths.outputs_folder(self.dir_path, self.name), os.fspath(filename))
-        names = [_name_of(path, self.dir_path, destination) for path in found.files]
+        root = self.dir_path
+        found = finding.files(paths.outputs_folder(root, self.name), os.fspath(filename))
+        names = [_name_of(path, root, destination) for path in found.files]
         if sender == "off":
             return []
         if sender == "platform":

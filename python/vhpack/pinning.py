@@ -48,6 +48,7 @@ def pinned(
     if copy_of:
         copied = _copy(registry, facts, [name for name in inputs if name not in given_now])
     found = _settle(registry, facts, [each for each in wanted if each.input not in copied])
+    registry.let_go()
     by_input: dict[str, list[Pin]] = {}
     for pin in found:
         by_input.setdefault(pin.input, []).append(pin)

@@ -182,7 +182,9 @@ def _registered(run: Run, status: End | None, since_ns: int | None) -> tuple[Seq
     environment = env.read()
     root = paths.outputs_root(environment, run)
     with _one_at_a_time, _without_collection():
-        gathered = gathering.gather(root, _arrived(root), since_ns=since_ns) if os.path.isdir(root) else gathering.Gathered()
+        gathered = gathering.Gathered()
+        if os.path.isdir(root):
+            gathered = gathering.gather(root, _arrived(root), since_ns=since_ns, besides=registrar.own_paths())
         if environment.job_id and not environment.store_dir:
             gathered = _uploaded_only(gathered)
         if not gathered.outputs and known is None:
@@ -190,8 +192,10 @@ def _registered(run: Run, status: End | None, since_ns: int | None) -> tuple[Seq
         # Looked at first, so that no content is kept for a run that cannot be registered.
         claims = registering.claimed(gathered.outputs)
         registry = registrar.opened()
-        with keeping.kept(registry, gathered.contents, gathering.disk()):
-            return gathered.outputs, registering.register(registry, _facts(run), gathered.outputs, status, claims)
+        with keeping.kept(registry, gathered.contents, gathering.disk()) as open_elsewhere:
+            outcome = registering.register(registry, _facts(run), gathered.outputs, status, claims)
+        gathering.warn_of_open([content.path for content in open_elsewhere], root, "for writing by another process", stacklevel=5)
+        return gathered.outputs, outcome
 
 
 @contextlib.contextmanager
@@ -232,7 +236,8 @@ def _uploaded_only(gathered: Gathered) -> Gathered:
 def _facts(run: Run) -> Facts:
     from vhpack.registry.runs import Facts
 
-    return Facts(run.hash, run.step, run.parameters, env.read().run_copy_of or None)
+    began = _recorder.began_ns // 1000 if _recorder is not None and _recorder.run == run.hash else 0
+    return Facts(run.hash, run.step, run.parameters, env.read().run_copy_of or None, began)
 
 
 def _end_block(recorder: _Recorder, status: End) -> None:

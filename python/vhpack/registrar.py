@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from vhpack import consts, env, runs
 from vhpack.errors import MissingExtraError, NotRegisteredError, RegistryError
@@ -33,6 +34,16 @@ def place() -> Place | None:
     return Place(url, environment.project or "default", store)
 
 
+def own_paths() -> set[str]:
+    """Return the files and folders that the registry, and all else that is kept of runs here, consist of."""
+    where, base = place(), runs.current().base
+    found = {os.path.join(base, os.path.dirname(consts.VH_LOCAL_REGISTRY))}
+    if where is not None:
+        path = unquote(where.url.partition("?")[0].removeprefix("sqlite:///"))
+        found |= {where.store, *(path + end for end in ("", "-wal", "-shm", "-journal"))}
+    return found
+
+
 def file() -> str | None:
     """Return the path of the registry, where it is a file."""
     where = place()
@@ -48,7 +59,7 @@ def is_on() -> bool:
 
 
 def is_offline() -> bool:
-    """Return whether nothing may be fetched over a network for the registry's sake."""
+    """Return whether no input may be fetched or looked for over a network."""
     return bool(env.read().offline)
 
 

@@ -271,6 +271,7 @@ def alias(*history: object, name: object = "model") -> str:
             "a name is not empty",
         ),
         ('{"vhpack_registry": 1}\n{"kind": "run", "run": "r", "step": "", "status": "x", "created": 5}', "created is 5"),
+        ('{"vhpack_registry": 1}\n{"kind": "run", "run": "../up", "step": ""}', "run is '../up', which is no folder name"),
         ('{"vhpack_registry": 1}\n[]', "books.jsonl:2 must be a JSON object"),
         ('{"vhpack_registry": 1}\n{', "books.jsonl:2 is no JSON"),
         ('{"vhpack_registry": 1}\n{"kind": "spell"}', "kind is 'spell'"),
@@ -299,6 +300,7 @@ def test_an_export_that_makes_no_sense_is_said_and_nothing_taken(content: str, s
         (["data", "show", "datum://nobody"], 1, "no alias 'nobody'"),
         (["data", "add", "nowhere.pt"], 1, "does not exist"),
         (["data", "add", "a.txt", "a.txt", "--alias", "x"], 2, "for one FILE"),
+        (["data", "add", "a.txt", "nowhere.pt"], 1, "does not exist"),
         (["data", "add", "a.txt", "--property", "x"], 2, "must be NAME=VALUE"),
         (["data", "import", "nowhere.jsonl"], 1, "does not exist"),
         (["runs", "show", "none"], 1, "no such run"),
@@ -316,6 +318,24 @@ def test_what_is_wrong_is_said_in_one_line(arguments: list[str], code: int, said
     if code == 1 and arguments[0] != "run":
         kind = json.loads(ask(*arguments, "--json").out)["error"]["kind"]
         assert kind in ("not_registered", "not_found")
+
+
+def test_of_several_files_all_are_given_up_or_none() -> None:
+    unused, used = vhpack.data.add(write("a.txt", "one")), vhpack.data.add(write("b.txt", "two"), alias="model")
+    ended = ask("data", "purge", unused.id, used.id)
+    assert (ended.code, ended.out, "the alias 'model' means it" in ended.err) == (1, "", True)
+    assert [datum.purged for datum in vhpack.data.find()] == [None, None]
+    assert vhpack.data.verify() == []
+    assert ask("data", "purge", unused.id, used.id, "--force").code == 0
+    assert None not in [datum.purged for datum in vhpack.data.find()]
+
+
+def test_parameters_are_json_whatever_their_values() -> None:
+    with vhpack.run(step="train", default_parameters={"rate": float("nan"), "most": float("inf")}):
+        write(vhpack.outputs().path("a.txt"))
+    listed = ask("runs", "list", "--json").out
+    found = json.loads(listed, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["runs"][0]["parameters"] == {"rate": None, "most": None}
 
 
 def test_a_registry_that_is_none_is_said(work: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.command import VHPACK, Ended, run
+from tests.engine.command import VHPACK, Ended, ordinary_user, run
 from tests.steps.test_update import SEED
 
 TRAIN = """\
@@ -167,6 +167,25 @@ def test_the_file_keeps_its_mode_and_its_link(project: Path) -> None:
     assert real.read_text() == "# mine\n" + SEED
     assert real.stat().st_mode & 0o777 == 0o640
     assert (project / "valohai.yaml").is_symlink()
+
+
+def test_root_leaves_a_file_its_owner(project: Path) -> None:
+    file = project / "valohai.yaml"
+    file.write_text("")
+    owner = (1234, 1235) if os.geteuid() == 0 else (os.getuid(), os.getgid())  # nobody else may give a file away
+    os.chown(file, *owner)
+    assert yaml("step", "train.py", cwd=project).code == 0
+    assert (file.stat().st_uid, file.stat().st_gid, file.read_text()) == (*owner, SEED)
+
+
+def test_a_file_that_may_not_be_written_to_is_not_replaced(project: Path) -> None:
+    file = project / "valohai.yaml"
+    file.write_text("")
+    file.chmod(0o444)
+    ended = run([*ordinary_user(), VHPACK, "yaml", "step", "train.py"], project)
+    assert (ended.code, "cannot write valohai.yaml: Permission denied" in ended.err) == (1, True)
+    assert file.read_text() == ""
+    assert left(project) == ["requirements.txt", "train.py", "valohai.yaml"]
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(project: Path, small_disk: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import vhpack
 from tests.engine.command import vhpack as command
 from tests.registry.making import ask, made, script, write
+from tests.registry.postgres import Server
 from tests.registry.test_names import STRANGE
 from tests.valohai.servers import http_site
 from vhpack import paths, registrar, runs
-from vhpack.errors import ChecksumError, DownloadError, NotRegisteredError, RegistryError
+from vhpack.errors import ChecksumError, ContentError, DownloadError, NotRegisteredError, RegistryError
 
 READ = (
     "import vhpack\nvhpack.prepare(step='use', default_inputs={'data': %r})\nprint(open(vhpack.inputs('data').path()).read())\n"
@@ -188,6 +189,50 @@ class TestResolving:
             monkeypatch.setenv("VH_INPUTS_DIR", "elsewhere")
             with pytest.raises(ChecksumError, match="not what was promised"):
                 read("datum://model")
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_run_is_not_settled_on_what_was_given_up() -> None:
+    datum = vhpack.data.add(write("a.txt", "one"))
+    made({"b.txt": "two"}, {"b.txt": {"valohai.dataset-versions": ["dataset://set/v1"]}})
+    vhpack.aliases.set("model", datum)
+    for each in vhpack.data.find():
+        vhpack.data.purge(each, force=True)
+    vhpack.reset()
+    for uri in ("datum://model", "dataset://set/v1"):
+        with pytest.raises(ContentError, match=rf"{uri}: the content of datum://.* was purged"):
+            vhpack.prepare(step="use", default_inputs={"data": uri})
+    vhpack.aliases.set("model", write("c.txt", "three"))
+    vhpack.prepare(step="use", default_inputs={"data": "datum://model"})
+    assert again() == ["three"], "the same run, once the alias means something that can be had"
+
+
+def test_offline_no_input_touches_the_network(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del local
+    with http_site() as site:
+        known, unknown = site.put("/known.txt", b"known"), site.put("/unknown.txt", b"unknown")
+        assert read(known) == ["known"]
+        asked = len(site.asked)
+        monkeypatch.setenv("VHPACK_OFFLINE", "1")
+        assert read(known) == ["known"]
+        for url, said in ((unknown, "no earlier run has fetched it"), ("s3://bucket/*.txt", "VHPACK_OFFLINE is set")):
+            with pytest.raises(DownloadError, match=said):
+                read(url)
+        assert len(site.asked) == asked
+
+
+def test_a_run_keeps_no_connection_to_a_server(postgres: Server, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a hundred for all, and the run may take days."""
+    import psycopg
+
+    url = postgres.new_database()
+    monkeypatch.setenv("VHPACK_REGISTRY_URL", url)
+    vhpack.data.add(write(work / "a.txt", "one"), alias="model")
+    assert read("datum://model") == ["one"]
+    with psycopg.connect(postgres.url("postgres")) as server:
+        count = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        assert server.execute(count, [url.rpartition("/")[2].partition("?")[0]]).fetchone() == (0,)
+    registrar.opened().let_go()
 
 
 def test_children_get_the_data_of_their_run(local: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_an_alias_is_about_to_mean_is_not_given_up(registry: str, how: str)
     def give_up() -> object:
         return vhpack.data.purge(datum) if how == "purge" else vhpack.data.gc(unused_for=0)
 
-    found = between(registry, lambda connection, _: datums.usable(connection, number), give_up, move)
+    found = between(registry, lambda connection, _: datums.usable(connection, number, "model"), give_up, move)
     if how == "purge":
         assert isinstance(found.exception(), RegistryError)
     else:

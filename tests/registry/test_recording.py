@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
+import uuid
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,20 @@ class TestRegistering:
         (change,) = vhpack.aliases.history("model-prod")
         assert (change.via, change.run) == ("run", run.hash)
         assert run_record(run.hash) == ("train", "succeeded", 2)
+
+    def test_a_run_begins_when_it_begins_and_not_when_it_is_registered(self) -> None:
+        before = time.time()
+        with vhpack.run(step="train") as run:
+            output("a.txt", "a")
+            inside = time.time()
+        (found,) = json.loads(ask("runs", "list", "--json").out)["runs"]
+        assert found["run"] == run.hash
+        assert before <= datetime.fromisoformat(found["created"]).timestamp() + 1e-3
+        assert (
+            datetime.fromisoformat(found["created"]).timestamp()
+            <= inside
+            <= datetime.fromisoformat(found["finished"]).timestamp()
+        )
 
     def test_one_properties_file_overrides_sidecars_name_by_name(self) -> None:
         with vhpack.run(step="train"):
@@ -206,9 +223,13 @@ class TestRegistering:
 
     def test_links_hidden_and_unfinished_files(self, work: Path) -> None:
         elsewhere = write(work / "elsewhere.txt", "elsewhere")
-        with vhpack.run(step="train") as run:
+        elsewhere_is_said = pytest.warns(
+            JobWarning, match=r"^folder: a link to a folder elsewhere, whose files are not registered"
+        )
+        with elsewhere_is_said, vhpack.run(step="train") as run:
             output("a.txt", "a")
             output(".hidden/b.txt", "b")
+            os.symlink(".hidden", vhpack.outputs().path("latest"))
             output(".x.zip.vhpack-staged", "half")
             os.symlink(elsewhere, vhpack.outputs().path("link.txt"))
             os.symlink(work, vhpack.outputs().path("folder"))
@@ -232,8 +253,6 @@ class TestRegistering:
         first = made({"one.txt": "1", "both.txt": "old"}, {"one.txt": {ALIAS: "one"}, "both.txt": {ALIAS: "both"}})
         vhpack.aliases.set("one", write("mine.txt", "mine"))
         write_again = Path(vhpack.outputs().path("both.txt"))
-        import time
-
         time.sleep(0.1)  # which is more than a file system's clock lags behind
         with vhpack.run(step="train") as second:
             write_again.unlink(missing_ok=True)
@@ -249,6 +268,42 @@ class TestRegistering:
         assert path.stat().st_mode & 0o200
         path.write_text("two")
         assert content_of("datum://model") == "one"
+
+    def test_many_files_are_described_each_by_its_own_whatever_the_texts_hold(self) -> None:
+        odd = ["tab\there", "new\nline", "back\\slash", "\\N", "quo\"te'", "\\.", "\r", "é\u0301 モデル", "%s ?", ""]
+        said = {
+            f"{number % 3}/{number}.txt": {
+                "text": odd[number % 10],
+                "n": number,
+                "f": number / 7,
+                "b": number % 2 == 0,
+                TAGS: [f"t{number % 5}"],
+            }
+            for number in range(150)
+        }
+        with vhpack.run(step="train", default_parameters={"note": odd[0]}) as run:
+            for number, name in enumerate(said):
+                output(name, f"{name}{odd[number % 10]}")
+            with vhpack.output_properties() as properties:
+                for name, each in said.items():
+                    properties.add(file=name, properties=each)
+        found = vhpack.data.find(run=run.hash)
+        assert {datum.name: {**datum.properties, TAGS: list(datum.tags)} for datum in found} == said
+        assert len({datum.id for datum in found}) == 150
+        assert all(uuid.UUID(datum.id).version == 4 and uuid.UUID(datum.id).variant == uuid.RFC_4122 for datum in found)
+        assert vhpack.data.verify() == []
+
+    def test_what_the_registry_itself_consists_of_is_no_output(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VH_OUTPUTS_DIR", ".")
+        write("before.txt")
+        vhpack.data.add("before.txt")
+        with vhpack.run(step="train") as run:
+            output("a.txt", "a")
+        assert "a.txt" in [datum.name for datum in vhpack.data.find(run=run.hash)]
+        assert not [
+            datum.name for datum in vhpack.data.find(run=run.hash) if "registry.db" in datum.name or ".valohai" in datum.name
+        ]
+        assert vhpack.data.verify() == []
 
 
 @pytest.mark.usefixtures("registry")

@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import vhpack
 from tests.registry.making import ask, close, write
+from tests.registry.postgres import Server
 from vhpack.errors import RegistryError
+from vhpack.registry.addresses import opened_as, parsed, public
 
 pytestmark = pytest.mark.usefixtures("local")
 
@@ -90,3 +93,28 @@ def test_books_that_were_taken_over_keep_the_contents_that_they_speak_of(at: Cal
     purge_all()
     at("theirs.db")
     assert vhpack.data.verify() == []
+
+
+def test_a_registry_is_one_to_its_store_whoever_opens_it(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that another user has noted could not be asked by this one, and nothing would ever be removed."""
+    url = postgres.new_database()
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute("CREATE ROLE bob SUPERUSER LOGIN")
+    for user in ("vhpack", "bob:secret"):
+        monkeypatch.setenv("VHPACK_REGISTRY_URL", url.replace("vhpack@", f"{user}@") + "&application_name=x")
+        vhpack.data.add(write("a.txt"))
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute("ALTER ROLE bob NOLOGIN")
+    monkeypatch.setenv("VHPACK_REGISTRY_URL", url)
+    assert vhpack.data.gc().contents == 0
+    assert len(list(Path(".valohai/store/.registries").iterdir())) == 1
+    assert "bob" not in next(Path(".valohai/store/.registries").iterdir()).read_text()
+    close()
+
+
+def test_another_database_of_the_same_server_is_asked_as_this_one_is() -> None:
+    ours = parsed("postgresql://ann:secret@db/team?sslmode=require")
+    assert opened_as("postgresql://db/other", ours) == "postgresql+psycopg://ann:secret@db/other?sslmode=require"
+    assert opened_as("postgresql://elsewhere/other", ours) == "postgresql://elsewhere/other"
+    assert opened_as("sqlite:////a/b.db", ours) == "sqlite:////a/b.db"
+    assert public(parsed("postgresql://db/team?user=ann&password=secret&host=x")) == "postgresql://db/team?host=x"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import mmap
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vhpack
 from tests.registry.making import content_of, script
+from vhpack import gathering
 from vhpack.errors import JobWarning
+from vhpack.writers import has_writers
 
 
 def test_what_a_script_has_not_closed_is_written_before_it_is_registered(local: Path) -> None:
@@ -74,15 +80,73 @@ def test_what_another_library_holds_back_is_said() -> None:
     assert vhpack.data.verify() == []
 
 
+@contextlib.contextmanager
+def writer(code: str, *paths: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which has opened what it writes to, and goes on when it is told to."""
+    text = f"import sys\nfile = open(sys.argv[1], 'ab', buffering=0)\n{code}\nprint(flush=True)\nfor line in sys.stdin:\n    file.write(b' and more')\n    print(flush=True)\n"
+    process = subprocess.Popen([sys.executable, "-c", text, *paths], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        process.stdout.readline()
+        yield process
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    process.stdout.readline()
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("others", [0, 100])
+def test_what_another_process_writes_to_is_kept_as_it_was_and_said(others: int) -> None:
+    with contextlib.ExitStack() as ends:
+        with (  # noqa: PT031 - it is the end that warns
+            pytest.warns(JobWarning, match=r"^log\.txt: registered as it is now, open for writing by another process"),
+            vhpack.run(step="train") as run,
+        ):
+            path = Path(vhpack.outputs().path("log.txt"))
+            path.write_text("a line")
+            for number in range(others):
+                Path(vhpack.outputs().path(f"{number}.txt")).write_text(str(number))
+            process = ends.enter_context(writer("", str(path)))
+            os.utime(path, (1, 1))
+        go_on(process)
+    assert path.read_text() == "a line and more"
+    assert content_of(vhpack.data.find("log.txt", run=run.hash)[0].uri) == "a line"
+    assert len(vhpack.data.find(run=run.hash)) == others + 1
+    assert vhpack.data.verify() == []
+
+
+@pytest.mark.usefixtures("local")
+def test_what_another_process_has_mapped_is_no_content_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the kernel knows of it: there is no open file any more."""
+    mapped = "import mmap\nwith open(sys.argv[1], 'r+b') as opened:\n    map = mmap.mmap(opened.fileno(), 0)\nfile.close()\n"
+    with pytest.warns(JobWarning, match=r"^map\.bin: "), vhpack.run(step="train"):  # noqa: PT031 - it is the end that warns
+        path = Path(vhpack.outputs().path("map.bin"))
+        path.write_bytes(b"12")
+        with writer(mapped, str(path)):
+            monkeypatch.setattr(gathering, "_FRESH_NS", 0)
+            assert has_writers(str(path))
+            from vhpack import recording, runs
+
+            recording.register(runs.current(), None)
+            assert path.stat().st_nlink == 1
+    assert vhpack.data.verify() == []
+
+
 @pytest.mark.usefixtures("local")
 def test_a_log_that_goes_on_while_its_run_is_registered_is_kept_as_far_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     from vhpack.registry.store import Store
 
     keep = Store.keep
 
-    def log_and_keep(store: Store, *arguments: object) -> None:
+    def log_and_keep(store: Store, *arguments: object) -> object:
         log.write(b"another line\n")
-        keep(store, *arguments)  # type: ignore[arg-type]
+        return keep(store, *arguments)  # type: ignore[arg-type]
 
     with open("elsewhere", "wb", buffering=0), vhpack.run(step="train") as run:
         log = open(vhpack.outputs().path("log.txt"), "ab", buffering=0)  # noqa: SIM115

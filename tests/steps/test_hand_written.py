@@ -146,6 +146,19 @@ def test_comments_stay_where_what_they_stand_at_goes() -> None:
     ), new
 
 
+def test_comments_in_brackets_stay_with_what_stays() -> None:
+    text = "- step: {name: train, image: a, command: [c], parameters: [\n  {name: x, default: 1, type: integer},  # x\n  # y\n  {name: y, default: 2, type: integer}]}\n"
+    new = update(text, default_parameters={"y": 2})
+    assert new == text.replace("{name: x, default: 1, type: integer},  # x\n  ", "")
+
+
+def test_a_separator_that_is_of_no_use_is_a_persons_own() -> None:
+    text = COMMENTED.replace("      multiple: separate\n", "      multiple-separator: ','\n")
+    assert "      multiple-separator: ','\n" in update(text, default_parameters={"x": "a"})
+    both = COMMENTED.replace("      multiple: separate\n", "      multiple: separate\n      multiple-separator: ;\n")
+    assert "multiple" not in update(both, default_parameters={"x": "a"})
+
+
 def test_elements_of_a_list_that_stay_are_left_as_they_are_written() -> None:
     new = update(COMMENTED.replace("- a\n", "- 'a'\n"), default_parameters={"x": ["a", "c", "d"]})
     assert "      - 'a'\n      - c  # the second\n      - d\n" in new

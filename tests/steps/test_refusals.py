@@ -204,6 +204,19 @@ UNKNOWN = [
     "P = {'a': 1}\ng = (P.update(a=i) for i in [2])\nP['a'] = 5\nlist(g)",
     "import os\nx = 1\nos.sys.modules[__name__].x = 2\nP = {'a': x}",
     "import builtins\nx = 1\nvars(builtins)['exec']('x = 2')\nP = {'a': x}",
+    "from lib import *\nif input():\n    x = 1\nP = {'a': x}",
+    "exec(input())\nif input():\n    x = 1\nP = {'a': x}",
+    "exec(input())\nP = {'a': max(1, 2)}",
+    "try:\n    __file__\nexcept NameError:\n    __file__ = 'x'\nP = {'a': __file__}",
+    "if '__file__' not in globals():\n    __file__ = 'x'\nP = {'a': __file__}",
+    "class A:\n    def __eq__(self, other): other['a'] = 2\nP = {'a': 1}\nif P == A(): pass",
+    "class A:\n    def __eq__(self, other): other['a'] = 2\nP = {'a': 1}\nA() in [P]",
+    "class A:\n    def __contains__(self, other): other['a'] = 2\nP = {'a': 1}\nP in A()",
+    "class A:\n    def __eq__(self, other): other['a'] = 2\nP = {'a': 1}\n[A()] == [P]",
+    "import sys\ndef f():\n    names = sys._getframe().f_locals\n    x = 1\n    names['x'] = 2\n    return x\nP = {'a': f()}",
+    "x = 1\ngetattr(lambda: 0, '__glob' + 'als__')['x'] = 2\nP = {'a': x}",
+    "from unittest import mock\nx = 1\nmock.patch(get() + '.x', 2).start()\nP = {'a': x}",
+    "x = 1\nprint.__self__.exec('x = 2')\nP = {'a': x}",
 ]
 
 
@@ -254,6 +267,23 @@ def test_a_value_that_may_be_another_when_it_runs_is_refused(before: str) -> Non
 def test_what_is_wrong_is_said(source: str, message: str) -> None:
     found = reading(source)
     assert any(message in problem.text() for problem in found.problems), said(source)
+    assert not found.prepared
+
+
+CLOSURES = [
+    "def make(n):\n    def inner(): {call}\n    return inner\nreg(make(1))\nreg(make(2))",
+    "n = 1\ndef make():\n    def inner(): {call}\n    reg(inner)\nmake()\nn = 2\nmake()",
+    "def make(n):\n    def inner(): {call}\n    reg(inner)\nfor n in (1, 2):\n    make(n)",
+    "def make(n):\n    def inner():\n        {call}\n        reg(make(n + 1))\n    return inner\nreg(make(1))",
+    "n = 1\nreg(lambda: {call})\nn = 2",
+    "def f():\n    n = max(1, 2)\n    {call}\nreg(f)\nmax = min",
+]
+
+
+@pytest.mark.parametrize("source", CLOSURES)
+def test_a_function_that_is_made_several_times_is_followed_each_time(source: str) -> None:
+    found = reading("import valohai\n" + source.format(call="valohai.prepare(step='a', default_parameters={'n': n})"))
+    assert found.problems
     assert not found.prepared
 
 

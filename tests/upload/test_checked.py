@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def test_a_file_whose_arrival_nobody_shows_stays(server: Server, file: Path, con
                 assert upload.wait(SECONDS)
     assert (upload.state, upload.removed, file.exists()) == ("done", told_by_tag, not told_by_tag)
     assert server.read("a.bin") == content
+
+
+def test_of_a_large_object_only_ends_and_seams_are_read_back(rclone: Server, work: Path) -> None:
+    """Each part's tag was compared; reading all of it would cost as much as sending it."""
+    (work / "a.bin").write_bytes(noise(PART, 3) * 13 + b"the last part")
+    with proxy(rclone) as seen:
+        upload = to(rclone, work / "a.bin", remove_after=False)
+        assert upload.wait(SECONDS)
+    spans = [
+        re.search(rb"(?i)\r\nrange: bytes=(\d+)-(\d+)", passed.head) for passed in seen.passed if passed.line.startswith("GET ")
+    ]
+    assert len(spans) == 2 + 13
+    assert all(span is not None and int(span[2]) - int(span[1]) < 1 << 16 for span in spans)
 
 
 def test_google_is_spoken_to_by_its_xml(servers: Callable[[str], Server], file: Path, content: bytes) -> None:

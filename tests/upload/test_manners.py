@@ -237,6 +237,28 @@ def test_forks_during_an_upload_neither_hang_nor_send_it_again(site: Site) -> No
     assert site.server.read("run/child.bin") == b"child" * 1000
 
 
+def test_a_child_may_import_what_an_upload_was_importing_when_it_was_forked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = site.work / "packages/botocore"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import time\nopen('importing', 'w').close()\ntime.sleep(0.5)\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    rest = """
+import signal
+while not os.path.exists("importing"):
+    time.sleep(0.01)
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    import botocore
+    os._exit(0)
+print(os.waitpid(pid, 0)[1], flush=True)
+os._exit(0)
+"""
+    assert site.run(rest).out == "begun\n0\n"
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_workers_of_multiprocessing_finish_their_own_uploads(site: Site, method: str) -> None:
     """Such processes end without the interpreter's own end."""

@@ -205,6 +205,16 @@ def test_properties_are_written_when_the_block_fails() -> None:
     assert written() == {"a": {"b": 1}}
 
 
+def test_users_tests_may_have_properties_written_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "there" / "lines.jsonl"
+    with vhpack.output_properties() as properties:
+        properties.properties_file = elsewhere
+        properties.add(file="a", properties={"b": 1})
+    assert elsewhere.read_text() == '{"file": "a", "metadata": {"b": 1}}\n'
+    assert properties.properties_file == elsewhere
+    assert not Path(vhpack.outputs().dir_path, "valohai.metadata.jsonl").exists()
+
+
 def test_a_line_that_is_no_json_is_a_warning_and_stays() -> None:
     path = Path(vhpack.outputs().path(PROPERTIES))
     path.write_bytes(b'{"file": "a", "metadata": {"b": 1}}\n{"file": "cut of\n\xff\n' + b"[" * 100_000 + b"\n")

@@ -62,17 +62,14 @@ def data() -> None:
 @_what("--property", metavar="NAME=VALUE", multiple=True, help="A property; a value that is JSON is taken as such.")
 @_output("--json", is_flag=True, help="Print one JSON object on stdout.")
 def add(**arguments: Any) -> int:  # noqa: ANN401
-    """Register each FILE, and keep a copy of its content. The files stay as they are."""
+    """Register each FILE, all or none, and keep a copy of its content. The files stay as they are."""
     wanted = _Added(**arguments)
     if len(wanted.files) > 1 and (wanted.name or wanted.alias):
         raise click.UsageError("--name and --alias are for one FILE")
     properties = dict(_property(text) for text in wanted.property)
 
     def work() -> int:
-        added = [
-            datums.add(file, name=wanted.name, alias=wanted.alias, tags=wanted.tag, properties=properties)
-            for file in wanted.files
-        ]
+        added = datums.register(wanted.files, name=wanted.name, alias=wanted.alias, tags=wanted.tag, properties=properties)
         _put(added, json=wanted.json)
         return 0
 
@@ -137,10 +134,10 @@ def verify(targets: tuple[str, ...], *, json: bool) -> int:
 @_what("--force", is_flag=True, help="Also what aliases, runs or datasets refer to.")
 @_output("--json", is_flag=True, help="Print one JSON object on stdout.")
 def purge(targets: tuple[str, ...], *, force: bool, json: bool) -> int:
-    """Give up the content of each TARGET; what is known of it stays. What was uploaded stays where it is."""
+    """Give up the content of each TARGET, of all or none; what is known stays, and so does what was uploaded."""
 
     def work() -> int:
-        _put([datums.purge(target, force=force) for target in targets], json=json)
+        _put(datums.give_up(targets, force=force), json=json)
         return 0
 
     return ended(work, json=json)

@@ -94,7 +94,7 @@ def roll_back(connection: Connection, project: int, name: str, to: int | None, r
     if found is None or found.new is None:
         what = f"no change {to} that gave it a target" if to else "nothing to go back to"
         raise NotRegisteredError(f"the alias {name!r} has {what}; `vhpack alias history {name}` shows its changes")
-    datums.usable(connection, found.new)
+    datums.usable(connection, found.new, name)
     restored = Reason(reason.actor, "rollback", reason.note or f"to change {to}", reason.run, to)
     if not move(connection, project, name, found.new, restored):
         raise NotRegisteredError(f"the alias {name!r} has the target of change {to} already")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from vhpack.errors import NotRegisteredError, OptionError, RegistrationError
-from vhpack.registry import datums, schema
+from vhpack.registry import bulk, datums, schema
 from vhpack.registry.names import Reference, checked, parse
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def make(connection: Connection, project: int, run: int, claim: Claim, own: Sequ
 def insert(connection: Connection, row: Mapping[str, object], members: Iterable[int], tags: Iterable[str]) -> int:
     """Write down a version, and return its number."""
     version = int(connection.execute(_V.insert().values(dict(row))).inserted_primary_key[0])  # type: ignore[index]
-    datums.insert(connection, _M, ("version", "datum"), [(version, each) for each in members])
-    datums.insert(connection, schema.DATASET_TAGS, ("version", "tag"), [(version, tag) for tag in dict.fromkeys(tags)])
+    bulk.insert(connection, _M, ("version", "datum"), [(version, each) for each in members])
+    bulk.insert(connection, schema.DATASET_TAGS, ("version", "tag"), [(version, tag) for tag in dict.fromkeys(tags)])
     return version
 
 
-def resolve(connection: Connection, project: int, reference: Reference, shown: str) -> tuple[str, list[int]]:
-    """Return the UUID of the version that a reference means now, and the numbers of its datums by their names.
+def resolve(connection: Connection, project: int, reference: Reference, shown: str) -> tuple[str, Sequence[Any]]:
+    """Return the UUID of the version that a reference means now, and number, name, UUID and end of its datums by their names.
 
     Raises:
         NotRegisteredError: it means none.
@@ -123,8 +123,8 @@ def resolve(connection: Connection, project: int, reference: Reference, shown: s
     found = _version(connection, project, reference)
     if found is None:
         raise NotRegisteredError(f"{reference.uri}: {shown} has no such dataset, or no such version or alias in it")
-    statement = select(_M.c.datum).join(_D, _D.c.id == _M.c.datum).where(_M.c.version == found.id).order_by(_D.c.name, _D.c.id)
-    return found.uuid, list(connection.execute(statement).scalars())
+    statement = select(_D.c.id, _D.c.name, _D.c.uuid, _D.c.purged).join(_M, _D.c.id == _M.c.datum)
+    return found.uuid, connection.execute(statement.where(_M.c.version == found.id).order_by(_D.c.name, _D.c.id)).all()
 
 
 def _inherited(connection: Connection, project: int, claim: Claim, shown: str) -> set[int]:

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import pwd
 import time
 from datetime import datetime, timezone
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, func, or_, select, text
 
 from vhpack.errors import ContentError, NoTargetError, NotRegisteredError, OptionError
-from vhpack.registry import schema
-from vhpack.registry.names import Reference, checked
+from vhpack.registry import bulk, schema
 from vhpack.registry.records import Datum
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from typing import Any
 
-    from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Table
+    from sqlalchemy import ColumnElement, Connection, CursorResult, Row
 
-    from vhpack.errors import PackError
+    from vhpack.registry.names import Reference
     from vhpack.registry.records import Output
 
-    Key = TypeVar("Key", int, str)
-
 _D = schema.DATUMS
-_AT_ONCE = 500  # numbers in one IN (...): SQLite takes 999 in its oldest versions
-_DEEPEST = 200  # levels: what is written has to be read again by whoever's stack is deep already
-_PLAIN = (str, int, float, type(None))
-_ENCODE = json.JSONEncoder(allow_nan=False).encode
-ALIAS = "valohai.alias"
-DATASETS = "valohai.dataset-versions"
-TAGS = "valohai.tags"
-_DONE = frozenset({ALIAS, DATASETS})
-"""What sidecars ask for, and say of no file."""
+_OF_VERSION_4 = bytes(byte & 0x0F | 0x40 for byte in range(256))
+_OF_VARIANT_1 = bytes(byte & 0x3F | 0x80 for byte in range(256))
+_PLACES = [place for place in range(36) if place not in (8, 13, 18, 23)]
+"""Where the digits of a UUID stand, among its dashes."""
 
 _COLUMNS = ", ".join(f'd."{column.name}"' for column in _D.c)
 _OF_RUN = 'LEFT JOIN "runs" r ON r."id" = d."run"'
@@ -67,123 +59,18 @@ def actor() -> str:
 
 
 def add(connection: Connection, project: int, run: int | None, outputs: Sequence[Output]) -> Sequence[int]:
-    """Register files, and return their numbers, in order."""
+    """Register files, of which nothing is said yet, and return their numbers, in order."""
     if not outputs:
         return []
-    stamp = now()
     given = numbers(connection, len(outputs))
+    names, sizes, sha256, xxh3_128, modified_ns, locations, _ = zip(*outputs, strict=True)
     columns = ("id", "uuid", "project", "run", "name", "size", "sha256", "xxh3_128", "location", "created", "modified")
-    rows = [
-        (
-            number,
-            uuid,
-            project,
-            run,
-            each.name,
-            each.size,
-            each.sha256,
-            each.xxh3_128,
-            each.location,
-            stamp,
-            each.modified_ns // 1000,
-        )
-        for number, uuid, each in zip(given, _identities(len(outputs)), outputs, strict=True)
-    ]
-    insert(connection, _D, columns, rows)
-    describe(connection, zip(given, outputs, strict=True))
+    same = (repeat(project), repeat(run), repeat(now()))
+    identities = _identities(len(outputs))
+    modified = [stamp // 1000 for stamp in modified_ns]
+    values = zip(given, identities, same[0], same[1], names, sizes, sha256, xxh3_128, locations, same[2], modified)  # noqa: B905 - some have no end
+    bulk.insert(connection, _D, columns, list(values))
     return given
-
-
-def insert(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """Write many rows, by the driver alone: SQLAlchemy's look at each value takes longer than the database does."""
-    if not rows:
-        return
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    names = ", ".join(f'"{table.c[column].name}"' for column in columns)
-    statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({", ".join([mark] * len(columns))})'  # noqa: S608 - our own names
-    connection.exec_driver_sql(statement, list(rows))
-
-
-def describe(connection: Connection, described: Iterable[tuple[int, Output]]) -> None:
-    """Write what sidecars say of datums that have nothing yet."""
-    properties: list[tuple[object, ...]] = []
-    tags: list[tuple[object, ...]] = []
-    for number, output in described:
-        for name, value in output.properties.items():
-            if name == TAGS:
-                tags.extend((number, tag) for tag in dict.fromkeys(_tags(value)))
-            elif name not in _DONE:
-                properties.append((number, name, _text(value)))
-    insert(connection, schema.PROPERTIES, ("datum", "name", "value"), properties)
-    insert(connection, schema.TAGS, ("datum", "tag"), tags)
-
-
-def check_properties(file: str, properties: Mapping[str, object], error: type[PackError] = OptionError) -> None:
-    """Raise `error` if something that is said of a file cannot be written down.
-
-    Args:
-        file: What the error names.
-        properties: Name to value.
-        error: What is raised.
-    """
-    for name, value in properties.items():
-        if not _can_be_called(name):
-            raise error(f"{file}: a property cannot be called {name!r}; it must be text")
-        if name == TAGS:
-            if not isinstance(value, list | tuple):
-                raise error(f"{file}: {TAGS} is {value!r}; it must be a list of texts")
-            try:
-                _tags(value)
-            except OptionError as wrong:
-                raise error(f"{file}: {TAGS}: {wrong}") from None
-        elif not (isinstance(value, _PLAIN) or _is_json(value)):
-            raise error(f"{file}: the property {name!r} is no JSON, or nests more than {_DEEPEST} levels deep")
-
-
-def _tags(value: object) -> list[str]:
-    # As they are searched for: of two spellings of one letter, one is written.
-    tags = value if isinstance(value, (list, tuple)) else ()
-    return [_tag(tag) if isinstance(tag, str) else checked(tag, "tag") for tag in tags]
-
-
-@functools.lru_cache(1024)  # 200,000 files have a few tags between them
-def _tag(tag: str) -> str:
-    return checked(tag, "tag")
-
-
-@functools.lru_cache(1024)
-def _can_be_called(name: object) -> bool:
-    try:
-        return isinstance(name, str) and "\0" not in name and bool(name.encode() or True)
-    except UnicodeEncodeError:  # half of a character, which JSON can say and no database keeps
-        return False
-
-
-def _text(value: object) -> str:
-    if type(value) is int:  # most are, and the encoder makes another one of itself for each value
-        return str(value)
-    try:
-        return _ENCODE(value)
-    except ValueError:  # NaN and infinities, which Python reads and writes, are no JSON to anybody else
-        return _ENCODE(json.loads(json.dumps(value), parse_constant=lambda _: None))
-
-
-def _is_json(value: object) -> bool:
-    try:
-        text = _text(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return text.count("[") + text.count("{") <= _DEEPEST or _depth(value) <= _DEEPEST
-
-
-def _depth(value: object) -> int:
-    deepest, pending = 0, [(value, 1)]
-    while pending:
-        found, depth = pending.pop()
-        deepest = max(deepest, depth)
-        inside = found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
-        pending += [(each, depth + 1) for each in inside if isinstance(each, dict | list | tuple)]
-    return deepest
 
 
 def kept_at(connection: Connection, places: Collection[str]) -> set[str]:
@@ -195,16 +82,8 @@ def kept_at(connection: Connection, places: Collection[str]) -> set[str]:
 
 def revive(connection: Connection, numbers: Iterable[int]) -> None:
     """Note that contents that were given up are kept again."""
-    for some in pieces(sorted(numbers)):
+    for some in bulk.pieces(sorted(numbers)):
         connection.execute(_D.update().where(_D.c.id.in_(some)).values(purged=None))
-
-
-def describe_anew(connection: Connection, described: Sequence[tuple[int, Output]]) -> None:
-    """Write what sidecars say of datums, in place of what was said before."""
-    for table in (schema.PROPERTIES, schema.TAGS):
-        for some in pieces([number for number, _ in described]):
-            connection.execute(table.delete().where(table.c.datum.in_(some)))
-    describe(connection, described)
 
 
 def get(connection: Connection, number: int) -> Datum:
@@ -212,19 +91,24 @@ def get(connection: Connection, number: int) -> Datum:
     return read(connection, _D.c.id == number)[0]
 
 
-def usable(connection: Connection, number: int) -> Datum:
+def usable(connection: Connection, number: int, asked: str) -> Datum:
     """Return the datum of a number, whose content nobody gives up before this transaction has ended.
 
     Raises:
-        ContentError: it was given up before.
+        ContentError: it was given up before; `asked` is what it was to be used for.
     """
     # Locked, where the database locks rows: what is about to mean it cannot be seen by whoever purges yet.
     connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update(read=True))
     found = get(connection, number)
-    if found.purged is not None:
-        message = f"{found.uri} ({found.name}) was purged on {found.purged:%Y-%m-%d}; an alias needs a content"
-        raise ContentError(None, message, found.uri)
+    refuse_purged(found, asked)
     return found
+
+
+def refuse_purged(datum: Datum, asked: str) -> None:
+    """Raise ContentError where the content of a datum was given up."""
+    if datum.purged is not None:
+        message = f"{asked}: the content of {datum.uri} ({datum.name}) was purged on {datum.purged:%Y-%m-%d}"
+        raise ContentError(None, f"{message}; name another datum, or register the file again", datum.uri)
 
 
 def resolved(connection: Connection, project: int, reference: Reference, shown: str) -> Datum:
@@ -252,16 +136,16 @@ def _asked(connection: Connection, statement: str, values: tuple[object, ...]) -
 
 def of_numbers(connection: Connection, numbers: Sequence[int]) -> list[Datum]:
     """Return the datums of numbers, in the order of these, which is to be an ascending one."""
-    return [datum for some in pieces(numbers) for datum in read(connection, _D.c.id.in_(some))]
+    return [datum for some in bulk.pieces(numbers) for datum in read(connection, _D.c.id.in_(some))]
 
 
 def read(connection: Connection, where: ColumnElement[bool]) -> list[Datum]:
     """Return datums with all that is said of them, in the order in which they were registered."""
     run = schema.RUNS.c.hash.label("run_hash")
     statement = select(_D, run).select_from(_D.outerjoin(schema.RUNS, _D.c.run == schema.RUNS.c.id)).where(where)
-    rows = connection.execute(statement.order_by(_D.c.id)).all()
-    tags, properties = _said(connection, [row.id for row in rows])
-    return [record(row, tags.get(row.id, ()), properties.get(row.id, {})) for row in rows]
+    found = connection.execute(statement.order_by(_D.c.id)).all()
+    tags, properties = _said(connection, [row.id for row in found])
+    return [record(row, tags.get(row.id, ()), properties.get(row.id, {})) for row in found]
 
 
 def record(row: Row[Any], tags: Iterable[str] = (), properties: Mapping[str, object] | None = None) -> Datum:
@@ -342,12 +226,18 @@ def matching(project: int, *, run: str | None, tag: str | None, sha256: str | No
     return and_(*parts)
 
 
-def _identities(count: int) -> Iterator[str]:
+def _identities(count: int) -> list[str]:
     """Return UUIDs of version 4: the module of that name takes a second for 200,000."""
-    drawn = os.urandom(16 * count).hex()
-    for at in range(0, 32 * count, 32):
-        each = drawn[at : at + 32]
-        yield f"{each[:8]}-{each[8:12]}-4{each[13:16]}-{'89ab'[int(each[16], 16) & 3]}{each[17:20]}-{each[20:]}"
+    drawn = bytearray(os.urandom(16 * count))
+    drawn[6::16] = drawn[6::16].translate(_OF_VERSION_4)
+    drawn[8::16] = drawn[8::16].translate(_OF_VARIANT_1)
+    digits = drawn.hex().encode()
+    # All first digits are put into their places, all second ones, and so on.
+    text = bytearray(b"-") * (37 * count)
+    for number, place in enumerate(_PLACES):
+        text[place::37] = digits[number::32]
+    text[36::37] = b"\n" * count
+    return text.decode().split("\n")[:-1]
 
 
 def numbers(connection: Connection, count: int) -> Sequence[int]:
@@ -362,7 +252,7 @@ def numbers(connection: Connection, count: int) -> Sequence[int]:
 def _said(connection: Connection, numbers: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, dict[str, object]]]:
     tags: dict[int, list[str]] = {}
     properties: dict[int, dict[str, object]] = {}
-    for some in pieces(numbers):
+    for some in bulk.pieces(numbers):
         table = schema.TAGS
         for row in connection.execute(select(table).where(table.c.datum.in_(some))):
             tags.setdefault(row.datum, []).append(row.tag)
@@ -370,9 +260,3 @@ def _said(connection: Connection, numbers: Sequence[int]) -> tuple[dict[int, lis
         for row in connection.execute(select(table).where(table.c.datum.in_(some))):
             properties.setdefault(row.datum, {})[row.name] = json.loads(row.value)
     return tags, properties
-
-
-def pieces(wanted: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    """Return numbers or IDs, as many at a time as one statement takes."""
-    for start in range(0, len(wanted), _AT_ONCE):
-        yield wanted[start : start + _AT_ONCE]

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def kept(registry: Registry, contents: Sequence[Content], disk: Disk) -> Iterator[None]:
+def kept(registry: Registry, contents: Sequence[Content], disk: Disk) -> Iterator[list[Content]]:
     """Have contents in the store and on the disk, and nobody sweep them away while the block writes rows that speak of them.
+
+    The block is given those that other processes have open for writing, which may not be complete.
 
     Raises:
         ContentError: one cannot be kept.
@@ -24,5 +26,4 @@ def kept(registry: Registry, contents: Sequence[Content], disk: Disk) -> Iterato
     with registry.store.held():
         if contents:
             sharing.say_so(registry)
-            registry.store.keep(contents, disk)
-        yield
+        yield registry.store.keep(contents, disk)

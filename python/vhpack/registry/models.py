@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from vhpack.errors import ModelError, NotRegisteredError
-from vhpack.registry import datums, schema, sweeping
+from vhpack.registry import bulk, datums, schema, sweeping
 from vhpack.registry.records import ModelRecord, ModelVersion
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def given_to(connection: Connection, project: int, run: str) -> list[ModelRecord
 def versions(connection: Connection, project: int, uuids: Sequence[str]) -> dict[str, list[ModelVersion]]:
     """Return, by the IDs of models, their versions, the first one first."""
     found: dict[str, list[ModelVersion]] = {uuid: [] for uuid in uuids}
-    for some in datums.pieces(uuids):
+    for some in bulk.pieces(uuids):
         for version in _versions(connection, (_M.c.project == project) & _M.c.uuid.in_(some)):
             found[version.model].append(version)
     return found
@@ -251,7 +251,7 @@ def aliases_of(connection: Connection, project: int, uuids: Sequence[str]) -> di
     table = schema.ALIASES
     joined = table.join(_V, _V.c.datum == table.c.datum).join(_M, _M.c.id == _V.c.model)
     found: dict[str, dict[str, int]] = {uuid: {} for uuid in uuids}
-    for some in datums.pieces(uuids):
+    for some in bulk.pieces(uuids):
         statement = select(_M.c.uuid, table.c.name, _V.c.number).select_from(joined)
         statement = statement.where(_M.c.project == project, _M.c.uuid.in_(some)).order_by(table.c.name)
         for row in connection.execute(statement):

@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc, select
-from sqlalchemy.engine import make_url
 
-from vhpack.errors import MissingExtraError, OptionError, PackError, RegistryError
-from vhpack.registry import schema
+from vhpack.errors import MissingExtraError, PackError, RegistryError
+from vhpack.registry import addresses, schema
 from vhpack.registry.store import Store
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 if int(sa.__version__.partition(".")[0]) < 2 or importlib.util.find_spec("alembic") is None:  # noqa: PLR2004
     raise ImportError(f"SQLAlchemy is {sa.__version__}, or Alembic is missing")
 
-_PATIENCE = 30.0  # seconds that a write waits for others': the longest one registers 200,000 files in less than ten
+_PATIENCE = 120.0  # seconds that a write waits for others': fifty runs may end at once, each with 200,000 files of some 2 s
 _TRIES = 20
 _CACHE = 64 << 10  # KiB of SQLite's pages, at most and only when there are so many
 _CONNECT = 10  # seconds
@@ -81,9 +80,12 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """Its URL, which any process can open it by that knows the password, if there is one."""
-        url = self._engine.url
-        return url.set(drivername=url.get_backend_name(), password=None).render_as_string(hide_password=False)
+        """Where it is, in the same words whoever has opened it."""
+        return addresses.public(self._engine.url)
+
+    def opened_as(self, address: str) -> str:
+        """Return the URL of another registry, as it can be opened from here."""
+        return addresses.opened_as(address, self._engine.url)
 
     @property
     def is_sqlite(self) -> bool:
@@ -112,11 +114,8 @@ class Registry:
             raise RegistryError(f"the registry {self.shown} was written to while it was read; read it again")
 
     def let_go(self) -> None:
-        """Close the connections that nobody uses at this moment, where it is a file.
-
-        SQLite must not meet, in a forked child, what the parent has open: it would take the parent's locks for its own.
-        """
-        if self.is_sqlite:
+        """Close the connections that nobody uses at this moment: a server has a hundred for all, and a run may take days."""
+        if self._process == os.getpid():
             self._engine.dispose()
 
     def _state(self) -> object:
@@ -197,7 +196,8 @@ _lock = threading.Lock()
 
 def _before_a_fork() -> None:
     for registry in list(_open.values()):
-        registry.let_go()
+        if registry.is_sqlite:  # which would take the parent's locks, met in the child, for the child's own
+            registry.let_go()
 
 
 def _in_a_child() -> None:
@@ -220,7 +220,7 @@ def opened(place: Place, *, make: bool = True) -> Registry | None:
         known = _open.get(place)
         if known is not None and known.is_current():
             return known
-        url = _url(place.url)
+        url = addresses.parsed(place.url)
         found = _of_file(url, place, make=make) if url.drivername.startswith("sqlite") else _of_server(url, place)
         if found is not None:
             _open[place] = found
@@ -250,22 +250,6 @@ def journal_mode(mounts: str, folder: str) -> str:
         if (folder == point or folder.startswith(point.rstrip("/") + "/")) and len(point) >= best:
             best, kind = len(point), after.split(" ")[0]
     return _ROLLBACK if kind in _REMOTE or kind.startswith("fuse.") else "WAL"
-
-
-def _url(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except exc.ArgumentError:
-        raise OptionError(
-            f"VHPACK_REGISTRY_URL is {text!r}; it must be a path, sqlite:///PATH, postgresql://HOST/NAME or off"
-        ) from None
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        if not url.database or url.database == ":memory:":
-            raise OptionError(f"VHPACK_REGISTRY_URL is {text!r}, which names no file; say sqlite:///PATH")
-        return url.set(drivername="sqlite+pysqlite")
-    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    raise OptionError(f"VHPACK_REGISTRY_URL is of {url.drivername}; registries are in SQLite (sqlite:///PATH) or postgresql://")
 
 
 def _of_file(url: URL, place: Place, *, make: bool) -> Registry | None:
@@ -412,7 +396,7 @@ def _of_server(url: URL, place: Place) -> Registry:
         engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT})
     except ImportError:
         raise MissingExtraError("a registry in PostgreSQL needs psycopg: pip install 'vhpack[postgres]'") from None
-    registry = Registry(engine, place, url.render_as_string(hide_password=True))
+    registry = Registry(engine, place, addresses.public(url))
     _check(registry)
     return registry
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import select
 
 from vhpack.errors import OptionError, RegistrationError
-from vhpack.registry import aliases, datasets, datums, runs, schema
+from vhpack.registry import aliases, datasets, datums, runs, saying, schema
 from vhpack.registry.datasets import Claim
-from vhpack.registry.datums import ALIAS, DATASETS
 from vhpack.registry.names import checked_alias, parse
 from vhpack.registry.records import Outcome
+from vhpack.registry.saying import ALIAS, DATASETS, Said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 
 class Claims(NamedTuple):
-    """What sidecars ask for beside what they say of files."""
+    """What sidecars say of files, and what they ask for beside that."""
 
+    said: Said
     aliases: Mapping[str, str]
     """Which file each is to mean."""
     versions: Mapping[str, Claim]
@@ -38,10 +39,9 @@ def claimed(outputs: Sequence[Output]) -> Claims:
     Raises:
         RegistrationError: two files claim one alias, or a sidecar asks for what cannot be.
     """
+    said = saying.read([(output.name, output.properties) for output in outputs], RegistrationError)
     described = [output for output in outputs if output.properties]
-    for output in described:
-        datums.check_properties(output.name, output.properties, RegistrationError)
-    return Claims(_claimed_aliases(described), _claimed_versions(described))
+    return Claims(said, _claimed_aliases(described), _claimed_versions(described))
 
 
 def register(
@@ -66,7 +66,7 @@ def register(
 
     def work(connection: Connection, project: int) -> Outcome:
         run = runs.number(connection, project, facts)
-        numbers, new = _registered(connection, project, run, outputs)
+        numbers, new = _registered(connection, project, run, outputs, wanted.said)
         moved: list[tuple[str, int]] = []
         made: list[tuple[str, int]] = []
         if status is not None:
@@ -160,18 +160,26 @@ def _claim(claims: dict[str, Claim], file: str, settings: Mapping[str, object]) 
     claims.setdefault(reference.uri, Claim(reference)).add(file, dict(settings))
 
 
-def _registered(connection: Connection, project: int, run: int, outputs: Sequence[Output]) -> tuple[dict[str, int], int]:
-    """Return the number of each output, and how many of them are new."""
+def _registered(
+    connection: Connection, project: int, run: int, outputs: Sequence[Output], said: Said
+) -> tuple[dict[str, int], int]:
+    """Return the number of each output by its name, and how many of them are new."""
     table = schema.DATUMS
-    columns = (table.c.id, table.c.name, table.c.sha256, table.c.purged)
-    rows = connection.execute(select(*columns).where(table.c.run == run)).all()
+    rows = connection.execute(select(table.c.id, table.c.name, table.c.sha256, table.c.purged).where(table.c.run == run)).all()
+    if not rows and len({output.name for output in outputs}) == len(outputs):
+        numbers = datums.add(connection, project, run, outputs)
+        saying.write(connection, numbers, said)
+        return dict(zip([output.name for output in outputs], numbers, strict=True)), len(outputs)
     known = {(row.name, row.sha256): row.id for row in rows}
     new = list({key: output for output in outputs if (key := (output.name, output.sha256)) not in known}.values())
-    if known:
-        again = [(known[output.name, output.sha256], output) for output in outputs if (output.name, output.sha256) in known]
-        datums.describe_anew(connection, again)
-        # Their contents were given up, and have been kept once more.
-        datums.revive(connection, {row.id for row in rows if row.purged is not None} & {number for number, _ in again})
+    again = sorted({known[key] for output in outputs if (key := (output.name, output.sha256)) in known})
+    saying.forget(connection, again)
+    # Their contents were given up, and have been kept once more.
+    datums.revive(connection, {row.id for row in rows if row.purged is not None}.intersection(again))
     added = datums.add(connection, project, run, new)
     known.update(((output.name, output.sha256), number) for output, number in zip(new, added, strict=True))
-    return {output.name: known[output.name, output.sha256] for output in outputs}, len(new)
+    numbers = [known[output.name, output.sha256] for output in outputs]
+    # Of a file that was sent to two places there is one datum.
+    first = {number: place for place, number in reversed(list(enumerate(numbers)))}
+    saying.write(connection, numbers, said.only(set(first.values())))
+    return {output.name: number for output, number in zip(outputs, numbers, strict=True)}, len(new)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from vhpack.errors import NoTargetError, NotRegisteredError
-from vhpack.registry import datasets, datums, schema
+from vhpack.registry import bulk, datasets, datums, saying, schema
 from vhpack.registry.names import parse
 from vhpack.registry.records import Pin, RunRecord
 
@@ -33,6 +33,8 @@ class Facts:
     step: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     copied_from: str | None = None
+    began: int = 0
+    """When it began, as rows have it; 0: when it is written down first."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,10 @@ def number(connection: Connection, project: int, facts: Facts) -> int:
         "project": project,
         "hash": facts.hash,
         "step": facts.step,
-        "parameters": json.dumps(dict(facts.parameters), default=str),
+        "parameters": _text(facts.parameters),
         "status": "running",
         "copied_from": facts.copied_from,
-        "created": datums.now(),
+        "created": facts.began or datums.now(),
         "finished": None,
     }
     return int(connection.execute(_R.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
@@ -76,9 +78,12 @@ def number(connection: Connection, project: int, facts: Facts) -> int:
 
 def finish(connection: Connection, run: int, facts: Facts, status: str) -> None:
     """Note how a run ended; one that has succeeded stays so."""
-    parameters = json.dumps(dict(facts.parameters), default=str)
-    row = {"status": status, "finished": datums.now(), "step": facts.step, "parameters": parameters}
+    row = {"status": status, "finished": datums.now(), "step": facts.step, "parameters": _text(facts.parameters)}
     connection.execute(_R.update().where(_R.c.id == run, _R.c.status != "succeeded").values(row))
+
+
+def _text(parameters: Mapping[str, object]) -> str:
+    return saying.json_text(json.loads(json.dumps(dict(parameters), default=str)))  # NaN is one of the values, and no JSON
 
 
 def pinned(connection: Connection, project: int, run_hash: str) -> list[Pin]:
@@ -207,11 +212,13 @@ def _resolved(connection: Connection, project: int, uri: str, request: Request) 
     reference = parse(uri)
     if reference.kind == "dataset":
         try:
-            version, numbers = datasets.resolve(connection, project, reference, request.shown)
+            version, members = datasets.resolve(connection, project, reference, request.shown)
         except NotRegisteredError:
             return []
-        names = _names(connection, numbers)
-        return [{"datum": each, "name": names[each], "folder": version, "origin": "local"} for each in numbers]
+        gone = next((row for row in members if row.purged is not None), None)
+        if gone is not None:
+            datums.refuse_purged(datums.get(connection, gone.id), uri)
+        return [{"datum": row.id, "name": row.name, "folder": version, "origin": "local"} for row in members]
     try:
         datum = datums.number_of(connection, project, reference, request.shown)
     except NoTargetError:
@@ -224,9 +231,8 @@ def _resolved(connection: Connection, project: int, uri: str, request: Request) 
         origin = theirs.location
     else:
         origin = "local"
-    # Locked, where the database locks rows: nobody gives up its content before the pin can be seen.
-    connection.execute(select(schema.DATUMS.c.id).where(schema.DATUMS.c.id == datum).with_for_update(read=True))
-    record = datums.get(connection, datum)
+    # Nothing is pinned that cannot be had: once the alias is moved to something that can, the same run gets that.
+    record = datums.usable(connection, datum, uri)
     return [{"datum": datum, "name": record.name.rpartition("/")[2], "folder": record.id, "origin": origin}]
 
 
@@ -247,19 +253,11 @@ def _import(connection: Connection, project: int, theirs: Foreign) -> int:
     return int(connection.execute(table.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
 
 
-def _names(connection: Connection, numbers: Sequence[int]) -> dict[int, str]:
-    names: dict[int, str] = {}
-    table = schema.DATUMS
-    for start in range(0, len(numbers), 500):
-        some = numbers[start : start + 500]
-        names |= {row.id: row.name for row in connection.execute(select(table.c.id, table.c.name).where(table.c.id.in_(some)))}
-    return names
-
-
 def _write_pins(connection: Connection, run: int, rows: Sequence[Mapping[str, Any]]) -> None:
     last = dict(connection.execute(select(_I.c.input, func.max(_I.c.position)).where(_I.c.run == run).group_by(_I.c.input)).all())
-    numbered = []
+    columns = ("requested", "datum", "name", "folder", "origin")
+    numbered: list[tuple[object, ...]] = []
     for row in rows:
         last[row["input"]] = last.get(row["input"], -1) + 1
-        numbered.append({"run": run, "position": last[row["input"]], **row})
-    connection.execute(_I.insert(), numbered)
+        numbered.append((run, row["input"], last[row["input"]], *(row[column] for column in columns)))
+    bulk.insert(connection, _I, ("run", "input", "position", *columns), numbered)

@@ -85,7 +85,7 @@ def needed(registry: Registry) -> set[str]:
 
 def _needed_by(registry: Registry, note: _Note) -> set[str]:
     try:
-        other = opening.opened(replace(registry.place, url=note.url), make=False)
+        other = opening.opened(replace(registry.place, url=registry.opened_as(note.url)), make=False)
         if other is None:
             why = "it is not there any more"
         elif _identity(other) != note.identity:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vhpack.cloning import clone
 from vhpack.errors import ContentError
+from vhpack.writers import has_writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ class Content(NamedTuple):
 
     path: str
     sha256: str
+    """As it was just computed from the file."""
     size: int
     modified_ns: int
     """Its time of modification when it was hashed: what has another one by now was changed since."""
@@ -44,8 +46,9 @@ class Content(NamedTuple):
 class Disk(NamedTuple):
     """What is asked of the disk for many files at once; the engine does it, of which nothing here knows."""
 
-    adopt: Callable[[bytes, bytes, Sequence[int], Sequence[int]], list[int]]
-    """Given paths, second names, sizes and times of modification: link them, read-only; return the numbers of those left out."""
+    adopt: Callable[[bytes, bytes, Sequence[int], Sequence[int], bool], list[int]]
+    """Given paths, second names, sizes, times of modification, and whether they are to be clones: give them those names, where
+    they are read-only; return the numbers of those left out."""
     sync_system: Callable[[bytes], bool]
     """Wait until all that is on the file system of a folder is on the disk; False: by such a call it does not promise that."""
 
@@ -56,6 +59,7 @@ class Store:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._clones = True
+        self._others: list[Content] = []
 
     def path(self, sha256: str) -> str:
         """Return where a content is, or would be.
@@ -65,7 +69,7 @@ class Store:
         """
         if len(sha256) != 64 or not _DIGITS.issuperset(sha256):  # noqa: PLR2004
             raise ContentError(None, f"{sha256!r} is no SHA-256; the registry was not written by vhpack", self.folder)
-        return f"{self.folder}/{sha256[:2]}/{sha256[2:]}"
+        return _place(self.folder, sha256)
 
     @contextlib.contextmanager
     def held(self, *, alone: bool = False) -> Iterator[None]:
@@ -85,17 +89,21 @@ class Store:
         finally:
             os.close(descriptor)
 
-    def keep(self, contents: Sequence[Content], disk: Disk) -> None:
+    def keep(self, contents: Sequence[Content], disk: Disk) -> list[Content]:
         """Have all contents in the store and on the disk; to be called while it is `held`. The files stay where they are.
+
+        Returns:
+            Those that other processes have open for writing: what was hashed of them is kept, whatever comes behind that.
 
         Raises:
             ContentError: a file cannot be read, or has changed since it was hashed; or the store cannot be written to.
         """
         if not contents:
-            return
+            return []
         contents = list({content.sha256: content for content in contents}.values())
-        targets = [self.path(content.sha256) for content in contents]
-        self._clones = True
+        contents.sort(key=lambda content: not content.may_link)
+        targets = [_place(self.folder, content.sha256) for content in contents]
+        self._clones, self._others = True, []
         try:
             for folder in {target[:-63] for target in targets}:
                 os.makedirs(folder, exist_ok=True)
@@ -112,20 +120,29 @@ class Store:
                 f"{error.filename} cannot be kept in the content store {self.folder}: {error.strerror}",
                 error.filename,
             ) from None
+        return self._others
 
     def _not_adopted(self, contents: Sequence[Content], targets: Sequence[str], disk: Disk) -> list[tuple[Content, str]]:
-        """Link what can simply be linked, all at once, and return what has to be kept in another way."""
+        """Clone or link what simply can be, all at once, and return what has to be kept in another way."""
         pairs = list(zip(contents, targets, strict=True))
-        if self._clones or len(pairs) <= _FEW:
+        if len(pairs) <= _FEW:
             return pairs
-        linkable = [pair for pair in pairs if pair[0].may_link]
+        if self._clones:
+            left = self._left(pairs, disk)
+            self._clones = len(left) < len(pairs)
+        return left if self._clones else self._left(pairs, disk)
+
+    def _left(self, pairs: Sequence[tuple[Content, str]], disk: Disk) -> list[tuple[Content, str]]:
+        simple = [pair for pair in pairs if (not pair[0].may_grow if self._clones else pair[0].may_link)]
+        others = [pair for pair in pairs if (pair[0].may_grow if self._clones else not pair[0].may_link)]
         left = disk.adopt(
-            os.fsencode("\0".join(content.path for content, _ in linkable)),
-            os.fsencode("\0".join(target for _, target in linkable)),
-            [content.size for content, _ in linkable],
-            [content.modified_ns for content, _ in linkable],
+            os.fsencode("\0".join([content.path for content, _ in simple])),
+            os.fsencode("\0".join([target for _, target in simple])),
+            [content.size for content, _ in simple],
+            [content.modified_ns for content, _ in simple],
+            self._clones,
         )
-        return [pair for pair in pairs if not pair[0].may_link] + [linkable[number] for number in left]
+        return others + [simple[number] for number in left]
 
     def _keep_all(self, pairs: Sequence[tuple[Content, str]]) -> None:
         def some(start: int) -> None:
@@ -181,12 +198,15 @@ class Store:
     def _keep(self, content: Content, target: str) -> None:
         if content.may_grow:
             self._begun(content, target)
+        elif has_writers(content.path):
+            self._others.append(content)
+            self._begun(content, target)
+        elif self._clones and self._cloned(content, target):
             return
-        if self._clones and self._cloned(content, target):
-            return
-        self._clones = False
-        if not (content.may_link and _linked(content, target, self._staged)):
-            self._copied(content, target)
+        else:
+            self._clones = False
+            if not (content.may_link and _linked(content, target, self._staged)):
+                self._copied(content, target)
 
     def _cloned(self, content: Content, target: str) -> bool:
         with self._staged() as staged:
@@ -240,6 +260,10 @@ class Store:
                 os.close(descriptor)
 
 
+def _place(folder: str, sha256: str) -> str:
+    return f"{folder}/{sha256[:2]}/{sha256[2:]}"
+
+
 def _linked(content: Content, target: str, staging: Callable[[], AbstractContextManager[str]]) -> bool:
     """Make a file the store's own, and read-only; return whether the file system can do that.
 
@@ -249,6 +273,10 @@ def _linked(content: Content, target: str, staging: Callable[[], AbstractContext
     try:
         os.chmod(content.path, _read_only(mode))
     except PermissionError:  # another user's file
+        return False
+    # Looked at again, since it is read-only only now: who opened it before, no mode keeps from writing.
+    if has_writers(content.path):
+        os.chmod(content.path, stat.S_IMODE(mode))
         return False
     try:
         os.link(content.path, target)

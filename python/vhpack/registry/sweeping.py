@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select
 
 from vhpack.errors import RegistryError
-from vhpack.registry import datums, schema, sharing
+from vhpack.registry import bulk, datums, schema, sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -72,28 +72,37 @@ def model_of(connection: Connection, number: int) -> str | None:
     return None if found is None else f"it is version {found.number} of the model {found.name!r} ({found.uuid})"
 
 
-def purge(registry: Registry, number: int, shown: str, *, force: bool) -> Datum:
-    """Give up the content of a datum; what is known of it stays.
+def purge(registry: Registry, wanted: Mapping[int, str], *, force: bool) -> list[Datum]:
+    """Give up the contents of datums, of all or none; what is known of them stays.
+
+    Args:
+        registry: Where they are registered.
+        wanted: Their numbers, and what errors call each.
+        force: Also of those that something refers to.
 
     Raises:
-        RegistryError: something refers to it, or the store is that of other registries, too, and one of them cannot be asked.
+        RegistryError: something refers to one, or the store is that of other registries, too, and one of them cannot be asked.
     """
     with registry.store.held(alone=True):
         theirs = sharing.needed_by_others(registry)
 
-        def work(connection: Connection, project: int) -> Datum:
+        def work(connection: Connection, project: int) -> list[Datum]:
             del project
-            # Locked, where the database locks rows: who lets an alias mean it waits, or is seen here.
-            connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update())
-            why = None if force else why_kept(connection, number) or model_of(connection, number)
-            if why is not None:
-                raise RegistryError(f"{shown} is not purged: {why}; say so with force (--force) to purge it all the same")
-            connection.execute(_D.update().where(_D.c.id == number, _D.c.purged.is_(None)).values(purged=datums.now()))
-            return datums.get(connection, number)
+            # Locked, where the database locks rows, and in one order: who lets an alias mean one waits, or is seen here.
+            for number in sorted(wanted):
+                connection.execute(select(_D.c.id).where(_D.c.id == number).with_for_update())
+            for number, shown in wanted.items():
+                why = None if force else why_kept(connection, number) or model_of(connection, number)
+                if why is not None:
+                    raise RegistryError(f"{shown} is not purged: {why}; say so with force (--force) to purge it all the same")
+                connection.execute(_D.update().where(_D.c.id == number, _D.c.purged.is_(None)).values(purged=datums.now()))
+            return [datums.get(connection, number) for number in wanted]
 
         purged = registry.write(work)
-        if purged.sha256 is not None and purged.location is None and purged.sha256 not in theirs | sharing.needed(registry):
-            registry.store.remove(purged.sha256)
+        needed = theirs | sharing.needed(registry)
+        for datum in purged:
+            if datum.sha256 is not None and datum.location is None and datum.sha256 not in needed:
+                registry.store.remove(datum.sha256)
     return purged
 
 
@@ -131,7 +140,7 @@ def _purge_unused(registry: Registry, before: int, *, dry_run: bool) -> list[Dat
             numbers = list(connection.execute(unused).scalars())
         found = datums.of_numbers(connection, sorted(numbers))
         if not dry_run:
-            for some in datums.pieces(numbers):
+            for some in bulk.pieces(numbers):
                 connection.execute(_D.update().where(_D.c.id.in_(some)).values(purged=datums.now()))
         return found
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from vhpack.errors import OptionError, RegistrationError
-from vhpack.registry import aliases, datasets, datums, schema, sharing
+from vhpack.registry import aliases, bulk, datasets, datums, saying, schema, sharing
 from vhpack.registry.names import checked, checked_alias, datum_id
-from vhpack.registry.records import Output
 from vhpack.registry.transfer import VERSION
 
 if TYPE_CHECKING:
@@ -128,6 +127,12 @@ class _Entry:
             raise self.wrong(f"{name} is {found!r}; it must have {digits} hexadecimal digits")
         return found
 
+    def json(self, value: object) -> str:
+        try:
+            return saying.json_text(value)
+        except (ValueError, RecursionError) as error:
+            raise self.wrong(f"has what cannot be written as JSON again: {error}") from None
+
     def listed(self, name: str) -> list[Any]:
         found = self.fields.get(name)
         if not isinstance(found, list):
@@ -166,6 +171,8 @@ class _Books:
 def _take_runs(books: _Books, entries: list[_Entry]) -> None:
     for entry in entries:
         run = entry.text("run")
+        if "/" in run or run in ("", ".", ".."):
+            raise entry.wrong(f"run is {run!r}, which is no folder name")
         if run in books.runs:
             continue
         parameters = entry.fields.get("parameters")
@@ -177,7 +184,7 @@ def _take_runs(books: _Books, entries: list[_Entry]) -> None:
             "created": entry.time("created"),
             "finished": entry.time_or_none("finished"),
             "copied_from": entry.text_or_none("copied_from"),
-            "parameters": json.dumps(parameters if isinstance(parameters, dict) else {}),
+            "parameters": entry.json(parameters if isinstance(parameters, dict) else {}),
         }
         books.runs[run] = int(books.connection.execute(_R.insert().values(row)).inserted_primary_key[0])  # type: ignore[index]
         books.new["run"] += 1
@@ -196,7 +203,7 @@ def _take_data(books: _Books, entries: list[_Entry]) -> None:
     numbers = datums.numbers(books.connection, len(new))
     columns = ("id", "uuid", "project", "run", "name", "size", "sha256", "xxh3_128", "location", "created", "modified", "purged")
     rows: list[tuple[object, ...]] = []
-    said = []
+    described: list[tuple[str, Mapping[str, object]]] = []
     for number, (uuid, entry) in zip(numbers, new.items(), strict=True):
         _, sha256, size = books.data[uuid]
         books.data[uuid] = (number, sha256, size)
@@ -204,9 +211,9 @@ def _take_data(books: _Books, entries: list[_Entry]) -> None:
         times = (entry.time("created"), entry.time_or_none("file_modified"), entry.time_or_none("purged"))
         xxh3_128 = entry.digest("xxh3-128", 32)
         rows.append((number, uuid, books.project, books.run(entry), name, size, sha256, xxh3_128, place, *times))
-        said.append((number, Output(name, size, "", "", 0, None, _said(entry))))
-    datums.insert(books.connection, _D, columns, rows)
-    datums.describe(books.connection, said)
+        described.append((entry.where, _said(entry)))
+    bulk.insert(books.connection, _D, columns, rows)
+    saying.write(books.connection, numbers, saying.read(described, RegistrationError))
     books.new["datum"] += len(new)
 
 
@@ -214,14 +221,12 @@ def _said(entry: _Entry) -> Mapping[str, object]:
     properties = entry.fields.get("properties")
     if not isinstance(properties, dict):
         raise entry.wrong(f"properties are {properties!r}; they must be an object")
-    found = {**properties, datums.TAGS: entry.listed("tags")}
-    datums.check_properties(entry.where, found, RegistrationError)
-    return found
+    return {**properties, saying.TAGS: entry.listed("tags")}
 
 
 def _take_inputs(books: _Books, entries: list[_Entry]) -> None:
     known: dict[tuple[int, str, int], int] = {}
-    for some in datums.pieces(sorted({run for entry in entries if (run := books.run(entry)) is not None})):
+    for some in bulk.pieces(sorted({run for entry in entries if (run := books.run(entry)) is not None})):
         for row in books.connection.execute(select(_I).where(_I.c.run.in_(some))):
             known[row.run, row.input, row.position] = row.datum
     rows: list[tuple[object, ...]] = []
@@ -234,7 +239,7 @@ def _take_inputs(books: _Books, entries: list[_Entry]) -> None:
             rows.append((*key, entry.text("requested"), datum, entry.text("name"), entry.text("folder"), entry.text("origin")))
         if known.setdefault(key, datum) != datum:
             raise entry.wrong(f"run {entry.fields['run']} was given something else here")
-    datums.insert(books.connection, _I, ("run", "input", "position", "requested", "datum", "name", "folder", "origin"), rows)
+    bulk.insert(books.connection, _I, ("run", "input", "position", "requested", "datum", "name", "folder", "origin"), rows)
     books.new["input"] += len(rows)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from vhpack.registry import aliases, datums, schema
+from vhpack.registry import aliases, bulk, datums, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _datums(connection: Connection, project: int) -> Iterator[dict[str, object]]
     pinned = select(_I.c.datum).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project)
     others = select(_D.c.id).where(_D.c.project != project, _D.c.id.in_(pinned)).order_by(_D.c.id)
     numbers += connection.execute(others).scalars()
-    for some in datums.pieces(numbers):
+    for some in bulk.pieces(numbers):
         yield from map(datum_fields, datums.read(connection, _D.c.id.in_(some)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
 from vhpack.yaml.expressions import Expressions
-from vhpack.yaml.memory import OURS
+from vhpack.yaml.memory import OURS, is_ours
 from vhpack.yaml.names import EVERYTHING, READERS, Frame, bound_in, is_plain, parameters, reads_only
 from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Function, Items, Known, Method, Ref, Unknown, View, same, unknown
 
@@ -146,9 +146,10 @@ class Calls(Expressions):
         if module in OURS and short == "prepare":
             self.prepare(frame, node, arguments)
             return Const(None)
-        if name == "builtins.getattr" and len(arguments.values) == 2:  # noqa: PLR2004
-            owner, attribute = arguments.values
-            if isinstance(owner, Known) and isinstance(attribute, Const) and isinstance(attribute.value, str):
+        if name == "builtins.getattr" and len(arguments.values) > 1:
+            owner, attribute = arguments.values[:2]
+            sure = len(arguments.values) == 2 or is_ours(owner)  # noqa: PLR2004 - with a third, what others lack is not told
+            if sure and isinstance(owner, Known) and isinstance(attribute, Const) and isinstance(attribute.value, str):
                 return self.attribute(owner, attribute.value, node)
         if name in ("builtins.setattr", "builtins.delattr") and len(arguments.values) > 1:
             owner, attribute = arguments.values[:2]
@@ -187,7 +188,7 @@ class Calls(Expressions):
     def _make_of_values(self, node: ast.Call, name: str, values: list[Value]) -> Value | None:
         short = name.rpartition(".")[2]
         if name in ("copy.copy", "copy.deepcopy") and len(values) == 1:
-            return self._copied(node, values[0])
+            return self._copied(node, values[0], {} if short == "deepcopy" else None)
         if name == "importlib.import_module" and [*map(type, values)] == [Const]:
             module = str(self.plain(values[0]))
             return self.lose_names(node) if module == "__main__" else Known(module)
@@ -247,19 +248,36 @@ class Calls(Expressions):
             return None
         return self.tuple_of(items, node) if kind == "tuple" else self.list_of(items, node)
 
-    def _copied(self, node: ast.expr, value: Value) -> Value:
-        """Copy to the bottom, which is right for `copy.copy` as well where nothing in it can change."""
-        content = self.content(value) if isinstance(value, Ref) else value
-        if isinstance(content, Unknown):
-            return content.seen_at(node)
-        inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-        if isinstance(value, Ref) and not isinstance(content, Attributes) and all(isinstance(item, Const) for item in inner):
-            return self.box(content)  # type: ignore[arg-type]
-        if isinstance(value, Const):
+    def _copied(self, node: ast.expr, value: Value, copies: dict[int, Ref] | None) -> Value:
+        """Copy a value, and what is in it where `copies` is given: the copies made so far, by the boxes of what they are of."""
+        self.spend(node)
+        if isinstance(value, Items) and copies is not None:
+            return Items(tuple(self._copied(node, item, copies) for item in value.items))
+        if isinstance(value, Unknown):
+            return value.seen_at(node)
+        if isinstance(value, Ref):
+            content = self.content(value)
+            if isinstance(content, Unknown):
+                return content.seen_at(node)
+            return value if isinstance(content, Attributes) else self._copied_box(node, value, content, copies)
+        if isinstance(value, Const | Items | Function):
             return value
         found = unknown(node)
         self.taint(value, found)
         return found
+
+    def _copied_box(
+        self, node: ast.expr, ref: Ref, content: list[Value] | dict[Hashable, Value], copies: dict[int, Ref] | None
+    ) -> Ref:
+        if copies is None:
+            return self.box(content.copy())
+        if ref.box not in copies:
+            made = copies[ref.box] = self.box([])
+            if isinstance(content, dict):
+                self.state.boxes[made.box] = {key: self._copied(node, item, copies) for key, item in content.items()}
+            else:
+                self.state.boxes[made.box] = [self._copied(node, item, copies) for item in content]
+        return copies[ref.box]
 
     # Methods
 

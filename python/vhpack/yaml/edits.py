@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _COLON = re.compile(r"\s*:")
+_OWN_LINE = re.compile(r"[\r\n][ \t]*(?P<comment>#)")
 
 
 class _Change(NamedTuple):
@@ -246,7 +247,9 @@ class Edits:
                 continue
             end = next(number for number in range(at, last + 2) if number not in gone)
             if end <= last:
-                self.put(spans[at][0], spans[end][0], "")
+                # A comment on a line of its own is about what stands below it, which stays.
+                above = _OWN_LINE.search(self._text, spans[end - 1][1], spans[end][0])
+                self.put(spans[at][0], above.start("comment") if above else spans[end][0], "")
             elif at and "#" not in self._text[spans[at - 1][1] : spans[at][0]]:
                 self.put(spans[at - 1][1], spans[last][1], "")
             else:

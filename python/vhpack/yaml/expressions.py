@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from vhpack.yaml import fold
 from vhpack.yaml.environments import quiet_shell
-from vhpack.yaml.memory import Memory, TooMuchError
+from vhpack.yaml.memory import TooMuchError
 from vhpack.yaml.names import NAMESPACES, Frame, is_special, looks_up, stored
+from vhpack.yaml.operations import TOO_LARGE, Operations
 from vhpack.yaml.values import (
     MOST_ELEMENTS,
     Attributes,
@@ -22,17 +23,17 @@ from vhpack.yaml.values import (
     Ref,
     Unknown,
     View,
+    assumed_by,
     unknown,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable
 
     from vhpack.yaml.memory import State
     from vhpack.yaml.values import Value
 
 _DEEPEST = 120  # nested expressions; each takes up to five calls of ours, and Python allows a thousand
-_TOO_LARGE = "it would have too many elements"
 
 _CONSTANTS: Final = {
     "math.pi": 3.141592653589793,
@@ -46,11 +47,14 @@ _CONSTANTS: Final = {
     "typing_extensions.TYPE_CHECKING": False,
 }
 _NAMESPACES: Final = frozenset(
-    {"sys.modules", "sys._getframe", "inspect.currentframe", "inspect.stack", "gc.get_objects", "gc.get_referrers"}
+    [
+        *("sys.modules", "sys._getframe", "inspect.currentframe", "inspect.stack", "gc.get_objects", "gc.get_referrers"),
+        "unittest.mock.patch",
+    ]
 )
 
 
-class Expressions(Memory, ABC):
+class Expressions(Operations, ABC):
     """Evaluates expressions in one frame after another."""
 
     def __init__(self) -> None:
@@ -59,8 +63,6 @@ class Expressions(Memory, ABC):
         self.used_up: set[int] = set()
         """Generators that what they are handed to goes through there and then, by the identity of their nodes."""
         self._later_bodies: dict[ast.AST, ast.Lambda] = {}
-        self.decided: dict[ast.AST, None] = {}
-        """What was taken for granted where something was chosen by it."""
         self._kinds: dict[type[ast.expr], Callable[[int, ast.expr], Value]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -130,7 +132,9 @@ class Expressions(Memory, ABC):
 
     def note_attribute(self, owner: Value, name: object, node: ast.AST) -> None:
         """Take note of an attribute that is more than one: what changes by way of it does so unseen."""
-        if name in NAMESPACES:
+        if name in NAMESPACES or (
+            isinstance(owner, Known) and name == "__self__"
+        ):  # of a builtin function, the module `builtins`
             self.lose_names(node)
         if isinstance(owner, Known) and isinstance(name, str) and is_special(name):
             self.taint(owner, unknown(node))
@@ -148,13 +152,13 @@ class Expressions(Memory, ABC):
         if isinstance(owner, Unknown):
             return Unknown(node, owner.root, owner.why)
         if isinstance(owner, Function):
-            return self._lost(node, [owner])
+            return self.lost(node, [owner])
         return Method(owner, name)
 
     def _class_attribute(self, owner: Value, found: Value | None, node: ast.expr) -> Value:
         decorated = isinstance(found, Unknown) and isinstance(found.root, ast.FunctionDef | ast.AsyncFunctionDef)
         if found is None or decorated:
-            return self._lost(node, [owner])  # a method of its class may change it
+            return self.lost(node, [owner])  # a method of its class may change it
         return found.seen_at(node) if isinstance(found, Unknown) else found
 
     def _known_attribute(self, owner: Known, name: str, node: ast.expr) -> Value:
@@ -185,61 +189,10 @@ class Expressions(Memory, ABC):
 
     # Operators
 
-    def folded(self, node: ast.expr, values: Sequence[Value], make: Callable[..., object]) -> Value:
-        """Compute a constant from constants, or say why not; what cannot be folded may keep what goes into it."""
-        if not all(isinstance(value, Const | Items) for value in values):
-            return self._lost(node, values)
-        try:
-            plain = [self.plain(value) for value in values]
-            return self.value_of(make(*plain), node, assumed_by(values))
-        except fold.CannotFoldError as error:
-            return self._lost(node, values, str(error))
-        except fold.FAILURES as error:
-            return self._lost(node, values, f"it raises {type(error).__name__}")
-
-    def _lost(self, node: ast.expr, values: Iterable[Value], why: str = "") -> Unknown:
-        """Return an unknown value, whose first reason is the first unknown value that goes into it."""
-        values = list(values)
-        found = unknown(node, why)
-        for value in values:
-            self.taint(value, found)
-        return next((value for value in values if isinstance(value, Unknown)), found)
-
-    def plain(self, value: Value) -> object:
-        """Return the Python object that a value is.
-
-        Raises:
-            TypeError: it is none, or can change.
-        """
-        if isinstance(value, Const):
-            return value.value
-        if isinstance(value, Items):
-            return tuple(self.plain(item) for item in value.items)
-        raise TypeError("not a constant")
-
-    def value_of(self, found: object, node: ast.expr, assumed: tuple[ast.AST, ...] = ()) -> Value:
-        """Return a computed Python object as a value."""
-        if isinstance(found, str | bytes):
-            self.spend(node, len(found) >> 12)
-        if isinstance(found, list | tuple):
-            self.spend(node, len(found) >> 2)
-            items = [self.value_of(item, node, assumed) for item in found]
-            return self.tuple_of(items, node) if isinstance(found, tuple) else self.list_of(items, node)
-        return Const(found, assumed)
-
-    def tuple_of(self, items: Sequence[Value], node: ast.expr) -> Value:
-        """Return a tuple, if it is not too large."""
-        found = Items(tuple(items))
-        return found if found.fits else self._lost(node, items, _TOO_LARGE)
-
-    def list_of(self, items: Sequence[Value], node: ast.expr) -> Value:
-        """Return a new list, if it is not too large."""
-        return self.box(list(items)) if len(items) <= MOST_ELEMENTS else self._lost(node, items, _TOO_LARGE)
-
     def _operand(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what an operator works on: what is imported or defined is no constant, and the one to point at."""
         value = self.evaluate(frame, node)
-        return self._lost(node, [value]) if isinstance(value, Known | Function | Method) else value
+        return self.lost(node, [value]) if isinstance(value, Known | Function | Method) else value
 
     def _binary(self, frame: int, node: ast.expr) -> Value:
         # From the left and without recursion: texts are joined from hundreds of lines.
@@ -253,67 +206,6 @@ class Expressions(Memory, ABC):
             value = self.operate(step, step.op, value, self._operand(frame, step.right))
         return value
 
-    def operate(self, node: ast.expr, operation: ast.operator, left: Value, right: Value) -> Value:
-        """Return what an operator makes of two values."""
-        self.spend(node)
-        one, other = (None if isinstance(side, View) else self.elements(side) for side in (left, right))
-        if isinstance(operation, ast.Add) and one is not None and other is not None and type(left) is type(right):
-            items = [*one, *other]
-            return self.tuple_of(items, node) if isinstance(left, Items) else self.list_of(items, node)
-        if isinstance(operation, ast.Mult) and (one is not None or other is not None):
-            return self._multiplied(node, left, right)
-        if isinstance(operation, ast.BitOr) and isinstance(left, Ref) and isinstance(right, Ref):
-            return self._united(node, left, right)
-        if isinstance(operation, ast.Mod) and isinstance(left, Const) and isinstance(left.value, str) and self._is_shown(right):
-            return unknown(node)
-        return self.folded(node, [left, right], lambda one, other: fold.binary(operation, one, other))
-
-    def _is_shown(self, value: Value) -> bool:
-        """Say whether a value is, or holds, lists and dicts that text is made of, which only looks at them."""
-        if isinstance(value, Items):
-            return any(map(self._is_shown, value.items)) and all(
-                isinstance(item, Const) or self._is_shown(item) for item in value.items
-            )
-        return isinstance(value, Ref) and not isinstance(self.content(value), Unknown | Attributes)
-
-    def elements(self, value: Value) -> list[Value] | None:
-        """Return the elements of a list or tuple that is known."""
-        if isinstance(value, Items):
-            return list(value.items)
-        if isinstance(value, View):
-            return self._shown(value)
-        content = self.content(value) if isinstance(value, Ref) else None
-        return list(content) if isinstance(content, list) else None
-
-    def _shown(self, view: View) -> list[Value] | None:
-        """Return what a dict's view goes through now."""
-        content = self.content(view.of)
-        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            return None
-        keys: list[Value] = [Const(key) for key in content]
-        if view.kind == "items":
-            return [Items(pair) for pair in zip(keys, content.values(), strict=True)]
-        return keys if view.kind == "keys" else list(content.values())
-
-    def _multiplied(self, node: ast.expr, left: Value, right: Value) -> Value:
-        items, times = (left, right) if self.elements(left) is not None else (right, left)
-        found = self.elements(items) or []
-        if not isinstance(times, Const) or not isinstance(times.value, int):
-            return self._lost(node, [left, right])
-        if len(found) * max(times.value, 0) > MOST_ELEMENTS:
-            return self._lost(node, [left, right], _TOO_LARGE)
-        several = found * times.value
-        return self.tuple_of(several, node) if isinstance(items, Items) else self.list_of(several, node)
-
-    def _united(self, node: ast.expr, left: Ref, right: Ref) -> Value:
-        one, other = self.content(left), self.content(right)
-        for content in (one, other):
-            if isinstance(content, Unknown):
-                return self._lost(node, [content, left, right])
-        if not _is_dict(one) or not _is_dict(other):
-            return self._lost(node, [left, right])
-        return self.box({**one, **other})  # type: ignore[dict-item]
-
     def _unary(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.UnaryOp)  # noqa: S101
         value = self._operand(frame, node.operand)
@@ -321,17 +213,6 @@ class Expressions(Memory, ABC):
             truth = self.truth(value)
             return unknown(node) if truth is None else Const(not truth, assumed_by([value]))
         return self.folded(node, [value], lambda one: fold.unary(node.op, one))
-
-    def truth(self, value: Value) -> bool | None:
-        """Say whether a value counts as true, if that can be told."""
-        if isinstance(value, Const):
-            return bool(value.value)
-        if isinstance(value, Items):
-            return bool(value.items)
-        if isinstance(value, Ref):
-            content = self.content(value)
-            return None if isinstance(content, Unknown) else isinstance(content, Attributes) or bool(content)
-        return True if isinstance(value, Function) else None
 
     def _bool(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.BoolOp)  # noqa: S101
@@ -348,11 +229,7 @@ class Expressions(Memory, ABC):
             passed.append(value)
             if truth is None or found:
                 found.append(value)
-        return self._lost(node, found)
-
-    def decide(self, values: Iterable[Value]) -> None:
-        """Take note of what was taken for granted of values that something was chosen by."""
-        self.decided.update(dict.fromkeys(assumed_by(values)))
+        return self.lost(node, found)
 
     def maybe(self, frame: int, node: ast.expr) -> Value:
         """Evaluate what may be evaluated or not."""
@@ -373,9 +250,30 @@ class Expressions(Memory, ABC):
             if isinstance(content, dict) and isinstance(values[0].value, str):
                 self.decide(values)
                 return Const((values[0].value in content) == isinstance(node.ops[0], ast.In))
+        if len(values) == 2 and isinstance(node.ops[0], ast.Is | ast.IsNot) and self._are_two(*values):  # noqa: PLR2004
+            return Const(isinstance(node.ops[0], ast.IsNot))
         if len(values) != 2 or not all(isinstance(value, Const | Items) for value in values):  # noqa: PLR2004
+            for operation, left, right in zip(node.ops, values, values[1:], strict=False):
+                self._confronted(operation, left, right, unknown(node))
             return next((value for value in values if isinstance(value, Unknown)), unknown(node))
         return self.folded(node, values, lambda one, other: fold.compare(node.ops[0], one, other))
+
+    def _are_two(self, one: Value, other: Value) -> bool:
+        """Say whether of two values one is a constant and the other a list, a dict, a class or a function."""
+        kinds = (Ref, View, Function)
+        return (isinstance(one, Const) and isinstance(other, kinds)) or (isinstance(other, Const) and isinstance(one, kinds))
+
+    def _confronted(self, operation: ast.cmpop, left: Value, right: Value, found: Unknown) -> None:
+        """Hand what is compared with something unknown to it, as its `__eq__` may do anything with it."""
+        if isinstance(operation, ast.Is | ast.IsNot) or (self.is_plain_value(left) and self.is_plain_value(right)):
+            return
+        self.taint(left, found)
+        looks = isinstance(operation, ast.In | ast.NotIn) and isinstance(right, Ref)
+        held = self.content(right) if looks and isinstance(right, Ref) else None
+        if isinstance(held, list):
+            self.taint_inner(right, found)
+        elif not isinstance(held, dict) or isinstance(held, Attributes):  # of a dict, only its keys are compared
+            self.taint(right, found)
 
     def _either(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.IfExp)  # noqa: S101
@@ -386,7 +284,7 @@ class Expressions(Memory, ABC):
             value = self.evaluate(frame, node.body if truth else node.orelse)
             return _also_assumed(value, [test])
         both = [self.maybe(frame, child) for child in (node.body, node.orelse)]
-        return self._lost(node, [test, *both])
+        return self.lost(node, [test, *both])
 
     # Texts
 
@@ -399,10 +297,10 @@ class Expressions(Memory, ABC):
         assert isinstance(node, ast.FormattedValue)  # noqa: S101
         value = self._operand(frame, node.value)
         spec = self.evaluate(frame, node.format_spec) if node.format_spec else Const("")
-        if self._is_shown(value):
+        if self.is_shown(value):
             return unknown(node)
         if isinstance(value, Items):
-            return self._lost(node, [value])
+            return self.lost(node, [value])
         return self.folded(node, [value, spec], lambda one, how: fold.formatted(one, node.conversion, str(how)))
 
     # Collections
@@ -418,14 +316,14 @@ class Expressions(Memory, ABC):
             value = self.evaluate(frame, node.value)
             items = self.elements(value)
             if items is None:
-                lost = lost or self._lost(node.value, [value])
+                lost = lost or self.lost(node.value, [value])
             found += items or []
             if len(found) > MOST_ELEMENTS:
-                lost = lost or unknown(node, _TOO_LARGE)
-                self._lost(node, found)
+                lost = lost or unknown(node, TOO_LARGE)
+                self.lost(node, found)
                 found = []
         if lost is not None:
-            self._lost(lost.node, found)  # type: ignore[arg-type]
+            self.lost(lost.node, found)  # type: ignore[arg-type]
         return found if lost is None else lost
 
     def _tuple(self, frame: int, node: ast.expr) -> Value:
@@ -455,26 +353,8 @@ class Expressions(Memory, ABC):
                 found[name] = value
         if lost is None and len(found) <= MOST_ELEMENTS:
             return self.box(found)
-        too_large = self._lost(node, found.values(), _TOO_LARGE)
+        too_large = self.lost(node, found.values(), TOO_LARGE)
         return lost or too_large
-
-    def unpack(self, found: dict[Hashable, Value], value: Value, node: ast.expr) -> Unknown | None:
-        """Put `**value` into a dict that is being made, or say why not."""
-        content = self.content(value) if isinstance(value, Ref) else value
-        if isinstance(content, dict) and _is_dict(content):
-            found.update(content)
-            return None
-        return self._lost(node, [content, value]) if isinstance(content, Unknown) else self._lost(node, [value])
-
-    def key(self, value: Value, node: ast.expr) -> Hashable | Unknown:
-        """Return a value as a dict's key."""
-        try:
-            found = self.plain(value)
-            hash(found)
-        except TypeError:
-            return self._lost(node, [value])
-        self.decide([value])
-        return found
 
     def _subscript(self, frame: int, node: ast.expr) -> Value:
         assert isinstance(node, ast.Subscript)  # noqa: S101
@@ -487,7 +367,7 @@ class Expressions(Memory, ABC):
         if content is None or isinstance(content, Unknown | Attributes):
             return self._item_of_tuple(owner, key, node)
         if not isinstance(key, Const):
-            lost = self._lost(node, [key])
+            lost = self.lost(node, [key])
             self.taint_inner(owner, lost)  # any of its elements may be what is found
             return lost
         try:
@@ -511,7 +391,7 @@ class Expressions(Memory, ABC):
         if items is None:
             return self.folded(node, [owner, *edges], lambda one, *where: one[slice(*where)])
         if not all(isinstance(edge, Const) and isinstance(edge.value, int | None) for edge in edges):
-            return self._lost(node, [owner, *edges])
+            return self.lost(node, [owner, *edges])
         try:
             found = items[slice(*map(self.plain, edges))]  # type: ignore[arg-type]
         except ValueError:
@@ -550,7 +430,7 @@ class Expressions(Memory, ABC):
 
     def _gone_through(self, value: Value, found: Unknown) -> None:
         """Take the elements of a list or dict as handed on, and the value itself as only read."""
-        (self.taint_inner if self._is_shown(value) else self.taint)(value, found)
+        (self.taint_inner if self.is_shown(value) else self.taint)(value, found)
 
     def _run_later(self, frame: int, node: ast.GeneratorExp, own: frozenset[str]) -> None:
         """Take what is in a generator as done at any time from now on: whoever goes through it does it then."""
@@ -569,20 +449,7 @@ class Expressions(Memory, ABC):
         return frame
 
 
-def assumed_by(values: Iterable[Value]) -> tuple[ast.AST, ...]:
-    """Return what was taken for granted for any of the values."""
-    found: dict[ast.AST, None] = {}
-    for value in values:
-        inner = value.assumed if isinstance(value, Const) else assumed_by(value.items) if isinstance(value, Items) else ()
-        found.update(dict.fromkeys(inner))
-    return tuple(found)
-
-
 def _also_assumed(value: Value, others: Iterable[Value]) -> Value:
     """Return a value that was chosen by what others were taken for."""
     assumed = assumed_by(others)
     return Const(value.value, (*value.assumed, *assumed)) if assumed and isinstance(value, Const) else value
-
-
-def _is_dict(content: object) -> bool:
-    return isinstance(content, dict) and not isinstance(content, Attributes)

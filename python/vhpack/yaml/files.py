@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -102,7 +103,8 @@ def text_of(path: str) -> str | None:
 def replace(path: str, old: str | None, new: str) -> None:
     """Put a text in the place of the one that was read.
 
-    The file is complete or as it was, keeps its mode, and stays a link if it is one.
+    The file is complete or as it was, keeps its mode and, where the system allows that, its owner, and stays a link if it is
+    one. One that may not be written to is not replaced.
 
     Raises:
         YamlError: someone else has changed it meanwhile.
@@ -111,8 +113,9 @@ def replace(path: str, old: str | None, new: str) -> None:
     target = os.path.realpath(path)
     staged = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.urandom(4).hex()}")
     try:
-        mode = os.stat(target).st_mode & 0o777 if old is not None else None
-        _write(staged, new.encode("utf-8"), mode)
+        if old is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        _write(staged, new.encode("utf-8"), os.stat(target) if old is not None else None)
         with _alone(os.path.dirname(target)):
             if text_of(path) != old:
                 raise YamlError(f"{path}: this was changed by someone else meanwhile; run the command again")
@@ -125,11 +128,14 @@ def replace(path: str, old: str | None, new: str) -> None:
             os.unlink(staged)
 
 
-def _write(path: str, content: bytes, mode: int | None) -> None:
+def _write(path: str, content: bytes, like: os.stat_result | None) -> None:
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with open(number, "wb") as file:
-        if mode is not None:
-            os.fchmod(number, mode)
+        if like is not None:
+            # A container's root brings a file up to date that its user has to edit again.
+            with contextlib.suppress(PermissionError):
+                os.fchown(number, like.st_uid, like.st_gid)
+            os.fchmod(number, like.st_mode & 0o777)
         file.write(content)
         file.flush()
         os.fsync(number)

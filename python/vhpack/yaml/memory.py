@@ -31,6 +31,10 @@ MODULE: Final = 0
 OURS: Final = ("valohai", "vhpack")
 _MOST_STEPS: Final = 400_000  # some seconds; a script of 10,000 lines takes a fifth of it
 _BUILTIN = frozenset(dir(builtins))
+# Which `%pylab`, or what `exec` runs, may well have put numpy's over.
+_NUMPYS = frozenset(["abs", "all", "any", "bool", "max", "min", "pow", "round", "sum"])
+# What a module, or a notebook, has without setting it.
+_THERE = frozenset(["__file__", "__cached__", "__annotations__", "__builtins__", "In", "Out", "display"])
 
 
 class TooMuchError(Exception):
@@ -84,6 +88,11 @@ def is_ours(value: Value | None) -> bool:
     return isinstance(value, Known) and value.name.partition(".")[0] in OURS
 
 
+def identity(function: Function) -> tuple[int, int]:
+    """Return what tells a function from the others that the same lines define, in another call of the function around them."""
+    return id(function.node), function.frame
+
+
 def canonical(name: str) -> str:
     """Return the one name of what Python has under two."""
     return f"os.path{name[9:]}" if name == "posixpath" or name.startswith("posixpath.") else name
@@ -102,8 +111,8 @@ class Memory:
         self.frames: dict[int, Frame] = {MODULE: Frame("module")}
         self.log: list[tuple[Key, ast.AST]] = []
         """All changes, in the order in which they were followed."""
-        self.escaped: dict[int, tuple[Function, int]] = {}
-        """Functions that may be called at any time from a point of the log on, by the identity of their nodes."""
+        self.escaped: dict[tuple[int, int], int] = {}
+        """Functions that may be called at any time, each from a point of the log on; see `identity`."""
         self.captured: set[int] = set()
         self.handed_on: list[ast.AST] = []
         """Where `prepare` itself goes to something that may call it in ways that nobody can tell."""
@@ -130,6 +139,10 @@ class Memory:
         """Why any name of the module may be set at any time."""
         self._later: tuple[int, int, int] | None = None
         self._starred: ast.AST | None = None
+        self._unseen: ast.AST | None = None
+        """Where names may have been set that the file does not mention."""
+        self._reached = False
+        """Whether the file mentions what sets names of functions that run."""
         self._boxes = 0
         self._steps = 0
 
@@ -195,6 +208,7 @@ class Memory:
         self._readers = READERS - shadowed(body)
         self.environment = environment_of(body)
         self.sets_name = mentions(body, "__set_name__")
+        self._reached = mentions(body, "f_locals")
 
     def replace_known(self, owner: Known, name: str, node: ast.AST) -> None:
         """Take note of something of a module that is set to something else."""
@@ -215,11 +229,14 @@ class Memory:
             return changed
         if home == MODULE and node.id == "__name__":
             return Const("__main__")
-        if home == MODULE and node.id in _BUILTIN and self._starred is None:
-            return Known(f"builtins.{node.id}")
         if self._starred is not None:
             return Unknown(node, self._starred, "it may be imported here")
-        return unknown(node, "it is not set before this line")
+        if self._unseen is not None and node.id in _NUMPYS:
+            return Unknown(node, self._unseen, "it may be set here")
+        if home == MODULE and node.id in _BUILTIN:
+            return Known(f"builtins.{node.id}")
+        why = "it is where the file lies when it runs" if node.id == "__file__" else "it is not set before this line"
+        return unknown(node, why)
 
     def _changing(self, home: int, node: ast.Name) -> Unknown | None:
         """Return why a name that is not set is none of Python's own functions as it knows them."""
@@ -234,7 +251,7 @@ class Memory:
 
     def _unstable_value(self, home: int, node: ast.Name, value: Value) -> Unknown | None:
         key = (home, node.id)
-        if self._anything is not None and home == MODULE:
+        if self._anything is not None and (home == MODULE or self._reached):
             self.taint(value, self._anything)
             return self._anything.seen_at(node)
         if key in self._unstable:
@@ -247,7 +264,10 @@ class Memory:
         return None if changed is None else Unknown(node, changed, f"{node.id!r} is set more than once")
 
     def _changed_later(self, key: Key) -> ast.AST | None:
-        """Return the change that a function which runs at a time unknown may see or not; the first setting is none."""
+        """Return the change that a function which runs at a time unknown may see or not.
+
+        The first setting is none: before it, reading the name would be an error, but for names that Python has, too.
+        """
         if self._later is None:
             return None
         since, frames, boxes = self._later
@@ -255,7 +275,7 @@ class Memory:
             return None
         changes = self._changed.get(key, [])
         after = [change for change in changes if change >= since]
-        if not after or (len(changes) == 1 and not isinstance(key, int)):
+        if not after or (len(changes) == 1 and not isinstance(key, int) and key[1] not in _BUILTIN | _THERE):
             return None
         return self.log[after[-1]][1]
 
@@ -372,9 +392,9 @@ class Memory:
 
     def escape(self, function: Function, node: ast.AST) -> None:
         """Take a function as called at any time from now on, any number of times."""
-        if id(function.node) in self.escaped and self.escaped[id(function.node)][0].frame == function.frame:
+        if identity(function) in self.escaped:
             return
-        self.escaped[id(function.node)] = (function, len(self.log))
+        self.escaped[identity(function)] = len(self.log)
         self.spend(node, 10)
         self.touch(function)
         for _, value in function.defaults:
@@ -441,8 +461,9 @@ class Memory:
         if same(mine, theirs) or isinstance(mine, Unknown) or is_ours(mine):
             return False
         kind = self.frames[frame].kind
-        # Where it is not set, reading it is an error; but for names that would be found further out.
-        one_way = (mine is None or theirs is None) and (kind == "function" or (kind == "module" and name not in _BUILTIN))
+        # Where it is not set, reading it is an error; but for names that would be found further out, or are there unseen.
+        module = kind == "module" and name not in _BUILTIN | _THERE and self._unseen is None
+        one_way = (mine is None or theirs is None) and (kind == "function" or module)
         found = (theirs if is_ours(theirs) else mine or theirs) if one_way or is_ours(theirs) else None
         if found is None:
             for value in (mine, theirs):
@@ -482,6 +503,7 @@ class Memory:
         if self._forgetting:
             return
         self._forgetting = True
+        self._unseen = self._unseen or node
         reason = unknown(node, why)
         for frame, names in list(self.state.names.items()):
             for name, value in list(names.items()):

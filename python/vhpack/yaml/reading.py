@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Final
 from vhpack.errors import StepError
 from vhpack.step import describe
 from vhpack.yaml import notebook
-from vhpack.yaml.expressions import assumed_by
 from vhpack.yaml.memory import TooMuchError
 from vhpack.yaml.places import Source, shortened
 from vhpack.yaml.statements import Statements
-from vhpack.yaml.values import Attributes, Const, Items, Ref, Unknown, same, unknown
+from vhpack.yaml.values import Attributes, Const, Items, Ref, Unknown, assumed_by, same, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

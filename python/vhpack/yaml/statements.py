@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vhpack.yaml.calls import ends
 from vhpack.yaml.definitions import Definitions, expression_at
 from vhpack.yaml.managers import lets_through
-from vhpack.yaml.memory import MODULE, OURS, State, is_ours
+from vhpack.yaml.memory import MODULE, OURS, State, TooMuchError, identity, is_ours
 from vhpack.yaml.names import mentioning, stored
 from vhpack.yaml.values import MOST_ELEMENTS, Attributes, Const, Items, Known, Ref, Unknown, same, unknown
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vhpack.yaml.values import Value
 
+_MOST_TIMES = 16  # that one function is defined and handed on
 _MOST_ROUNDS = 12  # of a loop until nothing changes any more; names go from known to unknown, once
 _TRY: Final = tuple(kind for kind in (ast.Try, getattr(ast, "TryStar", None)) if kind is not None)
 
@@ -479,19 +480,25 @@ class Statements(Definitions):
         final = self.state
         waiting = self.definitions
         for function in waiting:
-            if id(function.node) not in self.followed and id(function.node) not in self.escaped:
+            if id(function.node) not in self.followed and identity(function) not in self.escaped:
                 self.touch(function)
-        done: set[int] = set()
+        done: dict[int, set[int]] = {}
         for function in waiting:  # which grows by the functions in them
-            known = id(function.node) in self.followed and id(function.node) not in self.escaped
-            if known or id(function.node) in done or id(function.node) not in concerned:
+            number, frame = identity(function)
+            known = number in self.followed and (number, frame) not in self.escaped
+            frames = done.setdefault(number, set())
+            if known or frame in frames or number not in concerned:
                 continue
-            done.add(id(function.node))
-            since = self.escaped.get(id(function.node), (function, end))[1]
+            if len(frames) >= _MOST_TIMES:
+                raise TooMuchError(function.node)
+            frames.add(frame)
             self.state = final.copy()
             self.spend(function.node, 1 + final.size // 16)
-            self.begin_later(since)
+            self.begin_later(self.escaped.get((number, frame), end))
+            before = number in self.followed
             self.enter(function, None, function.node)
+            if not before:
+                self.followed.discard(number)  # another of it, from another call of the function around it, was not
 
     def follow(self, body: list[ast.stmt]) -> None:
         """Follow a file from its first line to its last, then what it defines and does not use."""

@@ -351,7 +351,7 @@ class _Update:
             self._set(node, meaning, "optional", optional)
 
     def _parameter(self, node: Node, meaning: dict[str, Any], made: Mapping[str, object], *, was_flag: bool) -> None:
-        if "multiple" not in made and "default" in made:
+        if "multiple" not in made and "default" in made and "multiple" in meaning:
             for name in ("multiple", "multiple-separator"):
                 self._remove(node, meaning, name)
         flag = meaning.get("type") == "flag"

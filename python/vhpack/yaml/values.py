@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
 # Bounds on what a source may make of little text. The longest default that a person writes is far below each of them.
 LONGEST_TEXT: Final = 1 << 16
@@ -146,3 +146,12 @@ def _same_constant(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return (math.isnan(one) and math.isnan(other)) or (one == other and math.copysign(1, one) == math.copysign(1, other))
     return one == other
+
+
+def assumed_by(values: Iterable[Value]) -> tuple[ast.AST, ...]:
+    """Return what was taken for granted for any of the values."""
+    found: dict[ast.AST, None] = {}
+    for value in values:
+        inner = value.assumed if isinstance(value, Const) else assumed_by(value.items) if isinstance(value, Items) else ()
+        found.update(dict.fromkeys(inner))
+    return tuple(found)

@@ -5,6 +5,7 @@ mod look;
 mod system;
 mod tick;
 mod tree;
+mod writers;
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,9 +20,10 @@ pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
-pub(crate) use system::{exchange, sync_system};
+pub(crate) use system::{clone, exchange, sync_system};
 pub(crate) use tick::{fstat_at_rest, second};
 pub(crate) use tree::create_over;
+pub(crate) use writers::has_writers;
 
 /// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
 const LISTING_BYTES: usize = 128 << 10;
@@ -128,6 +130,11 @@ pub(crate) fn stat_at(directory: impl AsFd, name: &[u8]) -> io::Result<Stat> {
 
 pub(crate) fn fstat(file: impl AsFd) -> io::Result<Stat> {
     Ok(rustix::fs::fstat(file)?)
+}
+
+/// How many files this process may have open at once.
+pub(crate) fn most_open() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// What an ordinary user may still write to the disk that `path` is on.

@@ -48,7 +48,7 @@ mod stem;
 mod target;
 mod threads;
 
-pub use adopt::{Adoption, adopt};
+pub use adopt::{Adoption, Manner, adopt};
 pub use cancel::CancelToken;
 pub use codec::versions;
 pub use error::{Error, ErrorKind, Result, Stage, show};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use vhpack_core::{Adoption, Names, PackOptions};
+use vhpack_core::{Adoption, Manner, Names, PackOptions};
 
 use crate::call::run;
 use crate::convert::exception;
@@ -47,6 +47,7 @@ pub(crate) fn adopt(
     targets: Vec<u8>,
     sizes: Vec<u64>,
     modified: Vec<i64>,
+    clone: bool,
 ) -> PyResult<Vec<usize>> {
     let (paths, targets) = (Names::from_joined(paths), Names::from_joined(targets));
     let named = paths.iter().zip(targets.iter()).zip(sizes).zip(modified);
@@ -58,6 +59,6 @@ pub(crate) fn adopt(
             modified,
         })
         .collect();
-    let jobs = PackOptions::default().jobs;
-    run(py, None, |_, cancel| vhpack_core::adopt(&files, jobs, cancel))
+    let (manner, jobs) = (if clone { Manner::Clone } else { Manner::Link }, PackOptions::default().jobs);
+    run(py, None, |_, cancel| vhpack_core::adopt(&files, manner, jobs, cancel))
 }

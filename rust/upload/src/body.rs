@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::checksum::{Digesting, Digests, Wanted};
+use crate::md5::Together;
 use crate::meter::{Bucket, Meter};
 use crate::source::{Source, read_exact};
 use crate::turns::Turns;
@@ -104,8 +105,9 @@ impl RangeBody {
         let (source, offset) = (Arc::clone(&self.range.source), self.range.offset + self.read);
         self.read += length;
         let turns = self.range.turns.clone();
-        self.reading =
-            Some(Box::pin(async move { turns.run(move || read_piece(&*source, offset, length, digesting)).await }));
+        let together = Arc::clone(&turns.together);
+        let work = move || read_piece(&*source, offset, length, digesting, &together);
+        self.reading = Some(Box::pin(async move { turns.run(work).await }));
     }
 
     /// Have the piece that is read next on its way, whatever goes out meanwhile.
@@ -133,30 +135,32 @@ impl RangeBody {
     }
 }
 
-fn read_piece(
+/// Read a piece, and take it into the digests.
+pub(crate) fn read_piece(
     source: &dyn Source,
     offset: u64,
     length: u64,
     mut digesting: Digesting,
+    together: &Together,
 ) -> io::Result<(Bytes, Digesting)> {
     let mut buffer = vec![0; length as usize];
     read_exact(source, &mut buffer, offset)?;
-    digesting.update(&buffer);
-    Ok((Bytes::from(buffer), digesting))
+    let piece = Bytes::from(buffer);
+    digesting.update_together(&piece, together);
+    Ok((piece, digesting))
 }
 
 /// Digests of a range, read from the source: the first of two passes, where a server wants to know before it gets the bytes.
 pub(crate) async fn hash(range: &Range, wanted: Wanted) -> io::Result<Digests> {
-    let mut digesting = Digesting::new(wanted);
     let (source, offset, length) = (Arc::clone(&range.source), range.offset, range.length);
+    let together = Arc::clone(&range.turns.together);
     let work = move || {
-        let mut buffer = vec![0; PIECE.min(length) as usize];
+        let mut digesting = Digesting::new(wanted);
         let mut done = 0;
         while done < length {
-            let piece = PIECE.min(length - done) as usize;
-            read_exact(&*source, &mut buffer[..piece], offset + done)?;
-            digesting.update(&buffer[..piece]);
-            done += piece as u64;
+            let piece = PIECE.min(length - done);
+            (_, digesting) = read_piece(&*source, offset + done, piece, digesting, &together)?;
+            done += piece;
         }
         Ok(digesting.finish())
     };

@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use crc_fast::CrcAlgorithm::{Crc32Iscsi, Crc64Nvme};
-use md5::{Digest as _, Md5};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
+
+use crate::md5::{Md5, Together};
 
 /// Which digests are wanted beside the CRC-64, which is always computed: it costs next to nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,11 +44,23 @@ impl Digesting {
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
-        self.crc64.update(bytes);
-        if let Some(digest) = &mut self.crc32c {
+        self.update_all_but_md5(bytes);
+        if let Some(digest) = &mut self.md5 {
             digest.update(bytes);
         }
+    }
+
+    /// The same, where other threads are at it, too: their MD5s cost little more than one.
+    pub fn update_together(&mut self, bytes: &Bytes, others: &Together) {
+        self.update_all_but_md5(bytes);
         if let Some(digest) = &mut self.md5 {
+            digest.update_together(bytes, others);
+        }
+    }
+
+    fn update_all_but_md5(&mut self, bytes: &[u8]) {
+        self.crc64.update(bytes);
+        if let Some(digest) = &mut self.crc32c {
             digest.update(bytes);
         }
         if let Some(digest) = &mut self.sha256 {
@@ -58,7 +72,7 @@ impl Digesting {
         Digests {
             crc64: self.crc64.finalize(),
             crc32c: self.crc32c.map(|digest| digest.finalize() as u32),
-            md5: self.md5.map(|digest| digest.finalize().into()),
+            md5: self.md5.map(Md5::finish),
             sha256: self.sha256.map(|digest| digest.finalize().into()),
         }
     }
@@ -87,7 +101,7 @@ pub(crate) fn multipart_etag(parts: &[[u8; 16]]) -> String {
     for part in parts {
         whole.update(part);
     }
-    format!("{}-{}", hex(&whole.finalize()), parts.len())
+    format!("{}-{}", hex(&whole.finish()), parts.len())
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -22,6 +22,7 @@ mod file;
 mod growing;
 mod journal;
 mod lanes;
+mod md5;
 mod meter;
 mod plan;
 mod retry;

@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::parts::abort_nameless;
 use crate::body::{self, PIECE, Range};
-use crate::checksum::{Digests, Wanted, hex};
+use crate::checksum::{Digesting, Digests, Wanted, hex};
 use crate::destination::{Destination, Options, Scheme};
 use crate::engine::Shared;
 use crate::error::{Class, Fault, Result, UploadError, UploadErrorKind};
@@ -23,7 +21,7 @@ use crate::lanes::Lanes;
 use crate::meter::Meter;
 use crate::plan;
 use crate::retry::{Before, Patience, random, until_answered};
-use crate::source::{Extent, FileSource, Source, read_exact};
+use crate::source::{Extent, FileSource, Source};
 use crate::target::{Part, Proof, Target};
 use crate::turns::{Turns, blocking};
 use crate::upload::{State, Upload};
@@ -290,8 +288,6 @@ impl Transfer<'_> {
         drop(turn);
         range.known = Some(known.crc64);
         upload.set_checksum(known.crc64);
-        // Looked at after the bytes were read: they are of one state of the file.
-        self.still().await?;
         if let Some(there) = &there {
             upload.enter(State::Hashing);
             if self.is_same(there, length, &known, None).await? {
@@ -389,19 +385,22 @@ impl Transfer<'_> {
         matches!(self.job.target.head().await, Ok(Some(remote)) if remote.token.as_deref() == Some(token))
     }
 
-    /// Few bytes are taken into memory, many are hashed and read again when they are sent.
+    /// Few bytes are taken into memory, many are hashed and read again when they are sent. The source is looked at after they were
+    /// read: they are of one state of it.
     async fn read_or_hash(&self, range: &mut Range, wanted: Wanted) -> Result<Digests, Fault> {
         if range.length > PIECE {
-            return body::hash(range, wanted).await.map_err(|error| self.unreadable(&error));
+            let digests = body::hash(range, wanted).await.map_err(|error| self.unreadable(&error))?;
+            self.still().await?;
+            return Ok(digests);
         }
-        let (source, offset, length) = (Arc::clone(&range.source), range.offset, range.length as usize);
+        let (source, offset, length) = (Arc::clone(&range.source), range.offset, range.length);
+        let together = Arc::clone(&range.turns.together);
         let read = move || {
-            let mut buffer = vec![0; length];
-            read_exact(&*source, &mut buffer, offset)?;
-            let digests = crate::checksum::of(&buffer, wanted);
-            Ok((Bytes::from(buffer), digests))
+            let (bytes, digesting) = body::read_piece(&*source, offset, length, Digesting::new(wanted), &together)?;
+            Ok((bytes, digesting.finish(), source.still()))
         };
-        let (bytes, digests) = range.turns.run(read).await.map_err(|error| self.unreadable(&error))?;
+        let (bytes, digests, still) = range.turns.run(read).await.map_err(|error| self.unreadable(&error))?;
+        still.map_err(|what| self.changed(&what))?;
         range.bytes = Some(bytes);
         Ok(digests)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{RANGE, RETRY_AFTER};
+use http::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::body::{Range, RangeBody};
@@ -47,6 +47,12 @@ pub(crate) fn spanning(span: &Span, whole: bool) -> HeaderMap {
         headers.insert(RANGE, value);
     }
     headers
+}
+
+/// Whether an answer says that it is just this span. Some servers (rclone) do so without the status for it.
+fn gives(headers: &HeaderMap, span: &Span) -> bool {
+    let said = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    said.is_some_and(|said| said.starts_with(&format!("bytes {}-{}/", span.start, span.end.saturating_sub(1))))
 }
 
 /// What came back.
@@ -230,7 +236,7 @@ impl Wire {
         let exchange = async {
             let mut response = self.client.get(url).headers(headers).send().await.map_err(lost)?;
             meter.touch();
-            if !whole && response.status() == StatusCode::OK {
+            if !whole && response.status() == StatusCode::OK && !gives(response.headers(), span) {
                 let message = "the server gives no spans of what it has";
                 return Err(Fault::new(Class::Unsupported, UploadErrorKind::Rejected, message));
             }

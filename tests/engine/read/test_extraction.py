@@ -154,6 +154,22 @@ def test_more_folders_than_an_archive_could_mean_are_refused(work: Path) -> None
     assert not (work / "out").exists()
 
 
+FEW = """
+import resource
+from vhpack._engine import Archive
+resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+print(Archive(b"a.zip").extract(b"out", jobs=64).files)
+"""
+
+
+def test_however_many_threads_and_folders_no_more_are_open_than_may_be(work: Path) -> None:
+    names = [f"{number % 50}/{number}/{'/'.join('deep')}/f" for number in range(500)]
+    zip_of(work / "a.zip", *((name, name.encode()) for name in names))
+    ran = subprocess.run([sys.executable, "-c", FEW], check=True, cwd=work, capture_output=True, text=True)
+    assert ran.stdout == "500\n"
+    assert contents(work / "out") == {name: name.encode() for name in names}
+
+
 EXTRACT = "from vhpack._engine import Archive; Archive(b'a.tar').extract(b'out')"
 
 

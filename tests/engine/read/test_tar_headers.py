@@ -77,6 +77,31 @@ def test_an_empty_value_takes_back_what_was_said_before(work: Path) -> None:
     assert (archive.names(), archive.read("name")) == (["name"], b"abc")
 
 
+def test_what_pax_says_of_a_name_counts_more_than_what_gnu_says(work: Path) -> None:
+    needs("tar")
+    for number, pair in enumerate([("x", "L"), ("L", "x")]):
+        parts = {"x": pax(b"x", ("path", "by pax")), "L": file(b"long", b"by gnu\0", b"L")}
+        path = written(work / "a.tar", *(parts[flag] for flag in pair), file(b"name", b"abc"))
+        assert opened(path).names() == ["by pax"]
+        (work / str(number)).mkdir()
+        subprocess.run(["tar", "-xf", path, "-C", str(number)], check=True)
+        assert os.listdir(work / str(number)) == ["by pax"]
+
+
+def test_a_file_whose_name_ends_with_a_slash_keeps_its_bytes(work: Path) -> None:
+    path = written(work / "a.tar", file(b"name/", b"abc"), file(b"old/", flag=b"\0"), file(b"last", b"end"))
+    archive = opened(path)
+    with tarfile.open(path) as theirs:
+        member = theirs.extractfile(theirs.getmembers()[0])
+        assert member is not None
+        assert archive.read("name/") == member.read() == b"abc"
+    assert (archive.names(), archive.member("old/").kind) == (["name/", "last"], "directory")
+    assert (archive.extract(os.fsencode(work / "out")).files, archive.verify().ok) == (2, True)
+    assert (work / "out/name").read_bytes() == b"abc"
+    with pytest.raises(vhpack.UnsafeMemberError, match="also"):
+        opened(written(work / "b.tar", file(b"name/", b"abc"), file(b"name/inside"))).extract(os.fsencode(work / "both"))
+
+
 def test_a_hard_link_with_bytes_is_the_file_that_it_is(work: Path) -> None:
     path = written(
         work / "a.tar",
@@ -130,6 +155,30 @@ def test_a_hard_link_that_states_a_size_and_has_no_bytes_is_a_link_as_for_gnu_ta
         assert archive.names() == ["first", "link", *(["last"] if behind else [])]
         with tarfile.open(path) as theirs:
             assert theirs.getnames() == archive.names()
+
+
+def test_a_hard_link_to_nothing_takes_no_name_away(work: Path) -> None:
+    """GNU tar, too, says that it cannot make the link, and leaves what there is."""
+    needs("tar")
+    lost = file(b"name", flag=b"1", link=b"none") + file(b"name", flag=b"1", link=b"nor this")
+    for kind, before in (("file", file(b"name", b"abc")), ("link", file(b"name", flag=b"2", link=b"last"))):
+        path = written(work / "a.tar", before, lost, file(b"last", b"end"), file(b"again", flag=b"1", link=b"gone"))
+        archive = opened(path)
+        assert archive.names() == (["name", "last"] if kind == "file" else ["last"])
+        assert (len(archive), archive.member("name").kind) == (len(archive.names()), kind)
+        assert archive.read("name") == (b"abc" if kind == "file" else b"end")
+        report = archive.extract(os.fsencode(work / kind))
+        assert [name for name, _ in report.skipped] == ["name", "name", "again"]
+        assert (report.refused, report.warnings) == (3, [])
+        (work / f"{kind} by tar").mkdir()
+        subprocess.run(["tar", "-xf", path, "-C", f"{kind} by tar"], capture_output=True)
+        for folder in (work / kind, work / f"{kind} by tar"):
+            assert (folder / "name").read_bytes() == archive.read("name")
+        assert "`name`: a hard link to no file" in archive.verify().warnings[0]
+    # Where a file comes later, the link is nothing that anybody misses.
+    archive = opened(written(work / "a.tar", lost, file(b"name", b"abc")))
+    assert (archive.read("name"), archive.verify().warnings) == (b"abc", [])
+    assert archive.extract(os.fsencode(work / "later")).refused == 0
 
 
 @pytest.mark.parametrize("flag", ["gnu", "posix"])

@@ -153,3 +153,50 @@ def test_what_came_through_a_pipe_is_a_file(work: Path) -> None:
     assert (archive.names(), archive.read("-"), archive.verify().ok) == (["-"], b"content", True)
     archive.extract(os.fsencode(work / "out"))
     assert (work / "out/-").read_bytes() == b"content"
+
+
+def test_a_checksum_that_looks_like_a_signature_is_one_where_no_signature_stands(work: Path) -> None:
+    content = bytes.fromhex("ac 0a 7a d5")
+    assert zlib.crc32(content) == 0x08074B50
+    for signature in (b"", b"PK\x07\x08"):
+        path = zip_of(work / "a.zip", ("a", content))
+
+        def late(content: bytearray, signature: bytes = signature) -> None:
+            put(content, 6, "<HH", 8, 0)
+            directory = record_at(content)
+            put(content, directory + 8, "<H", 8)
+            content[directory:directory] = signature + struct.pack("<III", 0x08074B50, 4, 4)
+            put(content, end_of(content) + 16, "<I", directory + len(signature) + 12)
+
+        archive = opened(patched(path, late))
+        assert (archive.read("a"), archive.verify().ok, archive.verify().warnings) == (content, True, [])
+
+
+def test_a_folder_by_its_mode_alone_that_has_bytes_is_a_file_as_for_unzip(work: Path) -> None:
+    needs("unzip")
+    members = [zipfile.ZipInfo(name) for name in ("with", "without", "slash/")]
+    for member in members:
+        member.external_attr = 0o40755 << 16
+    path = zip_of(work / "a.zip", (members[0], b"1"), (members[1], b""), (members[2], b"2"))
+    archive = opened(path)
+    assert archive.names() == ["with"]
+    report = archive.extract(os.fsencode(work / "out"))
+    assert (report.files, report.directories) == (1, 2)
+    assert [(name, reason.partition(",")[0]) for name, reason in report.skipped] == [("slash/", "it is a folder")]
+    assert archive.verify().warnings == ["Folders with bytes, which extraction leaves out: 1."]
+    subprocess.run(["unzip", "-qq", path, "-d", "theirs"], check=True)
+    for folder in ("out", "theirs"):
+        assert (work / folder / "with").read_bytes() == b"1"
+        assert (work / folder / "slash").is_dir()
+
+
+def test_what_others_may_take_for_the_end_is_told(work: Path) -> None:
+    path = zip_of(work / "a.zip", ("a", b"1"))
+    with zipfile.ZipFile(path, "a") as writer:
+        writer.comment = b"PK\x05\x06" + bytes(18) + b"and more"
+    with zipfile.ZipFile(path) as theirs:
+        assert theirs.namelist() == []
+    archive = opened(path)
+    assert (archive.read("a"), archive.verify().ok) == (b"1", True)
+    [warning] = archive.verify().warnings
+    assert f"at byte {path.stat().st_size - 30}" in warning

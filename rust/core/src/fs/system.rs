@@ -17,6 +17,11 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
+/// Make an empty file share all blocks of another one, as they are at this moment; an error where the file system cannot do that.
+pub(crate) fn clone(file: impl AsFd, copy: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::ioctl_ficlone(copy, file)?)
+}
+
 /// Wait until all that was written to the file system that has `folder` is on disk.
 ///
 /// `false` where that says nothing.

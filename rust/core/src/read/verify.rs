@@ -98,7 +98,11 @@ impl Archive {
 
     /// What extraction would refuse is no damage, and yet whoever verifies wants to know of it.
     fn unsafe_members(&self, members: &[Member]) -> Option<String> {
-        let mut refused = members.iter().filter_map(|member| {
+        let superseded = self.container.superseded();
+        let mut refused = members.iter().zip(0..).filter_map(|(member, number)| {
+            if member.kind == MemberKind::HardLink && superseded.binary_search(&number).is_ok() {
+                return None;
+            }
             let is_link = member.kind == MemberKind::Link;
             let target = if is_link { self.link_target(member).ok() } else { None };
             extract::refused(member, target.as_deref()).map(|reason| (member, reason))
@@ -143,6 +147,16 @@ impl Archive {
         let behind = self.source.length() - zip.end.min(self.source.length());
         if behind > 0 {
             report.warnings.push(format!("{behind} bytes follow the archive's end."));
+        }
+        if let Some(at) = zip.rival_end {
+            report.warnings.push(format!(
+                "What may be another end record stands at byte {at}, behind the archive's own; readers that go by it find \
+                 other members."
+            ));
+        }
+        let folders = members.iter().filter(|member| member.kind == MemberKind::Directory && member.size > 0).count();
+        if folders > 0 {
+            report.warnings.push(format!("Folders with bytes, which extraction leaves out: {folders}."));
         }
         Ok(report)
     }

@@ -194,6 +194,19 @@ fn names_beyond_all_measure_are_refused_before_they_fill_memory() {
 }
 
 #[test]
+fn members_beyond_all_measure_are_refused_before_they_fill_memory() {
+    // Two thousand empty members in a hundred bytes.
+    let frame = crate::archives::zstd(&tar_member(b"a", b'0', b"", b"").repeat(2048));
+    let packed = frame.repeat(560);
+    let refused = open(packed.clone(), Limits::default()).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    assert!(refused.to_string().contains("the list of its members"), "{refused}");
+    let lifted =
+        open([packed, crate::archives::zstd(&[0; 1024])].concat(), Limits { max_ratio: 0, ..Limits::default() });
+    assert_eq!(lifted.unwrap().count(), 560 * 2048);
+}
+
+#[test]
 fn a_size_of_what_has_no_bytes_is_passed_over() {
     for flag in b'1'..=b'6' {
         let mut bytes = crate::archives::tar_header(b"odd", 4096, flag, b"first");

@@ -20,6 +20,17 @@ const SHARED_OPEN: usize = 256;
 /// Descriptors of other folders that a worker keeps open.
 const KEPT_OPEN: usize = 32;
 
+/// And at least so many, however many workers there are: the folder that it writes to, and the one above.
+const LEAST_OPEN: usize = 2;
+
+/// How many of the first folders stay open for all of `workers`, and how many others each of them keeps: half of what may be
+/// open at all, as 64 workers would take twice the usual 1,024.
+fn shares(most: u64, workers: usize) -> (usize, usize) {
+    let room = usize::try_from(most / 2).unwrap_or(usize::MAX);
+    let shared = SHARED_OPEN.min(room / 4);
+    (shared, ((room - shared) / workers.max(1)).clamp(LEAST_OPEN, KEPT_OPEN))
+}
+
 /// The folder that an archive is extracted to.
 pub(super) struct Destination<'a> {
     root: OwnedFd,
@@ -31,6 +42,8 @@ pub(super) struct Destination<'a> {
     made: Vec<AtomicBool>,
     there: Vec<AtomicBool>,
     shared: Vec<OnceLock<OwnedFd>>,
+    /// Descriptors of others that each worker may keep.
+    kept: usize,
 }
 
 /// What became of a name.
@@ -45,7 +58,8 @@ pub(super) fn failed(attempt: &str, path: &Path, cause: io::Error) -> Error {
 }
 
 impl<'a> Destination<'a> {
-    pub fn open(path: &'a Path, folders: &'a [Folder]) -> Result<Self> {
+    /// The folder at `path`, made where it is not there, for so many workers.
+    pub fn open(path: &'a Path, folders: &'a [Folder], workers: usize) -> Result<Self> {
         fs::create_directories(path).map_err(|cause| match cause.raw_os_error() {
             Some(libc::EEXIST | libc::ENOTDIR) => no_folder(path),
             _ => failed("create", path, cause),
@@ -59,8 +73,9 @@ impl<'a> Destination<'a> {
         })
         .map_err(|cause| failed("list", path, cause))?;
         let no = || folders.iter().map(|_| AtomicBool::new(false)).collect();
-        let shared = folders.iter().take(SHARED_OPEN).map(|_| OnceLock::new()).collect();
-        Ok(Self { root, path, folders, is_new, made: no(), there: no(), shared })
+        let (shared, kept) = shares(fs::most_open(), workers);
+        let shared = folders.iter().take(shared).map(|_| OnceLock::new()).collect();
+        Ok(Self { root, path, folders, is_new, made: no(), there: no(), shared, kept })
     }
 
     /// Whether this extraction made the folder.
@@ -101,7 +116,7 @@ impl<'a> Reach<'a> {
     pub fn folder(&mut self, number: u32, make: bool) -> Result<BorrowedFd<'_>> {
         if self.opened(number).is_none() {
             let missing = self.missing(number);
-            if self.open.len() + missing.len() > KEPT_OPEN {
+            if self.open.len() + missing.len() > self.destination.kept {
                 // Not those above it: a deep folder would be reached anew for each that is in it.
                 let mut kept = HashMap::new();
                 let mut above = number;
@@ -112,6 +127,12 @@ impl<'a> Reach<'a> {
                 self.open = kept;
             }
             for number in missing.into_iter().rev() {
+                if self.open.len() > self.destination.kept {
+                    // On the way down only the last step is needed for the next.
+                    let above = self.open.remove_entry(&self.destination.folders[number as usize].parent);
+                    self.open.clear();
+                    self.open.extend(above);
+                }
                 self.enter(number, make).map_err(|cause| {
                     let path = self.destination.folder_path(number);
                     match cause.raw_os_error() {
@@ -303,4 +324,20 @@ fn in_the_way(path: &Path) -> Error {
         show(path)
     );
     Error::new(ErrorKind::TargetExists, Stage::Extract, message).at(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shares;
+
+    #[test]
+    fn workers_share_half_of_the_descriptors_that_there_may_be() {
+        assert_eq!(shares(1024, 2), (128, 32));
+        assert_eq!(shares(u64::MAX, 64), (256, 32));
+        for (most, workers) in [(1024, 64), (1024, 16), (256, 2), (4096, 96)] {
+            let (shared, kept) = shares(most, workers);
+            assert!((shared + kept * workers) as u64 <= most / 2 && kept >= 2, "{most} for {workers}");
+        }
+        assert_eq!(shares(64, 1024), (8, 2), "no less, or nothing could be written");
+    }
 }

@@ -11,26 +11,19 @@ use crate::read::{Member, MemberKind, content};
 /// How many hard links may lead to each other; writers make one.
 const LONGEST_CHAIN: usize = 8;
 
+/// Why such a link is left out; verifying says so, too.
+pub(super) const LOST: &str = "a hard link to no file of the archive before it";
+
 impl Planning<'_> {
     /// Decide what each hard link is made of. A file whose name a later member has taken, or that nobody asked for, is
     /// written under the name of the first link to it, and the others are links to that.
     pub fn find_link_targets(&mut self, archive: &Archive) -> Result<()> {
-        let lost = |link: &super::plan::HardLink| link.file.is_none() && !link.job.is_superseded;
-        if self.plan.hard_links.iter().any(lost) {
+        if self.plan.hard_links.iter().any(|link| link.file.is_none()) {
             self.find_elsewhere(archive)?;
+            self.refuse_lost();
         }
-        for number in 0..self.plan.hard_links.len() {
-            let link = &mut self.plan.hard_links[number];
-            if link.job.is_superseded {
-                continue;
-            }
-            let Some(at) = link.file else {
-                link.job.is_superseded = true;
-                let member = link.job.member.clone();
-                let target = show_bytes(member.link.as_deref().unwrap_or_default());
-                self.refuse(&member, format!("a hard link to {target}, which is no file of the archive before it"));
-                continue;
-            };
+        for link in self.plan.hard_links.iter_mut().filter(|link| !link.job.is_superseded) {
+            let Some(at) = link.file else { continue };
             let file = &mut self.plan.files[at];
             if file.is_superseded {
                 file.is_superseded = false;
@@ -43,13 +36,33 @@ impl Planning<'_> {
         Ok(())
     }
 
+    /// Leave out the links that lead to no file. What had the name of one before keeps it, and so on from the last.
+    fn refuse_lost(&mut self) {
+        let mut lost = Vec::new();
+        for number in (0..self.plan.hard_links.len()).rev() {
+            let link = &mut self.plan.hard_links[number];
+            if link.job.is_superseded || link.file.is_some() {
+                continue;
+            }
+            link.job.is_superseded = true;
+            lost.push(link.job.member.clone());
+            if let Some(before) = link.instead_of {
+                self.restore(before);
+            }
+        }
+        for member in lost.into_iter().rev() {
+            let target = show_bytes(member.link.as_deref().unwrap_or_default());
+            self.refuse(&member, format!("{LOST}: {target}"));
+        }
+    }
+
     /// Find the files of links whose targets are not extracted under their own names: one pass over the archive for each
     /// step from link to link, of which there is mostly one.
     fn find_elsewhere(&mut self, archive: &Archive) -> Result<()> {
         let mut files: HashMap<u64, usize> = HashMap::new();
         let mut sought: Vec<(usize, Vec<u8>, u64)> = Vec::new();
         for (number, link) in self.plan.hard_links.iter().enumerate() {
-            if link.file.is_none() && !link.job.is_superseded {
+            if link.file.is_none() {
                 let target = link.job.member.link.as_deref().unwrap_or_default();
                 sought.extend(path(target).map(|path| (number, path, link.job.member.offset)));
             }

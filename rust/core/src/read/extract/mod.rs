@@ -131,7 +131,7 @@ impl Archive {
             return Err(self.unreadable(&plan));
         }
         progress.total_files.set(plan.files.len() as u64);
-        let destination = Destination::open(&request.dest, &plan.folders)?;
+        let destination = Destination::open(&request.dest, &plan.folders, self.workers(request, &plan))?;
         if plan::must_be_free(request) && !destination.is_new {
             let mut reach = Reach::new(&destination);
             let hard_links = plan.hard_links.iter().map(|link| &link.job);
@@ -177,6 +177,12 @@ impl Archive {
 }
 
 impl Archive {
+    /// Threads that write files.
+    fn workers(&self, request: &ExtractRequest, plan: &Plan) -> usize {
+        let most = if self.is_random() { request.jobs } else { 1 };
+        most.min(plan.files.len().div_ceil(CLAIM)).max(1)
+    }
+
     /// The failure that stands for all files that no call can extract; the others have been by then.
     fn unreadable(&self, plan: &Plan) -> Error {
         let all = &plan.unreadable;
@@ -200,6 +206,7 @@ pub(crate) fn refused(member: &Member, target: Option<&[u8]>) -> Option<&'static
     };
     match member.kind {
         MemberKind::Special => Some(plan::SPECIAL),
+        MemberKind::HardLink if !member.is_file() => Some(hard_links::LOST),
         _ => target.and_then(|target| names::refuse_link(target, depth)),
     }
 }
@@ -223,9 +230,7 @@ struct Kept<'a> {
 
 impl Work<'_> {
     fn files(&self, plan: &Plan) -> Result<()> {
-        let most = if self.archive.is_random() { self.request.jobs } else { 1 };
-        let threads = most.min(plan.files.len().div_ceil(CLAIM)).max(1);
-        let results = on_threads(threads, || {
+        let results = on_threads(self.archive.workers(self.request, plan), || {
             let result = self.some_files(&plan.files);
             if result.is_err() {
                 self.stop.store(true, Ordering::Relaxed);

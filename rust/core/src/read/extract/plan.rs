@@ -21,6 +21,9 @@ const IMPLIED_FOLDERS: usize = 1 << 20;
 pub(super) const SPECIAL: &str = "a device, FIFO or socket";
 pub(super) const NAMELESS: &str = "its name is empty";
 
+/// Said of a zip's folder; all readers make the folder and pass over the bytes.
+const FOLDER_BYTES: &str = "it is a folder, and its bytes are left out";
+
 /// A folder below the destination. Number 0 is the destination; parents come before their children.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -50,6 +53,8 @@ pub(super) struct HardLink {
     pub file: Option<usize>,
     /// Where that file is written.
     pub target: (u32, Vec<u8>),
+    /// What had its name before; where there is no such file, that stays.
+    pub instead_of: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -237,6 +242,9 @@ impl<'a> Planning<'a> {
                 }
             }
             MemberKind::Directory => {
+                if member.size > 0 {
+                    self.skip(&member, FOLDER_BYTES);
+                }
                 let number = self.folder(&member, parts)?;
                 self.plan.folders[number as usize].attributes = Some((member.mode, member.mtime));
                 return Ok(());
@@ -273,7 +281,8 @@ impl<'a> Planning<'a> {
                             "the archive asks for more than {most} folders; if you trust it, lift the limits with \
                              --unsafe-limits, or unsafe_limits=True in Python"
                         );
-                        return Err(Fault::new(ErrorKind::LimitExceeded, what).in_member(&member.name));
+                        let fault = Fault::new(ErrorKind::LimitExceeded, what);
+                        return Err(fault.in_member(&member.name).at(member.offset));
                     }
                     free.insert(Place::Folder(next));
                     let name = part.to_vec();
@@ -323,7 +332,8 @@ impl<'a> Planning<'a> {
             _ => Place::File(self.plan.files.len()),
         };
         let key = self.hasher.hash_one((job.folder, &job.name[..]));
-        match self.places.insert(key, place) {
+        let instead_of = self.places.insert(key, place);
+        match instead_of {
             None => drop(self.fold(&job.member, job.folder, &job.name, place)?),
             Some(Place::Folder(_)) => {
                 return Err(unsafe_member(&job.member, "it would be a file, and also the folder of another member"));
@@ -332,7 +342,9 @@ impl<'a> Planning<'a> {
         }
         match place {
             Place::Link(_) => self.plan.links.push(job),
-            Place::HardLink(_) => self.plan.hard_links.push(HardLink { job, file, target: (0, Vec::new()) }),
+            Place::HardLink(_) => {
+                self.plan.hard_links.push(HardLink { job, file, target: (0, Vec::new()), instead_of });
+            }
             _ => self.plan.files.push(job),
         }
         Ok(())
@@ -353,14 +365,24 @@ impl<'a> Planning<'a> {
             return Err(Fault::new(ErrorKind::UnsafeMember, what).in_member(&member.name).at(member.offset));
         }
         self.repeated += 1;
-        let plan = &mut self.plan;
-        match old {
-            Place::Folder(_) => {}
-            Place::File(at) => plan.files[at].is_superseded = true,
-            Place::Link(at) => plan.links[at].is_superseded = true,
-            Place::HardLink(at) => plan.hard_links[at].job.is_superseded = true,
-        }
+        self.set_superseded(old, true);
         Ok(())
+    }
+
+    fn set_superseded(&mut self, place: Place, is_superseded: bool) {
+        let plan = &mut self.plan;
+        match place {
+            Place::Folder(_) => {}
+            Place::File(at) => plan.files[at].is_superseded = is_superseded,
+            Place::Link(at) => plan.links[at].is_superseded = is_superseded,
+            Place::HardLink(at) => plan.hard_links[at].job.is_superseded = is_superseded,
+        }
+    }
+
+    /// Give the name back to what had it before a member that is not made.
+    pub fn restore(&mut self, place: Place) {
+        self.repeated -= 1;
+        self.set_superseded(place, false);
     }
 
     /// Look for a place that this one falls together with where case and accents do not count.

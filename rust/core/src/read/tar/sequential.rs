@@ -24,6 +24,8 @@ const POINT_DISTANCE: u64 = 1 << 20;
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 const ZSTD_MAGIC: &[u8] = b"\x28\xb5\x2f\xfd";
 
+const CUT_SHORT: &str = "it is cut short";
+
 /// What wraps the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrap {
@@ -312,7 +314,7 @@ impl Unpacking {
 
     fn cut_short(&self, source: &dyn Source) -> Fault {
         let at = self.next - self.unread.len() as u64;
-        let what = if at >= source.length() { "it is cut short" } else { "its packed data is damaged" };
+        let what = if at >= source.length() { CUT_SHORT } else { "its packed data is damaged" };
         Fault::corrupt(what).at(self.made)
     }
 
@@ -402,7 +404,7 @@ impl Unpacking {
             self.fill(source)?;
         }
         if self.unread.len() < count {
-            return Err(self.cut_short(source));
+            return Err(Fault::corrupt(CUT_SHORT).at(self.made));
         }
         let taken = self.unread.start..self.unread.start + count;
         self.unread.start += count;

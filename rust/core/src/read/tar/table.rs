@@ -29,6 +29,9 @@ struct Record {
 
 const NONE: u32 = u32::MAX;
 
+/// What a member takes in memory beside its name: the record, and an entry of the index.
+const MEMBER_BYTES: u64 = size_of::<Record>() as u64 + 8;
+
 /// All members.
 pub(crate) struct Table {
     index: Index,
@@ -100,9 +103,16 @@ impl Table {
         self.maps.binary_search_by_key(&start, |map| map.start).ok().map(|number| &self.maps[number])
     }
 
+    /// The last member of this name; one that leads to nothing only where no other has it.
     pub fn find(&self, name: &[u8]) -> Option<Member> {
-        let mut numbers = self.index.candidates(name);
-        numbers.find(|&number| self.name(&self.records[number]) == name).and_then(|number| self.member(number))
+        let mut lost = None;
+        for number in self.index.candidates(name).filter(|&number| self.name(&self.records[number]) == name) {
+            if !self.is_lost(number) {
+                return self.member(number);
+            }
+            lost = lost.or(Some(number));
+        }
+        lost.and_then(|number| self.member(number))
     }
 
     /// Go through the stream from header to header; it lies in a file of `packed` bytes.
@@ -155,8 +165,10 @@ impl Table {
             }
             table.files += u64::from(table.is_file(number));
         }
-        table.superseded =
-            table.index.superseded(|a, b| Ok(table.name(&table.records[a]) == table.name(&table.records[b])))?;
+        table.superseded = table.index.superseded(|a, b| {
+            let takes_place = !table.is_lost(b) || table.is_lost(a);
+            Ok(takes_place && table.name(&table.records[a]) == table.name(&table.records[b]))
+        })?;
         let hidden = table.superseded.iter().filter(|&&number| table.is_file(number as usize)).count();
         table.files -= hidden as u64;
         Ok(table)
@@ -165,6 +177,12 @@ impl Table {
     fn is_file(&self, number: usize) -> bool {
         let record = &self.records[number];
         record.kind == MemberKind::File || (record.kind == MemberKind::HardLink && record.target != NONE)
+    }
+
+    /// Whether it is a hard link to nothing, which takes no file's name: GNU tar makes none, and the file stays.
+    fn is_lost(&self, number: usize) -> bool {
+        let record = &self.records[number];
+        record.kind == MemberKind::HardLink && record.target == NONE
     }
 
     /// The file that a hard link means: when it was packed, its target was what the last member before it says, whatever
@@ -212,7 +230,7 @@ struct Survey<'a> {
     records: Vec<Record>,
     names: Vec<u8>,
     maps: Vec<Map>,
-    /// Bytes of names and maps.
+    /// Bytes of all that the table will hold.
     held: u64,
     total: u64,
     /// What global headers say of all members that have no time of their own in pax records.
@@ -252,7 +270,8 @@ impl Survey<'_> {
     /// Take in the member whose first header stands at `first`; where the next one's stands, or `None` at the end mark, or
     /// where all ends without one: what stands before is still worth listing.
     fn member(&mut self, mut first: u64, limits: &Limits) -> Result<Option<u64>, Fault> {
-        let mut extension = Extension::default();
+        // What pax says of a name counts more than GNU's own header does, whichever comes first.
+        let (mut extension, mut gnu) = (Extension::default(), Extension::default());
         let mut at = first;
         loop {
             let Some(block) = self.block(at)? else {
@@ -264,13 +283,17 @@ impl Survey<'_> {
             };
             if block == [0; BLOCK] {
                 // A global header may stand alone, as where nothing was archived.
-                if extension == Extension::default() {
+                if extension == Extension::default() && gnu == Extension::default() {
                     self.end = at;
                     return Ok(None);
                 }
                 return Err(Fault::corrupt("a header's extension stands before the end mark").at(first));
             }
             let header = Header::parse(&block).map_err(|fault| fault.at(at))?;
+            if matches!(header.purpose, Purpose::Member(_) | Purpose::Sparse) {
+                extension.name = extension.name.or(gnu.name.take());
+                extension.link = extension.link.or(gnu.link.take());
+            }
             match header.purpose {
                 Purpose::Member(kind) => return self.take(&header, kind, extension, first, at, limits).map(Some),
                 Purpose::Sparse => {
@@ -303,10 +326,11 @@ impl Survey<'_> {
                     }
                 }
                 Purpose::Continued => return Err(other_volume().at(first).in_member(&header.name)),
-                Purpose::LongName => extension.name = Some(text(&self.extension(&header, at)?).to_vec()),
-                Purpose::LongLink => extension.link = Some(text(&self.extension(&header, at)?).to_vec()),
+                Purpose::LongName => gnu.name = Some(text(&self.extension(&header, at)?).to_vec()),
+                Purpose::LongLink => gnu.link = Some(text(&self.extension(&header, at)?).to_vec()),
                 Purpose::Label => {
-                    (first, extension) = (after(at, header.size)?, Extension::default());
+                    first = after(at, header.size)?;
+                    (extension, gnu) = Default::default();
                 }
             }
             at = after(at, header.size)?;
@@ -342,8 +366,10 @@ impl Survey<'_> {
         // The other name is for readers who know no sparse files.
         let sparse_name = extension.sparse.as_mut().and_then(|sparse| sparse.name.take());
         let mut name = sparse_name.or(extension.name).unwrap_or_else(|| header.name.clone());
-        // Before ustar a folder was told by the slash alone. A longer name than the header's may have been cut behind one.
-        let is_folder = kind == MemberKind::File && extension.sparse.is_none() && name.ends_with(b"/");
+        let stated = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
+        // Before ustar a folder was told by the slash alone. A longer name than the header's may have been cut behind one. What
+        // has bytes would lose them as a folder.
+        let is_folder = kind == MemberKind::File && stated == 0 && extension.sparse.is_none() && name.ends_with(b"/");
         let kind = if is_folder { MemberKind::Directory } else { kind };
         if kind == MemberKind::Directory && !name.ends_with(b"/") {
             name.push(b'/');
@@ -353,8 +379,7 @@ impl Survey<'_> {
         let has_bytes = link_size > 0 && self.link_has_bytes(at, link_size)?;
         // With all that a file has, it is one.
         let kind = if has_bytes { MemberKind::File } else { kind };
-        let packed = if header.has_data { extension.size.unwrap_or(header.size) } else { 0 };
-        let packed = if has_bytes { link_size } else { packed };
+        let packed = if has_bytes { link_size } else { stated };
         let refused = |fault: Fault| fault.at(first).in_member(&name);
         if name.is_empty() || name.len() > NAME_BYTES || link.len() > NAME_BYTES {
             return Err(refused(Fault::corrupt("its name, or its link's, has no byte or more than 65,535")));
@@ -370,7 +395,7 @@ impl Survey<'_> {
         let size = sparse.as_ref().map_or(packed, Map::size);
         self.total = self.total.saturating_add(size);
         limits.check_total(self.total).map_err(refused)?;
-        self.held += (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
+        self.held += MEMBER_BYTES + (name.len() + link.len()) as u64 + sparse.as_ref().map_or(0, Map::bytes);
         limits.check_table(self.held, self.packed).map_err(refused)?;
         self.make_room(name.len() + link.len()).map_err(refused)?;
         let mtime_of_all = self.mtime_of_all.filter(|_| !extension.own_mtime);

@@ -105,6 +105,13 @@ impl End {
         fallback
     }
 
+    /// Where the last signature behind the end record at `at` stands, with bytes enough for a record: readers that look at no
+    /// more take it for the end, as in a comment.
+    pub fn rival(tail: &[u8], at: usize) -> Option<usize> {
+        let last = tail.len().checked_sub(END_LENGTH)?;
+        (at + 1..=last).rev().find(|&rival| tail[rival..].starts_with(&END))
+    }
+
     /// Whether a field is full, so that the zip64 record has the value.
     pub fn is_full(&self) -> bool {
         self.count == u64::from(FULL_16) || self.length == u64::from(FULL_32) || self.offset == u64::from(FULL_32)
@@ -247,10 +254,11 @@ impl<'a> Record<'a> {
             return MemberKind::Directory;
         }
         match self.mode().map(|mode| mode & 0o170_000) {
-            Some(0o040_000) => MemberKind::Directory,
+            // One that has bytes would lose them; unzip and Python tell a folder by its slash alone.
+            Some(0o040_000) if self.size == 0 => MemberKind::Directory,
             Some(0o120_000) => MemberKind::Link,
             // What zip has read from a pipe, standard input among them, bears the pipe's kind.
-            Some(0o100_000 | 0o010_000 | 0) => MemberKind::File,
+            Some(0o100_000 | 0o010_000 | 0o040_000 | 0) => MemberKind::File,
             Some(_) => MemberKind::Special,
             None if self.attributes & DOS_DIRECTORY != 0 && self.size == 0 => MemberKind::Directory,
             None => MemberKind::File,
@@ -340,14 +348,19 @@ impl<'a> LocalHeader<'a> {
     }
 }
 
-/// CRC and sizes behind the data of a member whose writer did not know them before; and the descriptor's length.
-pub(super) fn descriptor(bytes: &[u8], zip64: bool) -> Option<((u32, u64, u64), usize)> {
-    let signed = bytes.starts_with(&DESCRIPTOR);
-    let mut fields = Fields(&bytes[if signed { 4 } else { 0 }..]);
-    let crc = fields.u32()?;
-    let (packed, size) =
-        if zip64 { (fields.u64()?, fields.u64()?) } else { (fields.u32()?.into(), fields.u32()?.into()) };
-    Some(((crc, packed, size), bytes.len() - fields.0.len()))
+/// The length of the descriptor with this CRC and these sizes, packed and not, that stands behind a member's data; `zip64`
+/// where its sizes should have eight bytes.
+///
+/// Writers disagree on when they have, and leave the signature out, which a CRC may look like: what fits is right.
+pub(super) fn descriptor(bytes: &[u8], expected: (u32, u64, u64), zip64: bool) -> Option<usize> {
+    let fits = |wide: bool, signature: &[u8]| {
+        let mut fields = Fields(bytes.strip_prefix(signature)?);
+        let crc = fields.u32()?;
+        let (packed, size) =
+            if wide { (fields.u64()?, fields.u64()?) } else { (fields.u32()?.into(), fields.u32()?.into()) };
+        ((crc, packed, size) == expected).then(|| bytes.len() - fields.0.len())
+    };
+    [zip64, !zip64].into_iter().find_map(|wide| fits(wide, &DESCRIPTOR).or_else(|| fits(wide, b"")))
 }
 
 /// The content of the extra field `id`. What is malformed is passed over, as writers pad with zeros.

@@ -41,6 +41,8 @@ pub(crate) struct Zip {
     pub shift: u64,
     /// Where the end record ends; what follows is not the archive's.
     pub end: u64,
+    /// Where something stands behind the end record that other readers may take for it.
+    pub rival_end: Option<u64>,
     /// Bytes between the directory and the records of its end.
     pub hidden: u64,
     pub limits: Limits,
@@ -258,12 +260,8 @@ impl Zip {
         let count = source.read_at(&mut behind, end)?;
         let expected = (member.crc.unwrap_or(0), member.packed, member.size);
         let wide = header.zip64 || member.packed > u64::from(u32::MAX) || member.size > u64::from(u32::MAX);
-        // Writers disagree on when sizes take eight bytes; what fits is right.
-        let found = [wide, !wide]
-            .into_iter()
-            .find_map(|wide| layout::descriptor(&behind[..count], wide).filter(|(found, _)| *found == expected));
-        match found {
-            Some((_, length)) => Ok(end + length as u64),
+        match layout::descriptor(&behind[..count], expected, wide) {
+            Some(length) => Ok(end + length as u64),
             None => Err(Fault::corrupt("the descriptor behind its data contradicts the directory").at(end)),
         }
     }

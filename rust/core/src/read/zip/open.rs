@@ -30,6 +30,8 @@ struct Found {
     end_at: u64,
     /// Bytes between the zip64 end record and its locator.
     between: u64,
+    /// Where something stands behind the end record, in the file, that others may take for it.
+    rival_end: Option<u64>,
     zip64: bool,
 }
 
@@ -54,6 +56,7 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
     };
     let comment = usize::from(u16::from_le_bytes([tail[at + END_LENGTH - 2], tail[at + END_LENGTH - 1]]));
     let archive_end = tail_start + (at + END_LENGTH + comment) as u64;
+    let rival_end = End::rival(&tail, at).map(|rival| tail_start + rival as u64);
     let mut directory_end = tail_start + at as u64;
     let (mut between, mut zip64) = (0, false);
     if let Some(locator_at) = at.checked_sub(LOCATOR_LENGTH)
@@ -83,7 +86,7 @@ fn find_directory(source: &dyn Source) -> Result<Found, Fault> {
     let directory = directory_end.checked_sub(end.length).ok_or_else(|| {
         Fault::corrupt(format!("the directory claims {} bytes, and the file has fewer", end.length)).at(directory_end)
     })?;
-    Ok(Found { end, directory, directory_end, archive_end, end_at: directory_end, between, zip64 })
+    Ok(Found { end, directory, directory_end, archive_end, end_at: directory_end, between, rival_end, zip64 })
 }
 
 fn multi_disk() -> Fault {
@@ -140,7 +143,7 @@ impl Zip {
     pub fn open(source: &dyn Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Fault> {
         let mut found = find_directory(source)?;
         let shift = place(source, &mut found)?;
-        let Found { end, directory, directory_end, archive_end, end_at, between, zip64 } = found;
+        let Found { end, directory, directory_end, archive_end, end_at, between, rival_end, zip64 } = found;
         let spans = Spans::new(shift, directory);
         let mut survey = Survey { indexing: Indexing::new(), places: Vec::new(), files: 0, total: 0, spans };
         if end.length > 0 {
@@ -171,6 +174,7 @@ impl Zip {
             directory_end,
             shift,
             end,
+            rival_end,
             hidden,
             limits,
             files,
@@ -178,15 +182,18 @@ impl Zip {
             members,
             extra_seen,
         };
-        zip.find_superseded(source)?;
+        zip.find_superseded(source, cancel)?;
         Ok(zip)
     }
 }
 
 impl Zip {
     /// Only names whose hashes agree are read, which in an honest archive are next to none.
-    fn find_superseded(&mut self, source: &dyn Source) -> Result<(), Fault> {
-        let named = |number| self.member(source, number, 0);
+    fn find_superseded(&mut self, source: &dyn Source, cancel: &CancelToken) -> Result<(), Fault> {
+        let named = |number| {
+            let member = self.member(source, number, 0);
+            if cancel.is_cancelled() { Err(Fault::cancelled()) } else { member }
+        };
         let superseded = self.index.superseded(|a, b| Ok(named(a)?.name == named(b)?.name))?;
         let mut files = 0;
         for &number in &superseded {
