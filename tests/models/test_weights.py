@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 import vhpack
@@ -114,9 +115,9 @@ class TestStoring:
         assert [version.n for version in model.versions()] == [1, 2, 3]
 
     def test_a_version_of_every_iteration_stays(self, model: vhpack.OutputModel, task: vhpack.Task) -> None:
-        for iteration in (1, 5, 9):
+        for iteration in (1, np.int64(5), 9):
             task.set_iteration(iteration)
-            model.update_weights(write("a.bin", bytes([iteration])))
+            model.update_weights(write("a.bin", bytes([int(iteration)])))
         assert task.get_last_iteration() == 9
         model.update_weights(write("a.bin", b"zero"), iteration=0)
         vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
