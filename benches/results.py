@@ -31,7 +31,9 @@ def inside(phase: str) -> Measure:
     return lambda outcome: outcome.phases.get(phase, math.nan)
 
 
-removal, opening, reading, step, registering, resolving = map(inside, ("remove", "open", "read", "step", "register", "resolve"))
+removal, opening, reading, step, registering, resolving, calling = map(
+    inside, ("remove", "open", "read", "step", "register", "resolve", "call")
+)
 
 
 def peak_growth(outcome: Outcome) -> float:
@@ -279,10 +281,12 @@ def directories(results: Results) -> list[Target]:
 
 def models(results: Results) -> list[Target]:
     package = results.ratio("package", ("update_weights_package", wall), ("vhpack compress", wall))
+    called = results.ratio("package", ("update_weights_package", calling), ("vhpack compress", wall))
     peak = results.values("package", "update_weights_package", memory)
     used = max(peak) / MIB if peak else None
     return [
-        Target("package", "time ≤ 1.2 x `vhpack compress` of the same tree", 1.2, package),
+        Target("package", "time of the call ≤ 1.2 x `vhpack compress` of the same tree", 1.2, called),
+        Target("package", "time until it is stored, read again for SHA-256, ≤ 1.2 x the same", 1.2, package),
         Target("package", "memory ≤ 500 MB", 500, used, "{:.0f} MB"),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from typing import TYPE_CHECKING
 
@@ -50,14 +51,18 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def checked_iteration(iteration: object) -> int:
-    """Return an iteration.
+    """Return an iteration; numpy's whole numbers are some, too.
 
     Raises:
         OptionError: it is no whole number from 0 on.
     """
-    if not isinstance(iteration, int) or isinstance(iteration, bool) or not 0 <= iteration < _MOST:
+    try:
+        number = -1 if isinstance(iteration, bool) else operator.index(iteration)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < _MOST:
         raise OptionError(f"iteration is {iteration!r}; it must be a whole number from 0 on")
-    return iteration
+    return number
 
 
 def checked_name(name: object, what: str = "name") -> str:

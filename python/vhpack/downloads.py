@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -129,6 +129,12 @@ class Downloads:
         wanted = order.wanted
         entry = Entry(root, wanted.url)
         source = wanted.source or wanted.url
+        if wanted.is_datum:
+            try:
+                source = stores.as_read(source, env.of_clouds().get("AZURE_STORAGE_ACCOUNT_NAME", ""))
+            except RefusedError as error:
+                raise DownloadError(None, f"cannot download {wanted.shown} from {source}: {error}", wanted.shown) from None
+            wanted = replace(wanted, source=source)
         client = self._client(wanted, source)
         download = Download(wanted, entry, client, self._stop, saw, force)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vhpack.registry.records import Datum, ModelVersion
 
 _LISTING = ".listing.json"
+_STAGED = ".staged-"
 
 
 def fetched(version: ModelVersion, *, force: bool = False) -> str:
@@ -64,14 +66,17 @@ def unpacked(version: ModelVersion, *, force: bool = False) -> str:
             if _is_intact(chosen):
                 return chosen
             number += 1
-        staged = f"{folder}/.staged-{secrets.token_hex(8)}"
+        # Nobody else is at it here: what lies there, one that was killed has left.
+        for left in glob.glob(f"{glob.escape(folder)}/{_STAGED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staged = f"{folder}/{_STAGED}{secrets.token_hex(8)}"
         try:
             with archive.open(path) as found:
                 packages.refuse_unpacked(found.extract(staged))
             os.makedirs(staged, exist_ok=True)
             _write_listing(chosen, _listing(staged))
             os.rename(staged, chosen)
-        except PackError as error:
+        except (PackError, OSError) as error:
             raise ModelError(f"version {version.n} cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)

@@ -114,13 +114,16 @@ class Spool:
                         shutil.rmtree(folder, ignore_errors=True)
                 continue
             with self._mutex:
-                if folder == self._own or folder in self._held or not self._take(folder):
+                # One that is held has what this process goes on with, and maybe more, of which no row speaks.
+                goes_on = folder in self._held
+                if folder == self._own or not self._take(folder):
                     continue
                 for inner in _listed(folder):
                     there = {f"{folder}/{inner}/{each}" for each in _listed(f"{folder}/{inner}")}
                     if inner != _LOCK and not there & set(needed):
                         shutil.rmtree(f"{folder}/{inner}", ignore_errors=True)
-                self._leave(folder)
+                if not goes_on or _listed(folder) == [_LOCK]:
+                    self._leave(folder)
 
     def _made(self) -> str:
         """Make this process's folder: under another name until it is locked, so that nobody ever takes it for abandoned."""

@@ -88,6 +88,29 @@ def is_store(url: str) -> bool:
     return url.partition("://")[0].lower() in SCHEMES
 
 
+def as_read(sent: str, account: str) -> str:
+    """Return the URL by which what was sent to one is read: those of Azure are without the account when they are sent to.
+
+    Args:
+        sent: What an upload went to.
+        account: The storage account that the environment names, or nothing.
+
+    Raises:
+        RefusedError: an account is needed, and none is named.
+
+    Example:
+        >>> from vhpack.stores import as_read
+        >>> as_read("azure://models/a.bin", "mine"), as_read("s3://models/a.bin", "")
+        ('azure://mine/models/a.bin', 's3://models/a.bin')
+    """
+    scheme, _, rest = sent.partition("://")
+    if scheme.lower() not in ("azure", "az"):
+        return sent
+    if not account:
+        raise RefusedError("its storage account is not known; set AZURE_STORAGE_ACCOUNT_NAME")
+    return f"azure://{rest}" if rest.startswith(f"{account}/") else f"azure://{account}/{rest}"
+
+
 def has_wildcards(url: str) -> bool:
     """Return whether `url` may mean several objects."""
     return is_store(url) and bool(_WILDCARDS.search(url))

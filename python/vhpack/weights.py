@@ -42,14 +42,21 @@ def refuse_own(sources: Sequence[str], destination: str | None = None) -> None:
     inner = [paths.spool_path(), *([] if place is None else [place.store])]
     own = [*inner, registrar.file(), None if destination is None else stored.local_path(destination)]
     kept = [(path, os.path.realpath(path)) for path in own if path is not None]
+    folders: dict[str, str] = {}
     for source in sources:
-        real = os.path.realpath(source)
+        if len(sources) == 1:
+            real = os.path.realpath(source)
+        else:  # of many files, each folder is looked up once
+            folder, name = os.path.split(source)
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            real = os.path.join(folders[folder], name)
         for path, itself in kept:
             if _is_below(itself, real):
                 what = "is" if itself == real else f"has {path} in it,"
                 raise OptionError(f"{source} {what} where models are kept; name a folder that has only the model's files")
-        for path in inner:
-            if _is_below(real, os.path.realpath(path)):
+        for path, itself in kept[: len(inner)]:
+            if _is_below(real, itself):
                 raise OptionError(f"{source} lies in {path}, where models are kept; get_weights() gives a copy of its own")
 
 

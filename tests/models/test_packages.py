@@ -400,9 +400,11 @@ class TestReading:
         model.update_weights_package(weights_path="tree", async_enable=False)
         folder = Path(str(model.get_weights_package(return_path=True)))
         assert model.get_weights_package(return_path=True) == str(folder)
+        (folder.parent / ".staged-0").mkdir()  # of one that was killed
         (folder / "config.json").write_bytes(b"mine")
         again = Path(str(model.get_weights_package(return_path=True)))
         assert (again / "config.json").read_bytes() == prose(20_000)
+        assert not (folder.parent / ".staged-0").exists()
         assert (folder / "config.json").read_bytes() == b"mine", "what somebody has written is not removed"
 
 

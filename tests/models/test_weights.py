@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 import vhpack
@@ -19,6 +21,7 @@ from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
 from tests.upload.proxy import Fault, Proxy
+from tests.upload.servers import Server
 from vhpack import cloning, outbox, registrar, resuming, storing
 from vhpack.errors import ModelError, SourceNotFoundError, SpecialFileError, UploadError
 from vhpack.registry import models, schema
@@ -112,9 +115,9 @@ class TestStoring:
         assert [version.n for version in model.versions()] == [1, 2, 3]
 
     def test_a_version_of_every_iteration_stays(self, model: vhpack.OutputModel, task: vhpack.Task) -> None:
-        for iteration in (1, 5, 9):
+        for iteration in (1, np.int64(5), 9):
             task.set_iteration(iteration)
-            model.update_weights(write("a.bin", bytes([iteration])))
+            model.update_weights(write("a.bin", bytes([int(iteration)])))
         assert task.get_last_iteration() == 9
         model.update_weights(write("a.bin", b"zero"), iteration=0)
         vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
@@ -455,6 +458,22 @@ def test_what_another_registry_waits_for_stays_in_the_spool(model: vhpack.Output
     assert left_in_spool() == []
 
 
+def test_a_snapshot_that_was_made_and_not_noted_any_more_goes_with_the_others(model: vhpack.OutputModel, slow: Proxy) -> None:
+    """The process was killed between the two, and others of its versions are gone on with."""
+    failing(slow)
+    model.update_weights(write("a.bin"))
+    vhpack.OutputModel.wait_for_uploads()
+    outbox.own().uploads.clear()
+    storing.keeper().spool.snapshot(str(write("b.bin").absolute()), "b.bin")
+    assert len(left_in_spool()) == 2
+    storing.keeper().spool.close()  # as the end of the process that has it would
+    slow.faults.clear()
+    ended = subprocess.run([VHPACK, "model", "resume"], env=environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "1 version stored\n")
+    assert left_in_spool() == []
+    assert Path("b.bin").exists()
+
+
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:
     failing(slow)
     model.update_weights(write("a.bin"))
@@ -465,3 +484,23 @@ def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.
     assert resuming.resume() == 0
     assert vhpack.OutputModel.uploads()[0].state == "failed"
     assert Path("a.bin").exists()
+
+
+def test_weights_at_azure_are_read_and_stay(
+    model: vhpack.OutputModel, servers: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their URIs are without the account, which those of inputs have."""
+    server = servers("azure")
+    server.new_bucket()
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    for content in (b"one", b"two"):
+        model.update_weights(write("a.bin", content), upload_uri=server.uri("models"), async_enable=False)
+    assert str(model.url).startswith(server.uri("models"))
+    assert [Path(str(model.get_weights(version=n, raise_on_error=True))).read_bytes() for n in (1, 2)] == [b"one", b"two"]
+    with pytest.warns(vhpack.JobWarning, match="version 1 stays: nothing is removed at azure://"):
+        assert model.prune(keep=1) == []
+    assert len(server.names()) == 2
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    with pytest.raises(ModelError, match="set AZURE_STORAGE_ACCOUNT_NAME"):
+        model.get_weights(force_download=True, raise_on_error=True)

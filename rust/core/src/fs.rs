@@ -10,7 +10,6 @@ mod writers;
 
 use std::ffi::OsStr;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -21,14 +20,11 @@ pub(crate) use modes::{set_file_mode, set_mode, set_mode_of};
 pub(crate) use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags};
 pub(crate) use rustix::fs::Stat;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 pub(crate) use system::{clone, exchange, most_open, sync_system};
 pub(crate) use tick::{fstat_at_rest, second};
-pub(crate) use tree::create_over;
+pub(crate) use tree::{create_over, list};
 pub(crate) use writers::has_writers;
-
-/// Room for one `getdents64` call; 128 KiB holds some 4,000 names, and more gained nothing.
-const LISTING_BYTES: usize = 128 << 10;
 
 /// Longest path that is handed to the kernel whole; `PATH_MAX` counts the final NUL.
 const PATH_MAX: usize = 4095;
@@ -560,28 +556,4 @@ pub(crate) fn rename_new(directory: impl AsFd, from: &[u8], to: &[u8]) -> io::Re
 
 pub(crate) fn unlink(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?)
-}
-
-/// Call `each` with every name in the directory but `.` and `..`, in the order of the file system.
-pub(crate) fn list(directory: impl AsFd, mut each: impl FnMut(&[u8], Kind) -> io::Result<()>) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(LISTING_BYTES);
-    let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
-    let mut entries = RawDir::new(directory.as_fd(), spare);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
-        let kind = match Kind::of_type(entry.file_type()) {
-            Some(kind) => kind,
-            None => match lstat_at(&directory, name) {
-                Ok(stat) => Kind::of(&stat),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            },
-        };
-        each(name, kind)?;
-    }
-    Ok(())
 }
