@@ -99,19 +99,22 @@ def test_the_manifest_has_what_the_files_are_when_they_are_committed(work: Path,
     with vhpack.OutputDir(work / "curves") as out:
         for number in range(others):
             out.write_bytes(f"more/{number}*[?]", b"%d" % number)
-        for name in ("longer", "later", "odd\udcff", "a*.txt"):
+        for name in ("longer", "later", "tick", "odd\udcff", "a*.txt"):
             out.write_bytes(name, b"one")
         Path(out.path("longer")).write_bytes(b"three")
         later = Path(out.path("later"))
         later.write_bytes(b"two")
         os.utime(later, (10**9, 10**9))
+        before = os.stat(tick := out.path("tick")).st_mtime_ns
+        Path(tick).write_bytes(b"two")
+        os.utime(tick, ns=(before, before))  # as in one tick of a clock that counts in milliseconds
         out.write_bytes("view", memoryview(b"view"))
         out.write_bytes("large", b"l" * (1 << 20) + b"l")
         Path(out.path(".hidden.metadata.json")).write_bytes(b"{}")
         Path(out.path("a[b].txt")).write_bytes(b"four")
     read = dict(vhpack.read_outputs(work / "curves", verify=True))
-    assert len(read) == others + 8
-    assert (read["longer"], read["later"], read["a[b].txt"]) == (b"three", b"two", b"four")
+    assert len(read) == others + 9
+    assert (read["longer"], read["later"], read["tick"], read["a[b].txt"]) == (b"three", b"two", b"two", b"four")
 
 
 def test_the_manifest_holds_wherever_the_tree_is_moved(work: Path) -> None:
