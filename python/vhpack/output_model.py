@@ -325,12 +325,18 @@ class OutputModel(Described):
 
         Raises:
             ModelError: nothing of it is stored, or another process is at a version of it.
-            UploadError: a version could not be stored.
+            UploadError: a version could not be stored; or one behind the current one had failed before, and nobody was told so.
         """
         for job in storing.under_way(self._id):
             job.done.wait()
             if job.error is not None:
                 job.heard()
+                raise job.error
+        current = self._record().current
+        for job in storing.untold(self._id):
+            if current is None or job.version.n > current.n:
+                job.heard()
+                assert job.error is not None  # noqa: S101 - which is how they are told
                 raise job.error
         if self._draft is not None:
             raise ModelError(

@@ -220,6 +220,13 @@ def under_way(model: str | None = None) -> list[Job]:
         return [job for job in _keeper.jobs if model in (None, job.version.model)]
 
 
+def untold(model: str) -> list[Job]:
+    """Return versions of a model that have failed in this process, and of which nobody was told so yet."""
+    if _keeper is None or _keeper.process != os.getpid():
+        return []
+    return [job for job in _keeper.untold() if job.version.model == model]
+
+
 def store_file(order: Order, path: str, *, remove: bool, package: bool = False) -> Job:
     """Send a file as it is now; it stays where it is until the version is stored, and longer unless it is to be removed."""
     registry, mine = registrar.opened(), keeper()

@@ -21,6 +21,7 @@ from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
 from tests.upload.proxy import Fault, Proxy
+from tests.upload.sending import until
 from tests.upload.servers import Server
 from vhpack import cloning, outbox, registrar, resuming, storing
 from vhpack.errors import ModelError, SourceNotFoundError, SpecialFileError, UploadError
@@ -281,6 +282,22 @@ class TestLater:
         uri = model.update_weights(write("a.bin"))
         model.publish()
         assert (model.published, model.url) == (True, uri)
+
+    def test_publishing_says_what_has_failed_meanwhile_and_publishes_no_earlier_one(
+        self, model: vhpack.OutputModel, slow: Proxy
+    ) -> None:
+        model.update_weights(write("a.bin"), async_enable=False)
+        failing(slow)
+        uri = model.update_weights(write("b.bin", b"best"))
+        until(lambda: not storing.under_way())
+        with pytest.raises(UploadError, match="AccessDenied"):
+            model.publish()
+        assert not model.published
+        slow.faults.clear()
+        assert vhpack.OutputModel.resume_uploads() == 1
+        model.publish()
+        assert (model.published, model.url) == (True, uri)
+        outbox.own().uploads.clear()
 
     def test_another_process_cannot_publish_what_is_on_its_way(self, model: vhpack.OutputModel, slow: Proxy) -> None:
         slow.faults.append(Fault("^PUT ", "delay", 600))
