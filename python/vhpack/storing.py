@@ -360,9 +360,7 @@ def say_remarks() -> None:
 
 def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> None:
     """Begin the upload of what is in the spool, but for what another process had begun, and goes on."""
-    path = stored.local_path(job.version.url)
-    if path is not None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+    stored.make_folder_of(job.version.url)
     known = {upload.uri: upload for upload in adopted if upload.state not in ("failed", "cancelled")}
     ends = ("", MANIFEST) if job.package else ("",)
     job.uploads += [known[job.version.url + end] for end in ends if job.version.url + end in known]
@@ -377,7 +375,7 @@ def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> 
 def _pack(job: Job, contents: Contents, destination: Destination) -> PackReport:
     here, sources, target = stored.local_path(job.version.url), contents.encoded(), os.fsencode(job.content)
     if here is not None:
-        os.makedirs(os.path.dirname(here), exist_ok=True)
+        stored.make_folder_of(job.version.url)
         report = pack(sources, b"", target, contents.settings)
         packages.refuse_left_out(report.skipped)
         return report

@@ -491,6 +491,27 @@ def test_a_snapshot_that_was_made_and_not_noted_any_more_goes_with_the_others(mo
     assert Path("b.bin").exists()
 
 
+def test_what_cannot_be_sent_again_keeps_no_other_from_it(model: vhpack.OutputModel, task: vhpack.Task) -> None:
+    """One destination is a disk that is not mounted any more, one is a file by now; the third one is there again."""
+    for n, name in enumerate(("gone", "file", "there"), 1):
+        Path(name, task.folder, model.id, str(n), "a.bin").mkdir(parents=True)  # where the file would go
+        model.update_weights(write("a.bin", name.encode()), upload_uri=name)
+    vhpack.OutputModel.wait_for_uploads()
+    assert len(vhpack.OutputModel.uploads("failed")) == 3
+    outbox.own().uploads.clear()
+    for name in ("gone", "file", "there"):
+        shutil.rmtree(name)
+    Path("there").mkdir()
+    write("file")
+    storing.keeper().spool.close()  # as the end of the process that has it would
+    ended = subprocess.run([VHPACK, "model", "resume"], env=environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, "1 version stored")
+    assert [version.state for version in model.versions()] == ["failed", "failed", "stored"]
+    assert not Path("gone").exists(), "what is written there is on another disk"
+    assert sorted(Path(path).read_bytes() for path in left_in_spool()) == [b"file", b"gone"]
+    assert Path("a.bin").exists() is False, "that was the content of the third"
+
+
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:
     failing(slow)
     model.update_weights(write("a.bin"))
