@@ -197,8 +197,8 @@ class OutputModel(Described):
                 named after it.
             upload_uri: The folder to send to, as a URI or as a path, instead of the model's.
             target_filename: The last part of the URI; by default the file's name.
-            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content, and is not itself
-                what is stored somewhere else, as what `register_uri` has named is.
+            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content, is not itself
+                what is stored somewhere else, as what `register_uri` has named is, and is not still being sent by `live_upload`.
             register_uri: The URI, or a path of this machine, of weights that are stored already: they are named, not sent.
             iteration: What the version is of; by default what `task.set_iteration` has said.
             update_comment: Have the model's comment say so, when it is stored.

@@ -438,11 +438,11 @@ def _remove(registry: Registry, key: int, found: Originals, content: str, digest
     # What another version still waits to be made of is that one's, which may not want it to be removed.
     if any(job.key != key and job.source == found.path for job in under_way()):
         return []
-    kept = _kept_at(registry, found.path)
+    kept = _kept_at(registry, found.path) | {os.path.realpath(upload.path) for upload in outbox.own().unfinished()}
     if os.path.exists(content + MANIFEST):
         return originals.remove_files(found, *packages.digests(content), kept)
     if os.path.realpath(found.path) in kept:
-        return [f"{found.path} stays: it is stored there"]
+        return [f"{found.path} stays: {originals.NEEDED}"]
     stays = originals.remove_file(found.path, digest)
     return [] if stays is None else [stays]
 
