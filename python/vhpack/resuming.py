@@ -41,10 +41,11 @@ def resume() -> int:
     from vhpack.registry import models
 
     mine, begun = storing.keeper(), 0
+    busy = mine.places()
     with registry.reading() as connection:
         left = models.unfinished(connection, registry.project(connection))
-    busy = {job.key for job in storing.under_way()}
-    left = [each for each in left if each.key not in busy and each.snapshot is not None]
+    busy |= mine.places()  # what has begun meanwhile, and what has ended
+    left = [each for each in left if each.snapshot is not None and each.snapshot not in busy]
     ours = [each for each in left if mine.spool.takes(str(each.snapshot))]
     adopted = _adopted({str(each.snapshot) for each in ours})
     for each in left:

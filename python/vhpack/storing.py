@@ -36,7 +36,7 @@ from vhpack.registry.records import Output
 from vhpack.stored import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vhpack._engine import PackReport
     from vhpack.errors import UploadError
@@ -111,6 +111,7 @@ class Keeper:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.jobs: list[Job] = []
+        self._begun: set[str] = set()
         self.failed: list[Job] = []
         """Those whose error nobody was told yet."""
         self.remarks: list[str] = []
@@ -132,6 +133,22 @@ class Keeper:
                 self._thread = threading.Thread(target=self._see_to_all, name="vhpack-models", daemon=True)
                 self._thread.start()
             self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def beginning(self, place: str) -> Iterator[None]:
+        """Have others of this process leave a version alone whose row is there, and that is no job yet, by its place."""
+        with self.lock:
+            self._begun.add(place)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._begun.discard(place)
+
+    def places(self) -> set[str]:
+        """Return the places of the versions that this process is at."""
+        with self.lock:
+            return {job.place for job in self.jobs} | self._begun
 
     def untold(self) -> list[Job]:
         """Return what has failed, and of which nobody was told so yet."""
@@ -197,7 +214,7 @@ def keeper() -> Keeper:
     global _keeper  # noqa: PLW0603 - one for each process
     with _making:
         known = None if _keeper is None or _keeper.process != os.getpid() else _keeper
-        if known is not None and not known.jobs and known.spool.root != _spool_root():
+        if known is not None and not known.places() and known.spool.root != _spool_root():
             known.spool.close()  # of a run that has ended
             known = None
         _keeper = known or Keeper()
@@ -234,37 +251,38 @@ def store_file(order: Order, path: str, *, remove: bool, package: bool = False) 
 
     made = mine.spool.snapshot(path, order.name, order.snapshot)
     sources = Originals(path).text() if remove else None
-    try:
-        files = packages.count(made) if package else None
-        begun = models.Begun(
-            kind="package" if package else "file",
-            state="uploading",
-            name=order.name,
-            place=_placed(order),
-            iteration=order.iteration,
-            size=os.stat(made).st_size,
-            snapshot=made,
-            sources=sources,
-            remark=order.remark,
-        )
+    with mine.beginning(made):
+        try:
+            files = packages.count(made) if package else None
+            begun = models.Begun(
+                kind="package" if package else "file",
+                state="uploading",
+                name=order.name,
+                place=_placed(order),
+                iteration=order.iteration,
+                size=os.stat(made).st_size,
+                snapshot=made,
+                sources=sources,
+                remark=order.remark,
+            )
 
-        def work(connection: Connection, project: int) -> tuple[int, ModelVersion]:
-            key, version = models.begin(connection, project, order.model, begun)
-            if files is not None:
-                models.packed(connection, key, files=files, size=int(begun.size or 0), remark=order.remark)
-            return key, version
+            def work(connection: Connection, project: int) -> tuple[int, ModelVersion]:
+                key, version = models.begin(connection, project, order.model, begun)
+                if files is not None:
+                    models.packed(connection, key, files=files, size=int(begun.size or 0), remark=order.remark)
+                return key, version
 
-        key, version = registry.write(work)
-    except BaseException:
-        mine.spool.drop(made)
-        raise
-    job = Job(registry, key, version, order.label, made, made, False, path, sources, _facts())
-    try:
-        send(job, order.destination)
-    except BaseException as error:
-        _give_up(job, error)
-        raise
-    mine.take(job)
+            key, version = registry.write(work)
+        except BaseException:
+            mine.spool.drop(made)
+            raise
+        job = Job(registry, key, version, order.label, made, made, False, path, sources, _facts())
+        try:
+            send(job, order.destination)
+        except BaseException as error:
+            _give_up(job, error)
+            raise
+        mine.take(job)
     return job
 
 
@@ -287,27 +305,28 @@ def store_package(order: Order, contents: Contents) -> Job:
         sources=sources,
         remark=order.remark,
     )
-    try:
-        key, version = registry.write(lambda connection, project: models.begin(connection, project, order.model, begun))
-    except BaseException:
-        mine.spool.drop(made)
-        raise
-    here = stored.local_path(version.url)
-    job = Job(registry, key, version, order.label, here or made, made, True, contents.root, sources, _facts())
-    try:
-        report = _pack(job, contents, order.destination)
-        about = f"({report.files:,} files, {sizes.text(report.bytes_in)})"
-        remark = None if order.remark is None else f"{order.remark.removesuffix(' stored')} {about} stored"
+    with mine.beginning(made):
+        try:
+            key, version = registry.write(lambda connection, project: models.begin(connection, project, order.model, begun))
+        except BaseException:
+            mine.spool.drop(made)
+            raise
+        here = stored.local_path(version.url)
+        job = Job(registry, key, version, order.label, here or made, made, True, contents.root, sources, _facts())
+        try:
+            report = _pack(job, contents, order.destination)
+            about = f"({report.files:,} files, {sizes.text(report.bytes_in)})"
+            remark = None if order.remark is None else f"{order.remark.removesuffix(' stored')} {about} stored"
 
-        def work(connection: Connection, project: int) -> None:
-            del project
-            models.packed(connection, key, files=report.files, size=report.bytes_out, remark=remark)
+            def work(connection: Connection, project: int) -> None:
+                del project
+                models.packed(connection, key, files=report.files, size=report.bytes_out, remark=remark)
 
-        registry.write(work)
-    except BaseException as error:
-        _give_up(job, error)
-        raise
-    mine.take(job)
+            registry.write(work)
+        except BaseException as error:
+            _give_up(job, error)
+            raise
+        mine.take(job)
     return job
 
 
