@@ -126,6 +126,31 @@ class TestRegistriesThatLie:
         assert Path("1/thesis.tex").exists()
         assert left_in_spool() == []
 
+    def test_links_in_the_spool_neither_send_nor_remove_what_they_lead_to(
+        self, model: vhpack.OutputModel, slow: Proxy, ground: Path
+    ) -> None:
+        failing(slow)
+        model.update_weights(write("a.bin"))
+        vhpack.OutputModel.wait_for_uploads()
+        outbox.own().uploads.clear()
+        slow.faults.clear()
+        (left,) = map(Path, left_in_spool())
+        (ground / "home/keys").mkdir(parents=True)
+        for name in ("home/lock", f"home/keys/{left.name}"):
+            write(name)
+        left.unlink()
+        left.symlink_to(ground / "home/keys" / left.name)
+        assert vhpack.OutputModel.resume_uploads() == 0
+        left.unlink()
+        left.parent.rmdir()
+        left.parent.symlink_to(ground / "home/keys")
+        assert vhpack.OutputModel.resume_uploads() == 0
+        for name in ("elsewhere", f"{0:08x}-{0:016x}"):
+            (left.parents[2] / name).symlink_to(ground / "home")
+        assert vhpack.OutputModel.resume_uploads() == 0
+        storing.keeper().spool.drop(str(left))
+        assert sorted(map(str, Path("home").rglob("*"))) == ["home/keys", "home/keys/a.bin", "home/lock"]
+
 
 def test_a_failure_that_cannot_even_be_noted_ends_the_wait(
     model: vhpack.OutputModel, slow: Proxy, monkeypatch: pytest.MonkeyPatch
