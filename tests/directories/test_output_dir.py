@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -426,6 +427,33 @@ def test_what_is_no_file_ends_the_commit_and_leaves_what_was_written(work: Path,
     with vhpack.OutputDir(work / "curves", resume=True) as out:
         assert out.is_done("a.txt")
     assert files_in(work / "curves") == {"a.txt": b"one"}
+
+
+@pytest.mark.parametrize("place", ["", "tree", "old", "tree/sub"])
+def test_links_in_the_place_of_the_stage_lead_to_nothing_that_is_removed(work: Path, place: str) -> None:
+    """As a repository may have them that was cloned, with a journal that fits."""
+    home = work / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("thesis")
+    seen = (home / "thesis.txt").stat()
+    stage = work / ".curves.vhpack-stage"
+    (stage / place).parent.mkdir(parents=True, exist_ok=True)
+    (stage / place).symlink_to(home)
+    name = "sub/thesis.txt" if "/" in place else "thesis.txt"
+    finished = {"id": "A", "files": [[name, seen.st_size, seen.st_mtime_ns]]}
+    lines = [{"vhpack_stage": 1, "by": "", "boot": ""}, finished, {"synced": 10_000}]
+    (stage / "journal").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    before = snapshot(home)
+    if not place:
+        with pytest.raises(vhpack.TargetExistsError, match="is a link, and what it leads to is not touched; remove it"):
+            commit(work / "curves", {"a.txt": b"one"})
+    else:
+        for resume in (True, False):
+            with vhpack.OutputDir(work / "curves", resume=resume) as out:
+                assert not out.is_done("A")
+                out.write_bytes("a.txt", b"one")
+        assert files_in(work / "curves") == {"a.txt": b"one"}
+    assert snapshot(home) == before
 
 
 def test_where_a_link_stands_the_directory_behind_it_is_replaced(work: Path) -> None:
