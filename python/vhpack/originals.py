@@ -15,6 +15,7 @@ from vhpack.errors import PackError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+NEEDED = "it is stored there, or still being sent elsewhere"
 _AT_ONCE = 2000  # files that are hashed by one call: some 0.2 MB of names
 
 
@@ -55,14 +56,14 @@ def remove_files(originals: Originals, digests: Mapping[str, str], folders: list
         originals: Where they are.
         digests: The xxh3-128 of each member.
         folders: Names of members that are folders.
-        there: Paths, without links in them, of files that are stored where they are, and stay.
+        there: Paths, without links in them, of files that are stored where they are, or sent from there, and stay.
     """
     root, why = originals.path, []
     touched = {path for folder in folders if (path := _inside(root, folder.rstrip("/"))) is not None and not os.path.islink(path)}
     for some in _pieces(list(digests)):
         paths = {path: digests[name] for name in some if (path := _inside(root, name)) is not None}
         if there:
-            why += [f"{path} stays: it is stored there" for path in paths if os.path.realpath(path) in there]
+            why += [f"{path} stays: {NEEDED}" for path in paths if os.path.realpath(path) in there]
             paths = {path: digest for path, digest in paths.items() if os.path.realpath(path) not in there}
         for path, digest in paths.items():
             _finish(path, digest)

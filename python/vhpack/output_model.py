@@ -197,8 +197,8 @@ class OutputModel(Described):
                 named after it.
             upload_uri: The folder to send to, as a URI or as a path, instead of the model's.
             target_filename: The last part of the URI; by default the file's name.
-            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content, and is not itself
-                what is stored somewhere else, as what `register_uri` has named is.
+            auto_delete_file: Remove the file once it is stored and was compared, if it still has that content, is not itself
+                what is stored somewhere else, as what `register_uri` has named is, and is not still being sent by `live_upload`.
             register_uri: The URI, or a path of this machine, of weights that are stored already: they are named, not sent.
             iteration: What the version is of; by default what `task.set_iteration` has said.
             update_comment: Have the model's comment say so, when it is stored.
@@ -325,12 +325,18 @@ class OutputModel(Described):
 
         Raises:
             ModelError: nothing of it is stored, or another process is at a version of it.
-            UploadError: a version could not be stored.
+            UploadError: a version could not be stored; or one behind the current one had failed before, and nobody was told so.
         """
         for job in storing.under_way(self._id):
             job.done.wait()
             if job.error is not None:
                 job.heard()
+                raise job.error
+        current = self._record().current
+        for job in storing.untold(self._id):
+            if current is None or job.version.n > current.n:
+                job.heard()
+                assert job.error is not None  # noqa: S101 - which is how they are told
                 raise job.error
         if self._draft is not None:
             raise ModelError(

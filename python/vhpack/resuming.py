@@ -8,8 +8,8 @@ import shutil
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from vhpack import destinations, env, gathering, registrar, storing, uploading
-from vhpack.errors import ModelError, PackOSError
+from vhpack import destinations, env, gathering, registrar, stored, storing, uploading
+from vhpack.errors import ModelError, PackOSError, UploadError
 from vhpack.originals import Originals
 from vhpack.stored import MANIFEST, local_path, remove_bytes
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from vhpack.registry.models import Unfinished
     from vhpack.registry.opening import Registry
     from vhpack.registry.records import ModelVersion
-    from vhpack.storing import Keeper
+    from vhpack.storing import Job, Keeper
     from vhpack.upload import Upload
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SILENT = timedelta(days=2)
 """Uploads give up after a day."""
+_BELOW = 6
+"""Parts of a version's URI below its destination: project, task, `models`, model, number and name."""
 
 
 def resume() -> int:
@@ -39,10 +41,11 @@ def resume() -> int:
     from vhpack.registry import models
 
     mine, begun = storing.keeper(), 0
+    busy = mine.places()
     with registry.reading() as connection:
         left = models.unfinished(connection, registry.project(connection))
-    busy = {job.key for job in storing.under_way()}
-    left = [each for each in left if each.key not in busy and each.snapshot is not None]
+    busy |= mine.places()  # what has begun meanwhile, and what has ended
+    left = [each for each in left if each.snapshot is not None and each.snapshot not in busy]
     ours = [each for each in left if mine.spool.takes(str(each.snapshot))]
     adopted = _adopted({str(each.snapshot) for each in ours})
     for each in left:
@@ -132,9 +135,19 @@ def _go_on(registry: Registry, mine: Keeper, left: Unfinished, adopted: Sequence
     job = storing.Job(registry, left.key, version, left.label, content, place, is_ours, source, left.sources, None)
     registry.write(lambda connection, _: models.again(connection, left.key))
     if not in_place:
-        folder = version.url[: -len(version.url.rpartition("/")[2])]
-        destination = destinations.chosen(folder, env.read())
-        assert destination is not None  # noqa: S101 - `to` was given
-        storing.send(job, destination, adopted)
+        try:
+            _send(job, adopted)
+        except UploadError as error:
+            # What keeps one from being sent, such as a disk that is not mounted, keeps no other.
+            job.uploads = uploading.begin([(content, error)], None)
     mine.take(job)
     return 1
+
+
+def _send(job: Job, adopted: Sequence[Upload]) -> None:
+    url = job.version.url
+    # The folder that was chosen is there, or its disk is not; what is below it, `storing` has named.
+    stored.check_writable(f"{url.rsplit('/', _BELOW)[0]}/", make=False)
+    destination = destinations.chosen(f"{url.rpartition('/')[0]}/", env.read())
+    assert destination is not None  # noqa: S101 - `to` was given
+    storing.send(job, destination, adopted)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SNAPSHOTS = ("auto", "copy")
 _LOCK = "lock"
 _NEW = ".new-"
-_PLACE = re.compile(r"/[0-9a-f]{8}/[0-9a-f]{8}-[0-9a-f]{16}/[0-9a-f]{16}/[^/]+\Z")
+_PROCESS = r"[0-9a-f]{8}-[0-9a-f]{16}"
+_PLACE = re.compile(rf"/[0-9a-f]{{8}}/{_PROCESS}/[0-9a-f]{{16}}/[^/]+\Z")
 """How the paths end that are made here: whatever a registry says, nothing else is taken, or removed, on its word."""
 _HOUR = 3600.0
 _TICK = 0.02  # seconds: within one tick of a file system's clock two contents have one time
@@ -87,7 +88,7 @@ class Spool:
         """Remove a file of the spool, and its folder with all that is there."""
         folder = os.path.dirname(path)
         theirs = os.path.dirname(folder)
-        if not _PLACE.search(path) or not os.path.isfile(f"{theirs}/{_LOCK}"):
+        if not _is_made_here(path) or not os.path.isfile(f"{theirs}/{_LOCK}"):
             return
         shutil.rmtree(folder, ignore_errors=True)
         with self._mutex:
@@ -97,7 +98,7 @@ class Spool:
     def takes(self, path: str) -> bool:
         """Return whether a file of the spool is this process's, or is so from now on, since the one that made it is gone."""
         with self._mutex:
-            return _PLACE.search(path) is not None and self._take(os.path.dirname(os.path.dirname(path)))
+            return _is_made_here(path) and self._take(os.path.dirname(os.path.dirname(path)))
 
     def is_gone(self, path: str) -> bool:
         """Return whether a file of the spool, which a process of this machine has put there, is there no longer."""
@@ -112,6 +113,8 @@ class Spool:
                 with contextlib.suppress(OSError):
                     if os.stat(folder).st_mtime < time.time() - _HOUR:
                         shutil.rmtree(folder, ignore_errors=True)
+                continue
+            if re.fullmatch(_PROCESS, name) is None or os.path.islink(folder):
                 continue
             with self._mutex:
                 # One that is held has what this process goes on with, and maybe more, of which no row speaks.
@@ -167,6 +170,14 @@ class Spool:
             for folder in list(self._held):
                 self._leave(folder)
             self._own = ""
+
+
+def _is_made_here(path: str) -> bool:
+    """Return whether a path is one that is made here, of which no part is a link: it would send, or remove, what is elsewhere."""
+    parts = [path]
+    for _ in range(3):
+        parts.append(os.path.dirname(parts[-1]))
+    return _PLACE.search(path) is not None and not any(map(os.path.islink, parts))
 
 
 def _machine() -> str:

@@ -60,6 +60,11 @@ class Stage:
     def _take(self) -> None:
         """Have the journal, and its lock."""
         while self.descriptor < 0:
+            if os.path.islink(self.path):
+                message = (
+                    f"{self.path}, where {self.target} is prepared, is a link, and what it leads to is not touched; remove it"
+                )
+                raise TargetExistsError(errno.EEXIST, message, self.path)
             os.makedirs(self.path, exist_ok=True)
             try:
                 self.descriptor = _opened(self._journal)
@@ -74,6 +79,7 @@ class Stage:
 
     def _begin(self, *, resume: bool, by: str) -> None:
         told = journal.read(self.descriptor)
+        self._remove_links(among_files=bool(told.finished))
         self._end_commit(told)
         boot = _boot()
         kept: tuple[list[Finished], list[Finished]] = [], []
@@ -86,6 +92,16 @@ class Stage:
         self.finished = {each.id: each for part in kept for each in part}
         self._write_anew(journal.head(by, boot), *kept)
         self._clear()
+
+    def _remove_links(self, *, among_files: bool) -> None:
+        """Remove links, which nobody has put here who may: what they lead to would be taken for the stage's, and removed."""
+        for place in (self.tree, self.old):
+            if os.path.islink(place):
+                os.unlink(place)
+        if among_files and os.path.isdir(self.tree):
+            for _, entry in list(trees.found(self.tree)):
+                if entry.is_symlink():
+                    os.unlink(entry.path)
 
     def _end_commit(self, told: Told) -> None:
         """After a commit that was cut off, let the directory be the one version, and the other go."""

@@ -45,6 +45,22 @@ def check_writable(uri: str, *, make: bool) -> None:
         raise errors.of_upload("bad_destination", message, error.errno, None, uri) from None
 
 
+def make_folder_of(uri: str) -> None:
+    """Make the folders that a `file://` URI has above it; stores have theirs without being asked.
+
+    Raises:
+        BadDestinationError: they cannot be made.
+    """
+    path = local_path(uri)
+    if path is None:
+        return
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        message = f"{error.filename} cannot be made: {error.strerror}; name another destination"
+        raise errors.of_upload("bad_destination", message, error.errno, None, uri) from None
+
+
 def is_removable(uri: str) -> bool:
     """Return whether what is at a URI can be removed from here."""
     return uri.partition("://")[0].lower() in ("file", "s3", "gs")

@@ -36,7 +36,7 @@ from vhpack.registry.records import Output
 from vhpack.stored import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vhpack._engine import PackReport
     from vhpack.errors import UploadError
@@ -111,6 +111,7 @@ class Keeper:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.jobs: list[Job] = []
+        self._begun: set[str] = set()
         self.failed: list[Job] = []
         """Those whose error nobody was told yet."""
         self.remarks: list[str] = []
@@ -132,6 +133,22 @@ class Keeper:
                 self._thread = threading.Thread(target=self._see_to_all, name="vhpack-models", daemon=True)
                 self._thread.start()
             self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def beginning(self, place: str) -> Iterator[None]:
+        """Have others of this process leave a version alone whose row is there, and that is no job yet, by its place."""
+        with self.lock:
+            self._begun.add(place)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._begun.discard(place)
+
+    def places(self) -> set[str]:
+        """Return the places of the versions that this process is at."""
+        with self.lock:
+            return {job.place for job in self.jobs} | self._begun
 
     def untold(self) -> list[Job]:
         """Return what has failed, and of which nobody was told so yet."""
@@ -197,7 +214,7 @@ def keeper() -> Keeper:
     global _keeper  # noqa: PLW0603 - one for each process
     with _making:
         known = None if _keeper is None or _keeper.process != os.getpid() else _keeper
-        if known is not None and not known.jobs and known.spool.root != _spool_root():
+        if known is not None and not known.places() and known.spool.root != _spool_root():
             known.spool.close()  # of a run that has ended
             known = None
         _keeper = known or Keeper()
@@ -220,6 +237,13 @@ def under_way(model: str | None = None) -> list[Job]:
         return [job for job in _keeper.jobs if model in (None, job.version.model)]
 
 
+def untold(model: str) -> list[Job]:
+    """Return versions of a model that have failed in this process, and of which nobody was told so yet."""
+    if _keeper is None or _keeper.process != os.getpid():
+        return []
+    return [job for job in _keeper.untold() if job.version.model == model]
+
+
 def store_file(order: Order, path: str, *, remove: bool, package: bool = False) -> Job:
     """Send a file as it is now; it stays where it is until the version is stored, and longer unless it is to be removed."""
     registry, mine = registrar.opened(), keeper()
@@ -227,37 +251,38 @@ def store_file(order: Order, path: str, *, remove: bool, package: bool = False) 
 
     made = mine.spool.snapshot(path, order.name, order.snapshot)
     sources = Originals(path).text() if remove else None
-    try:
-        files = packages.count(made) if package else None
-        begun = models.Begun(
-            kind="package" if package else "file",
-            state="uploading",
-            name=order.name,
-            place=_placed(order),
-            iteration=order.iteration,
-            size=os.stat(made).st_size,
-            snapshot=made,
-            sources=sources,
-            remark=order.remark,
-        )
+    with mine.beginning(made):
+        try:
+            files = packages.count(made) if package else None
+            begun = models.Begun(
+                kind="package" if package else "file",
+                state="uploading",
+                name=order.name,
+                place=_placed(order),
+                iteration=order.iteration,
+                size=os.stat(made).st_size,
+                snapshot=made,
+                sources=sources,
+                remark=order.remark,
+            )
 
-        def work(connection: Connection, project: int) -> tuple[int, ModelVersion]:
-            key, version = models.begin(connection, project, order.model, begun)
-            if files is not None:
-                models.packed(connection, key, files=files, size=int(begun.size or 0), remark=order.remark)
-            return key, version
+            def work(connection: Connection, project: int) -> tuple[int, ModelVersion]:
+                key, version = models.begin(connection, project, order.model, begun)
+                if files is not None:
+                    models.packed(connection, key, files=files, size=int(begun.size or 0), remark=order.remark)
+                return key, version
 
-        key, version = registry.write(work)
-    except BaseException:
-        mine.spool.drop(made)
-        raise
-    job = Job(registry, key, version, order.label, made, made, False, path, sources, _facts())
-    try:
-        send(job, order.destination)
-    except BaseException as error:
-        _give_up(job, error)
-        raise
-    mine.take(job)
+            key, version = registry.write(work)
+        except BaseException:
+            mine.spool.drop(made)
+            raise
+        job = Job(registry, key, version, order.label, made, made, False, path, sources, _facts())
+        try:
+            send(job, order.destination)
+        except BaseException as error:
+            _give_up(job, error)
+            raise
+        mine.take(job)
     return job
 
 
@@ -280,27 +305,28 @@ def store_package(order: Order, contents: Contents) -> Job:
         sources=sources,
         remark=order.remark,
     )
-    try:
-        key, version = registry.write(lambda connection, project: models.begin(connection, project, order.model, begun))
-    except BaseException:
-        mine.spool.drop(made)
-        raise
-    here = stored.local_path(version.url)
-    job = Job(registry, key, version, order.label, here or made, made, True, contents.root, sources, _facts())
-    try:
-        report = _pack(job, contents, order.destination)
-        about = f"({report.files:,} files, {sizes.text(report.bytes_in)})"
-        remark = None if order.remark is None else f"{order.remark.removesuffix(' stored')} {about} stored"
+    with mine.beginning(made):
+        try:
+            key, version = registry.write(lambda connection, project: models.begin(connection, project, order.model, begun))
+        except BaseException:
+            mine.spool.drop(made)
+            raise
+        here = stored.local_path(version.url)
+        job = Job(registry, key, version, order.label, here or made, made, True, contents.root, sources, _facts())
+        try:
+            report = _pack(job, contents, order.destination)
+            about = f"({report.files:,} files, {sizes.text(report.bytes_in)})"
+            remark = None if order.remark is None else f"{order.remark.removesuffix(' stored')} {about} stored"
 
-        def work(connection: Connection, project: int) -> None:
-            del project
-            models.packed(connection, key, files=report.files, size=report.bytes_out, remark=remark)
+            def work(connection: Connection, project: int) -> None:
+                del project
+                models.packed(connection, key, files=report.files, size=report.bytes_out, remark=remark)
 
-        registry.write(work)
-    except BaseException as error:
-        _give_up(job, error)
-        raise
-    mine.take(job)
+            registry.write(work)
+        except BaseException as error:
+            _give_up(job, error)
+            raise
+        mine.take(job)
     return job
 
 
@@ -353,9 +379,7 @@ def say_remarks() -> None:
 
 def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> None:
     """Begin the upload of what is in the spool, but for what another process had begun, and goes on."""
-    path = stored.local_path(job.version.url)
-    if path is not None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+    stored.make_folder_of(job.version.url)
     known = {upload.uri: upload for upload in adopted if upload.state not in ("failed", "cancelled")}
     ends = ("", MANIFEST) if job.package else ("",)
     job.uploads += [known[job.version.url + end] for end in ends if job.version.url + end in known]
@@ -370,7 +394,7 @@ def send(job: Job, destination: Destination, adopted: Sequence[Upload] = ()) -> 
 def _pack(job: Job, contents: Contents, destination: Destination) -> PackReport:
     here, sources, target = stored.local_path(job.version.url), contents.encoded(), os.fsencode(job.content)
     if here is not None:
-        os.makedirs(os.path.dirname(here), exist_ok=True)
+        stored.make_folder_of(job.version.url)
         report = pack(sources, b"", target, contents.settings)
         packages.refuse_left_out(report.skipped)
         return report
@@ -433,11 +457,11 @@ def _remove(registry: Registry, key: int, found: Originals, content: str, digest
     # What another version still waits to be made of is that one's, which may not want it to be removed.
     if any(job.key != key and job.source == found.path for job in under_way()):
         return []
-    kept = _kept_at(registry, found.path)
+    kept = _kept_at(registry, found.path) | {os.path.realpath(upload.path) for upload in outbox.own().unfinished()}
     if os.path.exists(content + MANIFEST):
         return originals.remove_files(found, *packages.digests(content), kept)
     if os.path.realpath(found.path) in kept:
-        return [f"{found.path} stays: it is stored there"]
+        return [f"{found.path} stays: {originals.NEEDED}"]
     stays = originals.remove_file(found.path, digest)
     return [] if stays is None else [stays]
 

@@ -111,6 +111,8 @@ class Transaction:
     def place(self, name: str) -> str:
         """Return where a file is written for now; its folder is made."""
         path = f"{self._stage.tree}/{name}"
+        # Whoever is given the path may write to it, in the same tick of the clock, too.
+        self._stage.digests.pop(name, None)
         if self._unasked:
             self._unasked.discard(self._owners.get(name, ""))
         folder = name.rpartition("/")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,19 +100,22 @@ def test_the_manifest_has_what_the_files_are_when_they_are_committed(work: Path,
     with vhpack.OutputDir(work / "curves") as out:
         for number in range(others):
             out.write_bytes(f"more/{number}*[?]", b"%d" % number)
-        for name in ("longer", "later", "odd\udcff", "a*.txt"):
+        for name in ("longer", "later", "tick", "odd\udcff", "a*.txt"):
             out.write_bytes(name, b"one")
         Path(out.path("longer")).write_bytes(b"three")
         later = Path(out.path("later"))
         later.write_bytes(b"two")
         os.utime(later, (10**9, 10**9))
+        before = os.stat(tick := out.path("tick")).st_mtime_ns
+        Path(tick).write_bytes(b"two")
+        os.utime(tick, ns=(before, before))  # as in one tick of a clock that counts in milliseconds
         out.write_bytes("view", memoryview(b"view"))
         out.write_bytes("large", b"l" * (1 << 20) + b"l")
         Path(out.path(".hidden.metadata.json")).write_bytes(b"{}")
         Path(out.path("a[b].txt")).write_bytes(b"four")
     read = dict(vhpack.read_outputs(work / "curves", verify=True))
-    assert len(read) == others + 8
-    assert (read["longer"], read["later"], read["a[b].txt"]) == (b"three", b"two", b"four")
+    assert len(read) == others + 9
+    assert (read["longer"], read["later"], read["tick"], read["a[b].txt"]) == (b"three", b"two", b"two", b"four")
 
 
 def test_the_manifest_holds_wherever_the_tree_is_moved(work: Path) -> None:
@@ -423,6 +427,33 @@ def test_what_is_no_file_ends_the_commit_and_leaves_what_was_written(work: Path,
     with vhpack.OutputDir(work / "curves", resume=True) as out:
         assert out.is_done("a.txt")
     assert files_in(work / "curves") == {"a.txt": b"one"}
+
+
+@pytest.mark.parametrize("place", ["", "tree", "old", "tree/sub"])
+def test_links_in_the_place_of_the_stage_lead_to_nothing_that_is_removed(work: Path, place: str) -> None:
+    """As a repository may have them that was cloned, with a journal that fits."""
+    home = work / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("thesis")
+    seen = (home / "thesis.txt").stat()
+    stage = work / ".curves.vhpack-stage"
+    (stage / place).parent.mkdir(parents=True, exist_ok=True)
+    (stage / place).symlink_to(home)
+    name = "sub/thesis.txt" if "/" in place else "thesis.txt"
+    finished = {"id": "A", "files": [[name, seen.st_size, seen.st_mtime_ns]]}
+    lines = [{"vhpack_stage": 1, "by": "", "boot": ""}, finished, {"synced": 10_000}]
+    (stage / "journal").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    before = snapshot(home)
+    if not place:
+        with pytest.raises(vhpack.TargetExistsError, match="is a link, and what it leads to is not touched; remove it"):
+            commit(work / "curves", {"a.txt": b"one"})
+    else:
+        for resume in (True, False):
+            with vhpack.OutputDir(work / "curves", resume=resume) as out:
+                assert not out.is_done("A")
+                out.write_bytes("a.txt", b"one")
+        assert files_in(work / "curves") == {"a.txt": b"one"}
+    assert snapshot(home) == before
 
 
 def test_where_a_link_stands_the_directory_behind_it_is_replaced(work: Path) -> None:

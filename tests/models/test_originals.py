@@ -10,9 +10,9 @@ import pytest
 import vhpack
 from tests.models.conftest import left_in_spool, rows
 from tests.models.test_weights import failing, path_of, write
-from tests.upload.proxy import Proxy
+from tests.upload.proxy import Fault, Proxy
 from vhpack import outbox, registrar, storing
-from vhpack.errors import OptionError
+from vhpack.errors import JobWarning, OptionError
 from vhpack.registry import schema
 
 
@@ -126,6 +126,31 @@ class TestRegistriesThatLie:
         assert Path("1/thesis.tex").exists()
         assert left_in_spool() == []
 
+    def test_links_in_the_spool_neither_send_nor_remove_what_they_lead_to(
+        self, model: vhpack.OutputModel, slow: Proxy, ground: Path
+    ) -> None:
+        failing(slow)
+        model.update_weights(write("a.bin"))
+        vhpack.OutputModel.wait_for_uploads()
+        outbox.own().uploads.clear()
+        slow.faults.clear()
+        (left,) = map(Path, left_in_spool())
+        (ground / "home/keys").mkdir(parents=True)
+        for name in ("home/lock", f"home/keys/{left.name}"):
+            write(name)
+        left.unlink()
+        left.symlink_to(ground / "home/keys" / left.name)
+        assert vhpack.OutputModel.resume_uploads() == 0
+        left.unlink()
+        left.parent.rmdir()
+        left.parent.symlink_to(ground / "home/keys")
+        assert vhpack.OutputModel.resume_uploads() == 0
+        for name in ("elsewhere", f"{0:08x}-{0:016x}"):
+            (left.parents[2] / name).symlink_to(ground / "home")
+        assert vhpack.OutputModel.resume_uploads() == 0
+        storing.keeper().spool.drop(str(left))
+        assert sorted(map(str, Path("home").rglob("*"))) == ["home/keys", "home/keys/a.bin", "home/lock"]
+
 
 def test_a_failure_that_cannot_even_be_noted_ends_the_wait(
     model: vhpack.OutputModel, slow: Proxy, monkeypatch: pytest.MonkeyPatch
@@ -141,3 +166,17 @@ def test_a_failure_that_cannot_even_be_noted_ends_the_wait(
     assert vhpack.OutputModel.resume_uploads() == 1
     vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
     outbox.own().uploads.clear()
+
+
+def test_what_is_still_being_sent_elsewhere_is_not_removed(task: vhpack.Task, slow: Proxy) -> None:
+    """An output that a run sends to a server that is busy is a model's weights, too."""
+    slow.faults.append(Fault("^PUT ", "status", 503, times=-1))
+    outputs = vhpack.outputs("models")
+    path = Path(outputs.path("weights.bin"))
+    path.write_bytes(b"weights")
+    (upload,) = outputs.live_upload("weights.bin", to=f"{vhpack.runs.destination().uri}/run")  # type: ignore[union-attr]
+    with pytest.warns(JobWarning, match=r"weights\.bin stays: .* still being sent"):
+        vhpack.OutputModel(task).update_weights(path, upload_uri="there", async_enable=False)
+    slow.faults.clear()
+    vhpack.wait_for_uploads()
+    assert (upload.state, path.read_bytes()) == ("done", b"weights")

@@ -296,6 +296,30 @@ class TestRemoval:
         outbox.own().uploads.clear()
 
 
+@pytest.mark.parametrize("step", ["pack", "send"])
+def test_what_is_begun_is_not_gone_on_with_by_another_thread(
+    model: vhpack.OutputModel, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(storing, step)
+
+    def meanwhile(*args: object, **more: object) -> object:
+        assert vhpack.OutputModel.resume_uploads() == 0
+        done = real(*args, **more)
+        assert vhpack.OutputModel.resume_uploads() == 0
+        return done
+
+    monkeypatch.setattr(storing, step, meanwhile)
+    before = contents(tree())
+    if step == "pack":
+        model.update_weights("tree")
+    else:
+        model.update_weights("tree/weights.bin")
+    vhpack.OutputModel.wait_for_uploads(raise_on_error=True)
+    assert [version.state for version in model.versions()] == ["stored"]
+    if step == "pack":
+        assert contents(str(model.get_weights_package(return_path=True))) == before
+
+
 def test_a_package_is_sent_while_it_is_packed_and_read_from_there(model: vhpack.OutputModel, slow: Proxy) -> None:
     before = contents(tree())
     uri = model.update_weights_package(weights_path="tree", auto_delete_file=False)

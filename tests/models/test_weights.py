@@ -21,6 +21,7 @@ from tests.engine.trees import noise
 from tests.models.conftest import left_in_spool, rows
 from tests.registry.making import environment
 from tests.upload.proxy import Fault, Proxy
+from tests.upload.sending import until
 from tests.upload.servers import Server
 from vhpack import cloning, outbox, registrar, resuming, storing
 from vhpack.errors import ModelError, SourceNotFoundError, SpecialFileError, UploadError
@@ -282,6 +283,22 @@ class TestLater:
         model.publish()
         assert (model.published, model.url) == (True, uri)
 
+    def test_publishing_says_what_has_failed_meanwhile_and_publishes_no_earlier_one(
+        self, model: vhpack.OutputModel, slow: Proxy
+    ) -> None:
+        model.update_weights(write("a.bin"), async_enable=False)
+        failing(slow)
+        uri = model.update_weights(write("b.bin", b"best"))
+        until(lambda: not storing.under_way())
+        with pytest.raises(UploadError, match="AccessDenied"):
+            model.publish()
+        assert not model.published
+        slow.faults.clear()
+        assert vhpack.OutputModel.resume_uploads() == 1
+        model.publish()
+        assert (model.published, model.url) == (True, uri)
+        outbox.own().uploads.clear()
+
     def test_another_process_cannot_publish_what_is_on_its_way(self, model: vhpack.OutputModel, slow: Proxy) -> None:
         slow.faults.append(Fault("^PUT ", "delay", 600))
         model.update_weights(write("a.bin"))
@@ -472,6 +489,27 @@ def test_a_snapshot_that_was_made_and_not_noted_any_more_goes_with_the_others(mo
     assert (ended.returncode, ended.stderr) == (0, "1 version stored\n")
     assert left_in_spool() == []
     assert Path("b.bin").exists()
+
+
+def test_what_cannot_be_sent_again_keeps_no_other_from_it(model: vhpack.OutputModel, task: vhpack.Task) -> None:
+    """One destination is a disk that is not mounted any more, one is a file by now; the third one is there again."""
+    for n, name in enumerate(("gone", "file", "there"), 1):
+        Path(name, task.folder, model.id, str(n), "a.bin").mkdir(parents=True)  # where the file would go
+        model.update_weights(write("a.bin", name.encode()), upload_uri=name)
+    vhpack.OutputModel.wait_for_uploads()
+    assert len(vhpack.OutputModel.uploads("failed")) == 3
+    outbox.own().uploads.clear()
+    for name in ("gone", "file", "there"):
+        shutil.rmtree(name)
+    Path("there").mkdir()
+    write("file")
+    storing.keeper().spool.close()  # as the end of the process that has it would
+    ended = subprocess.run([VHPACK, "model", "resume"], env=environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, "1 version stored")
+    assert [version.state for version in model.versions()] == ["failed", "failed", "stored"]
+    assert not Path("gone").exists(), "what is written there is on another disk"
+    assert sorted(Path(path).read_bytes() for path in left_in_spool()) == [b"file", b"gone"]
+    assert Path("a.bin").exists() is False, "that was the content of the third"
 
 
 def test_versions_that_are_gone_are_said_and_nothing_else_suffers(model: vhpack.OutputModel, slow: Proxy) -> None:
