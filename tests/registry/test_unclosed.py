@@ -9,14 +9,14 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import vhpack
 from tests.registry.making import content_of, script
-from vhpack import gathering
+from vhpack import gathering, hashing
 from vhpack.errors import JobWarning
 from vhpack.writers import has_writers
 
@@ -119,6 +119,30 @@ def test_what_another_process_writes_to_is_kept_as_it_was_and_said(others: int) 
     assert path.read_text() == "a line and more"
     assert content_of(vhpack.data.find("log.txt", run=run.hash)[0].uri) == "a line"
     assert len(vhpack.data.find(run=run.hash)) == others + 1
+    assert vhpack.data.verify() == []
+
+
+@pytest.mark.usefixtures("local")
+def test_what_another_process_writes_to_now_and_then_while_all_is_read_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = hashing.both
+
+    def go_on_and_read(paths: Sequence[str]) -> list[tuple[str, str]]:
+        if len(paths) > 1:
+            go_on(process)
+        return both(paths)
+
+    monkeypatch.setattr(hashing, "both", go_on_and_read)
+    with (  # noqa: PT031 - it is the end that warns
+        contextlib.ExitStack() as ends,
+        pytest.warns(JobWarning, match=r"^log\.txt: registered as it is now, open for writing by another process"),
+        vhpack.run(step="train") as run,
+    ):
+        Path(vhpack.outputs().path("weights.bin")).write_text("weights")
+        path = Path(vhpack.outputs().path("log.txt"))
+        path.write_text("a line")
+        process = ends.enter_context(writer("", str(path)))
+        os.utime(path, (1, 1))
+    assert content_of(vhpack.data.find("log.txt", run=run.hash)[0].uri) == "a line and more"
     assert vhpack.data.verify() == []
 
 
