@@ -201,6 +201,20 @@ def test_the_books_go_from_one_registry_to_another_and_nothing_twice(work: Path)
     assert ask("data", "list", "best.pt", environment=other).out == "", "all or nothing"
 
 
+def test_books_have_the_data_of_another_project_that_their_names_mean(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = [vhpack.data.add(write(name, name)) for name in ("one.pt", "two.pt", "three.pt")]
+    monkeypatch.setenv("VHPACK_PROJECT", "ours")
+    vhpack.aliases.set("meant", theirs[0])
+    vhpack.aliases.set("meant", theirs[1])
+    vhpack.aliases.set("gone", theirs[0])
+    vhpack.aliases.delete("gone")
+    ask("data", "export", "--output", "books.jsonl")
+    other = {"VHPACK_REGISTRY_URL": str(work / "other.db")}
+    taken = ask("data", "import", "books.jsonl", environment=other)
+    assert (taken.code, taken.err) == (0, "2 files, 2 aliases, 0 runs, 0 dataset versions taken over\n"), taken
+    assert books(other) == books()
+
+
 ID = "0f6f0c1e-7a52-4d1e-9c84-1a8f6f0c55b1"
 DATUM = {
     "kind": "datum",

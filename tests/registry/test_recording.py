@@ -6,15 +6,18 @@ import json
 import os
 import time
 import uuid
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 import vhpack
 from tests.registry.making import ask, content_of, made, output, script, write
 from vhpack import registrar, runs
 from vhpack.errors import JobWarning, NotRegisteredError, OptionError, PropertyError, RegistrationError
+from vhpack.registry import datums
+from vhpack.registry.records import Datum, Output
 
 ALIAS, TAGS, SETS = "valohai.alias", "valohai.tags", "valohai.dataset-versions"
 
@@ -65,6 +68,20 @@ class TestRegistering:
             <= inside
             <= datetime.fromisoformat(found["finished"]).timestamp()
         )
+
+    def test_files_whose_times_no_calendar_has_are_registered_as_all_others(self) -> None:
+        with vhpack.run(step="train") as run:
+            for number in range(70):
+                os.utime(output(f"{number:02}.txt", str(number)), (1e10, 1e10) if number % 7 == 0 else None)
+        found = vhpack.data.find(run=run.hash)
+        assert [datum.name for datum in found] == [f"{number:02}.txt" for number in range(70)]
+        assert found[0].file_modified == datetime.fromtimestamp(1e10, timezone.utc)
+
+        def work(connection: Connection, project: int) -> list[Datum]:
+            of_ages = [Output("a", 1, None, None, seconds * 10**9) for seconds in (10**12, -(10**12))]
+            return datums.of_numbers(connection, list(datums.add(connection, project, None, of_ages)))
+
+        assert [datum.file_modified for datum in registrar.opened().write(work)] == [None, None]
 
     def test_one_properties_file_overrides_sidecars_name_by_name(self) -> None:
         with vhpack.run(step="train"):

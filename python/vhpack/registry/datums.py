@@ -31,6 +31,9 @@ _OF_VARIANT_1 = bytes(byte & 0x3F | 0x80 for byte in range(256))
 _PLACES = [place for place in range(36) if place not in (8, 13, 18, 23)]
 """Where the digits of a UUID stand, among its dashes."""
 
+_FIRST_NS, _END_NS = -62_135_596_800 * 10**9, 253_370_764_800 * 10**9
+"""The times that have a date, from year 1 to 9998: what a file system says beyond that is no time of anything."""
+
 _COLUMNS = ", ".join(f'd."{column.name}"' for column in _D.c)
 _OF_RUN = 'LEFT JOIN "runs" r ON r."id" = d."run"'
 _MEANT = {
@@ -67,7 +70,7 @@ def add(connection: Connection, project: int, run: int | None, outputs: Sequence
     columns = ("id", "uuid", "project", "run", "name", "size", "sha256", "xxh3_128", "location", "created", "modified")
     same = (repeat(project), repeat(run), repeat(now()))
     identities = _identities(len(outputs))
-    modified = [stamp // 1000 for stamp in modified_ns]
+    modified = [stamp // 1000 if _FIRST_NS <= stamp < _END_NS else None for stamp in modified_ns]
     values = zip(given, identities, same[0], same[1], names, sizes, sha256, xxh3_128, locations, same[2], modified)  # noqa: B905 - some have no end
     bulk.insert(connection, _D, columns, list(values))
     return given

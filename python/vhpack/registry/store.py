@@ -25,6 +25,7 @@ _LOCK = ".lock"
 _FEW = 64  # files that are synced one by one; for more, one sync of the whole file system takes less
 _THREADS = 4
 _CHUNK = 1 << 20
+_LATEST_NS = 2**63 - 1  # what the engine knows of times: the year 2262, and some file systems go on behind that
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -141,8 +142,11 @@ class Store:
         return left if self._clones else self._left(pairs, disk)
 
     def _left(self, pairs: Sequence[tuple[Content, str]], disk: Disk) -> list[tuple[Content, str]]:
-        simple = [pair for pair in pairs if (not pair[0].may_grow if self._clones else pair[0].may_link)]
-        others = [pair for pair in pairs if (pair[0].may_grow if self._clones else not pair[0].may_link)]
+        simple: list[tuple[Content, str]] = []
+        others: list[tuple[Content, str]] = []
+        for pair in pairs:
+            can_be = not pair[0].may_grow if self._clones else pair[0].may_link
+            (simple if can_be and abs(pair[0].modified_ns) <= _LATEST_NS else others).append(pair)
         left = disk.adopt(
             os.fsencode("\0".join([content.path for content, _ in simple])),
             os.fsencode("\0".join([target for _, target in simple])),

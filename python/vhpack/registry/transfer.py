@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from vhpack.registry import aliases, bulk, datums, schema
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _A = schema.ALIASES
+_C = schema.ALIAS_CHANGES
 _D = schema.DATUMS
 _I = schema.RUN_INPUTS
 _M = schema.DATASET_MEMBERS
@@ -62,9 +63,13 @@ def _runs(connection: Connection, project: int) -> Iterator[dict[str, object]]:
 
 def _datums(connection: Connection, project: int) -> Iterator[dict[str, object]]:
     numbers = list(connection.execute(select(_D.c.id).where(_D.c.project == project).order_by(_D.c.id)).scalars())
-    # Those that this project only refers to: of another one, which has got them from the platform, too.
-    pinned = select(_I.c.datum).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project)
-    others = select(_D.c.id).where(_D.c.project != project, _D.c.id.in_(pinned)).order_by(_D.c.id)
+    # Those that this project only refers to: of another one, whose data it may name by their IDs.
+    uses = (
+        select(_I.c.datum).join(_R, _R.c.id == _I.c.run).where(_R.c.project == project),
+        select(_C.c.new).join(_A, _A.c.id == _C.c.alias).where(_A.c.project == project, _C.c.new.is_not(None)),
+        select(_M.c.datum).join(_V, _V.c.id == _M.c.version).join(_S, _S.c.id == _V.c.dataset).where(_S.c.project == project),
+    )
+    others = select(_D.c.id).where(_D.c.project != project, or_(*(_D.c.id.in_(use) for use in uses))).order_by(_D.c.id)
     numbers += connection.execute(others).scalars()
     for some in bulk.pieces(numbers):
         yield from map(datum_fields, datums.read(connection, _D.c.id.in_(some)))

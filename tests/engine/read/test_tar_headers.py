@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 import vhpack
 from tests.conftest import needs
-from tests.engine.read.archives import opened
+from tests.engine.read.archives import opened, tar_of
 from tests.engine.read.test_sparse import BLOCK, D, block, padded
 from tests.engine.trees import noise
 
@@ -262,3 +263,18 @@ def test_archives_of_nothing_are_mappings_of_nothing(work: Path) -> None:
             assert (len(archive), list(archive), "" in archive, archive.glob("**")) == (0, [], False, [])
             assert archive.verify().ok
             assert archive.extract("out").files == 0
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_a_tail_of_zeros_that_no_writer_leaves_is_told(suffix: str, work: Path) -> None:
+    content = tar_of(work / "all.tar", ("a", b"1"), ("b", b"2")).read_bytes()
+    cut = content[:1024]  # all of a, and where b's header should be, zeros up to the length that the file would have
+    for zeros, is_told in ((10_240, False), (1 << 20, False), (2 << 20, True)):
+        path = work / f"bad.{suffix}"
+        path.write_bytes((gzip.compress if suffix == "tar.gz" else bytes)(cut + bytes(zeros)))
+        archive = opened(path)
+        assert [*archive.names()] == ["a"]
+        report = archive.verify()
+        assert report.ok, "nobody knows whether there was more"
+        assert any("may never have been written" in line for line in report.warnings) == is_told
+        assert report.warnings == archive.warnings

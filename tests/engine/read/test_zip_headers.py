@@ -80,6 +80,21 @@ def test_a_directory_behind_its_own_end_is_refused(work: Path) -> None:
         opened(patched(path, behind))
 
 
+@pytest.mark.parametrize("kept", [4, 7, 16, 20])
+@pytest.mark.parametrize("front", [b"", b"#!/bin/sh\n"], ids=["alone", "prefixed"])
+def test_an_end_record_that_was_never_filled_makes_no_empty_archive_of_a_full_one(front: bytes, kept: int, work: Path) -> None:
+    path = zip_of(work / "bad.zip", ("a", b"1"))
+
+    def unfilled(content: bytearray) -> None:
+        at = end_of(content)
+        put(content, at + 8, "<HHI", 0, 0, 0)
+        content[at + kept :] = bytes(22 - kept)
+        content[:0] = front
+
+    with pytest.raises(vhpack.CorruptArchiveError, match=r"counts no members, and .* bytes stand before it"):
+        opened(patched(path, unfilled))
+
+
 @pytest.mark.parametrize("stated", [1 << 63, (1 << 64) - 60])
 def test_places_that_no_file_has_are_damage_of_the_archive_and_no_failure_of_the_system(stated: int, work: Path) -> None:
     path = zip_of(work / "bad.zip", ("a", b"1"))

@@ -2,6 +2,10 @@
 
 use super::layout::{BLOCK, is_header};
 
+/// Writers fill up to a record, which is 10,240 bytes as a rule and for a tape up to a mebibyte. More zeros stand in files that
+/// had their length before their bytes, which never came.
+const MOST_ZEROS: u64 = (1 << 20) + 2 * BLOCK as u64;
+
 /// Looks at all that follows the end mark, portion by portion.
 pub(super) struct Behind {
     end: u64,
@@ -20,6 +24,8 @@ pub(crate) enum Oddity {
     Members { mark: u64, header: u64 },
     /// Bytes that are no header stand behind the end mark.
     Bytes(u64),
+    /// More zeros follow than any writer fills up with: how many, with the mark.
+    Zeros { mark: u64, count: u64 },
     /// Bytes of the file stand behind the packed stream.
     Unpacked(u64),
 }
@@ -40,8 +46,12 @@ impl Behind {
         }
     }
 
-    pub fn oddity(&self) -> Option<Oddity> {
-        let first = self.first?;
+    /// What is odd in a stream of `length` bytes.
+    pub fn oddity(&self, length: u64) -> Option<Oddity> {
+        let Some(first) = self.first else {
+            let count = length.saturating_sub(self.end);
+            return (count > MOST_ZEROS).then_some(Oddity::Zeros { mark: self.end, count });
+        };
         Some(match self.header {
             _ if first == self.end + BLOCK as u64 => Oddity::Single(self.end),
             Some(header) => Oddity::Members { mark: self.end, header },
@@ -53,12 +63,13 @@ impl Behind {
 impl Oddity {
     /// Whether members may be missing.
     pub fn is_damage(self) -> bool {
-        !matches!(self, Self::Bytes(_) | Self::Unpacked(_))
+        !matches!(self, Self::Bytes(_) | Self::Zeros { .. } | Self::Unpacked(_))
     }
 
     pub fn offset(self) -> u64 {
         match self {
             Self::Members { header, .. } => header,
+            Self::Zeros { mark, .. } => mark,
             Self::Unmarked(at) | Self::Single(at) | Self::Bytes(at) | Self::Unpacked(at) => at,
         }
     }
@@ -74,6 +85,10 @@ impl Oddity {
             Self::Members { mark, header } => format!(
                 "a member's header stands at byte {header}, behind the end mark at byte {mark}, and what follows is not \
                  listed; where archives were joined, use GNU tar's --ignore-zeros"
+            ),
+            Self::Zeros { mark, count } => format!(
+                "{count} zeros follow byte {mark}, more than writers put at an end; what should stand there may never have been \
+                 written, as in a download that broke off"
             ),
             Self::Bytes(at) | Self::Unpacked(at) => format!("what follows byte {at} belongs to no member"),
         }

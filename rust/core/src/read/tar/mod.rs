@@ -86,7 +86,7 @@ impl Tar {
             look_behind(source, &stream, (rest, length), &mut behind, cancel)?;
         }
         let unmarked = (!table.is_marked).then_some(Oddity::Unmarked(table.end.min(length)));
-        let oddity = unmarked.or_else(|| behind.oddity()).or(unpacked);
+        let oddity = unmarked.or_else(|| behind.oddity(length)).or(unpacked);
         Ok(Self { stream, table, length, oddity, limits: *limits })
     }
 

@@ -159,6 +159,11 @@ impl Zip {
             let what = format!("the end record counts {} members, and the directory has {members}", end.count);
             return Err(Fault::corrupt(what).at(directory_end));
         }
+        // Zeros where the record's last bytes never came say so of any archive; whose files would be gone without a word.
+        if members == 0 && directory > 0 {
+            let what = format!("the end record counts no members, and {directory} bytes stand before it");
+            return Err(Fault::corrupt(what).at(end_at));
+        }
         if !spans.in_order {
             check_overlaps(source, directory, directory_end, shift)?;
         }
