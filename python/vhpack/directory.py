@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import warnings
+import weakref
 from typing import IO, TYPE_CHECKING, Any
 
 from vhpack import trees
@@ -68,6 +69,7 @@ class OutputDir:
     def __init__(self, path: StrPath, *, resume: bool = False) -> None:
         self.resume = resume
         self._transaction = Transaction(path, resume=resume)
+        self._opened: weakref.WeakSet[IO[Any]] = weakref.WeakSet()
 
     @property
     def target(self) -> str:
@@ -81,12 +83,26 @@ class OutputDir:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Commit, or after an exception leave the directory as it was."""
-        self._transaction.leave(failed=kind is not None)
+        failed = True
+        try:
+            if kind is None:
+                self._close_files()
+                failed = False
+        finally:
+            self._transaction.leave(failed=failed)
         dropped = self._transaction.dropped
         if dropped:
             more = f" and {len(dropped) - 1:,} more" if dropped[1:] else ""
             message = f"{self.target} is without {dropped[0]!r}{more}, made by a run that was cut off and not asked for now"
             warnings.warn(message, PackWarning, stacklevel=2)
+
+    def _close_files(self) -> None:
+        """Close what is still open: what it has not written yet would be missing in the commit, and alter it afterwards."""
+        for file in list(self._opened):
+            try:
+                file.close()
+            except OSError as error:  # noqa: PERF203 - the first one ends it
+                raise trees.refused(error, "write", str(file.name)) from None
 
     def path(self, name: StrPath) -> str:
         """Return where to write a file for now, and see to it that its folder exists.
@@ -102,7 +118,7 @@ class OutputDir:
         return self._transaction.place(self._transaction.named(name))
 
     def open(self, name: StrPath, mode: str = "wb", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
-        """Open a file of the directory, for writing by default; see `path`.
+        """Open a file of the directory, for writing by default; see `path`. When the block ends, it is closed, if it is not yet.
 
         Args:
             name: The file's path in the directory.
@@ -120,9 +136,11 @@ class OutputDir:
         path = self._transaction.place(plain)
         text = None if "b" in mode else encoding or "utf-8"
         try:
-            return builtins.open(path, mode, encoding=text, newline=newline)
+            opened = builtins.open(path, mode, encoding=text, newline=newline)  # noqa: SIM115 - the caller's
         except OSError as error:
             raise trees.refused(error, "open", path) from None
+        self._opened.add(opened)
+        return opened
 
     def write_bytes(
         self,

@@ -44,6 +44,7 @@ class Transaction:
         self._process = 0
         self._folders: set[str] = set()
         self._owners: dict[str, str] = {}  # ids, by the names of finished files
+        self._being_written: set[str] = set()  # names of files that `write` is at
         self._unasked: set[str] = set()  # ids of what an earlier process has finished, and nobody has asked for yet
         self._lock = threading.Lock()
         self._syncing = committing.Syncing(self._stage)
@@ -180,15 +181,25 @@ class Transaction:
 
     def write(self, name: str, content: Buffer, id: str, source: str | None = None) -> None:  # noqa: A002
         """Write a whole file, and that it is complete."""
-        if name in self._owners or id in self._stage.finished:
-            self.claim(name, id, source)
-        path = self.place(name)
-        if isinstance(content, bytes) and len(content) <= _AT_ONCE:
-            size, mtime_ns, digest = trees.write_file(path, content)
-            self._stage.digests[name] = size, mtime_ns, digest
-        else:
-            size, mtime_ns = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
-        self._note(Finished(id, (Stamped(name, size, mtime_ns),), source))
+        with self._lock:
+            if name in self._owners or id in self._stage.finished:
+                self.claim(name, id, source)
+            if name in self._being_written:
+                both = (
+                    f"{name!r} in {self.target} is being written already, and would be written again{_from(source or id, name)}"
+                )
+                raise MemberCollisionError(f"{both}; give each file a name of its own")
+            self._being_written.add(name)
+        try:
+            path = self.place(name)
+            if isinstance(content, bytes) and len(content) <= _AT_ONCE:
+                size, mtime_ns, digest = trees.write_file(path, content)
+                self._stage.digests[name] = size, mtime_ns, digest
+            else:
+                size, mtime_ns = _written(path, content if isinstance(content, bytes) else memoryview(content).cast("B"))
+            self._note(Finished(id, (Stamped(name, size, mtime_ns),), source))
+        finally:
+            self._being_written.discard(name)
 
     def _note(self, each: Finished) -> None:
         size = 0

@@ -14,7 +14,7 @@ import pytest
 import vhpack
 from tests.engine.command import ordinary_user, python
 from tests.engine.trees import contents, snapshot
-from vhpack import committed, staging
+from vhpack import committed, staging, trees
 
 MANIFEST = committed.MANIFEST
 
@@ -511,6 +511,38 @@ def test_threads_share_a_directory(work: Path) -> None:
     with vhpack.OutputDir(work / "curves") as out, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: out.write_bytes(f"{number}", b"%d" % number, id=f"{number} id"), range(300)))
     assert files_in(work / "curves") == {f"{number}": b"%d" % number for number in range(300)}
+
+
+def test_two_threads_do_not_write_one_file(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one is told while the first one is at it; else the digest of one would be beside the bytes of the other."""
+    real = trees.write_file
+
+    def slowly(path: str, content: bytes) -> tuple[int, int, str]:
+        with pytest.raises(vhpack.MemberCollisionError, match=r"'a' in .* is being written already, and .* from second"):
+            out.write_bytes("a", b"two", source="second")
+        return real(path, content)
+
+    monkeypatch.setattr(trees, "write_file", slowly)
+    with vhpack.OutputDir(work / "curves") as out:
+        out.write_bytes("a", b"one")
+    assert dict(vhpack.read_outputs(work / "curves", verify=True)) == {"a": b"one"}
+
+
+def test_a_file_that_is_open_when_the_block_ends_is_whole_and_closed(work: Path) -> None:
+    with vhpack.OutputDir(work / "curves") as out:
+        file = out.open("a.txt", "w")
+        file.write("one")
+    assert file.closed
+    assert dict(vhpack.read_outputs(work / "curves", verify=True)) == {"a.txt": b"one"}
+
+
+def test_what_an_open_file_cannot_write_any_more_is_an_error_and_no_commit(small_disk: Path) -> None:
+    target = small_disk / "curves"
+    with pytest.raises(vhpack.NoSpaceError, match="free some space"), vhpack.OutputDir(target) as out:
+        file = out.open("a")
+        file.write(b"1")
+        (small_disk / "full").write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    assert left_beside(target) == ["full"]
 
 
 # --- bad places -----------------------------------------------------------------------------------------------------------------
