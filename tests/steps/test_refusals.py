@@ -220,6 +220,8 @@ UNKNOWN = [
     "L = [1, 2, 3, 4]\nP = {'a': [L.pop() for i in L]}",
     "L = [1, 2, 3, 4]\nP = {'a': [L.pop() for i, j in zip((5, 6, 7), L)]}",
     "d = {'a': 1, 'b': 2}\nP = {'a': [d.update(b=9) or v for v in d.values()]}",
+    "L = [0]\nP = {'a': [L.append(i) or i for i in (len(L) for _ in range(3))]}",
+    "k = 0\nP = {'a': sum((k := i + 1) for i in (k for _ in range(3)))}",
     "n = 0\ndef f(i):\n    global n\n    n += 1\n    return i\nany(f(i) for i in (0, 1, 1))\nP = {'a': n}",
     "def g(f): return f(zip((1, 2), (3, 4)))\ng(list)\nP = {'a': g(lambda z: [len(list(z)), len(list(z))])[1]}",
     "import os\nP = {'a': [i for i in (1, 2) if os.environ.get('A', 'b') == 'b']}",

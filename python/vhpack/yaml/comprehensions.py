@@ -65,8 +65,10 @@ class Comprehensions(Operations, ABC):
     def comprehension(self, frame: int, node: ast.expr) -> Value:
         """Return what a comprehension makes."""
         assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)  # noqa: S101
-        self.spelled.add(id(node.generators[0].iter))
-        value = self.evaluate(frame, node.generators[0].iter)
+        first = node.generators[0].iter
+        if not isinstance(first, ast.GeneratorExp):  # which goes on between the rounds, each of which may change what it does
+            self.spelled.add(id(first))
+        value = self.evaluate(frame, first)
         made = self._spelled_out(frame, node, value)
         return self._as_loop(frame, node, value) if made is None else made
 
