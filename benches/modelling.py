@@ -27,7 +27,7 @@ MODELLING = Section(
     "package",
     "The PNG images as a package of a model",
     (
-        Contestant("vhpack compress", vhpack("", "--manifest"), "png"),
+        Contestant("vhpack compress", vhpack("", "--manifest", "--force"), "png"),
         Contestant("update_weights_package", package, "png"),
     ),
     note="Both write a manifest; the package is on disk, read again, hashed twice, and registered.\n",
